@@ -1,0 +1,13 @@
+-- Undoes 1_queue.sql, jobs included. Nothing cascades: an object of somebody else's that depends on the queue stops this.
+drop view queue_counts;
+drop view job_states;
+drop function enqueue(text, json, text, smallint, timestamptz, double precision, json);
+drop function enqueue_many(json);
+drop function ring_doorbell(text[]);
+drop table idle_workers;
+drop table dead_jobs;
+drop table finished_jobs;
+drop table leases;
+drop table workers;
+drop table jobs;
+drop sequence job_positions;

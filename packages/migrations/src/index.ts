@@ -1,0 +1,6 @@
+export { type MigrateOptions, type MigrateResult, migrate } from './migrate.js'
+export { type MigrateDownOptions, type MigrateDownResult, migrateDown } from './migrate-down.js'
+export { MigrationError, type MigrationErrorCode } from './migration-error.js'
+export { latestVersion } from './migration-files.js'
+export { type MigrationSqlOptions, migrationSql } from './migration-sql.js'
+export { type SchemaVersionOptions, schemaVersion } from './schema-version.js'
