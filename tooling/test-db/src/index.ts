@@ -1,1 +1,6 @@
-export {}
+export { type CreateDatabaseOptions, createDatabase, type TemporaryDatabase } from './create-database.js'
+export { serverFromEnvironment } from './server-from-environment.js'
+export type { StopMode } from './server-process.js'
+export { type PostgresOptions, type PostgresServer, startPostgres } from './start-postgres.js'
+export { startProxy, type TcpProxy } from './start-proxy.js'
+export { type TestDatabase, testDatabase } from './test-database.js'

@@ -1,0 +1,128 @@
+import { execFile } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { type Binaries, reachableBinaries } from './binaries.js'
+import { freePort } from './free-port.js'
+import { giveTo, makeServerFolder, removeServerFolder, sweepStaleFolders } from './server-folder.js'
+import { type RunningServer, runServer, type StopMode } from './server-process.js'
+import { type ServerUser, serverUser } from './server-user.js'
+
+export interface PostgresOptions {
+  /** For tests that lose nothing when the machine dies: no fsync, no synchronous commit, no full page writes. Default false. */
+  readonly fast?: boolean
+  /** Any setting of postgresql.conf: `{ wal_level: 'logical', shared_preload_libraries: 'pg_stat_statements' }`. */
+  readonly settings?: Readonly<Record<string, string | number | boolean>>
+  /** Default: a free one. */
+  readonly port?: number
+}
+
+export interface PostgresServer {
+  /** Of the superuser, in the database `postgres`. */
+  readonly url: string
+  readonly port: number
+  readonly dataDir: string
+  /** Of the postmaster; another one after a restart. */
+  readonly pid: number
+  /** Ends the server and removes its data. Default mode: fast. Safe to call twice. */
+  stop(mode?: StopMode): Promise<void>
+  /** The same data and the same port again. `whileDown` runs between the end of the old and the start of the new server. */
+  restart(mode?: StopMode, whileDown?: () => unknown): Promise<void>
+}
+
+interface Cluster {
+  readonly folder: string
+  readonly dataDir: string
+  readonly binaries: Binaries
+  readonly user: ServerUser | undefined
+  readonly password: string
+}
+
+const defaults = { max_connections: 300, listen_addresses: '127.0.0.1', unix_socket_directories: '' }
+const fastSettings = { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off' }
+const startAttempts = 3
+
+/**
+ * A PostgreSQL server of its own on 127.0.0.1, in the temporary folder of the machine. It ends with this process, however that
+ * ends, and does not keep it alive.
+ */
+export async function startPostgres(options: PostgresOptions = {}): Promise<PostgresServer> {
+  sweepStaleFolders()
+  const user = serverUser()
+  const folder = makeServerFolder(user)
+  try {
+    const cluster = await initialise(folder, user)
+    return await serve(cluster, options)
+  } catch (error) {
+    removeServerFolder(folder)
+    throw error
+  }
+}
+
+async function initialise(folder: string, user: ServerUser | undefined): Promise<Cluster> {
+  const binaries = reachableBinaries(folder, user)
+  const dataDir = join(folder, 'data')
+  const password = randomBytes(12).toString('hex')
+  const passwordFile = join(folder, 'password')
+  writeFileSync(passwordFile, password, { mode: 0o600 })
+  giveTo(user, passwordFile)
+  await promisify(execFile)(
+    binaries.initdb,
+    [`--pgdata=${dataDir}`, '--username=postgres', '--auth=password', `--pwfile=${passwordFile}`, ...initdbOptions],
+    { cwd: folder, ...user },
+  )
+  rmSync(passwordFile)
+  return { folder, dataDir, binaries, user, password }
+}
+
+// The locale is the server's own and always the same; and nothing that a crash of the machine could lose is kept here.
+const initdbOptions = [
+  '--encoding=UTF8',
+  '--locale=C',
+  '--locale-provider=builtin',
+  '--builtin-locale=C.UTF-8',
+  '--no-sync',
+]
+
+async function serve(cluster: Cluster, options: PostgresOptions): Promise<PostgresServer> {
+  const start = (port: number) => runServer({ ...cluster, args: serverArgs(cluster, options, port) })
+  let { port, server } = await startOnFreePort(start, options.port)
+  let stopped: Promise<void> | undefined
+
+  return {
+    url: `postgres://postgres:${cluster.password}@127.0.0.1:${port}/postgres`,
+    port,
+    dataDir: cluster.dataDir,
+    get pid() {
+      return server.pid
+    },
+    stop(mode = 'fast') {
+      stopped ??= server.stop(mode).then(() => removeServerFolder(cluster.folder))
+      return stopped
+    },
+    async restart(mode = 'fast', whileDown = () => {}) {
+      await server.stop(mode)
+      await whileDown()
+      server = await start(port)
+    },
+  }
+}
+
+/** The port may be taken between the question for a free one and the start. */
+async function startOnFreePort(start: (port: number) => Promise<RunningServer>, wanted: number | undefined) {
+  for (let attempt = 1; ; attempt++) {
+    const port = wanted ?? (await freePort())
+    try {
+      return { port, server: await start(port) }
+    } catch (error) {
+      const taken = error instanceof Error && /could not bind|Address already in use/.test(error.message)
+      if (!taken || wanted !== undefined || attempt === startAttempts) throw error
+    }
+  }
+}
+
+function serverArgs({ dataDir }: Cluster, { fast, settings }: PostgresOptions, port: number): string[] {
+  const all = { ...defaults, ...(fast ? fastSettings : {}), ...settings, port }
+  return ['-D', dataDir, ...Object.entries(all).flatMap(([name, value]) => ['-c', `${name}=${value}`])]
+}

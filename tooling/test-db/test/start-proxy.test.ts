@@ -1,0 +1,101 @@
+import { once } from 'node:events'
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import { expect, onTestFinished, test } from 'vitest'
+import { startProxy, type TcpProxy } from '../src/index.js'
+
+/** A server that says back what it hears, and a proxy before it. */
+async function echoBehindProxy(): Promise<{ proxy: TcpProxy; accepted: Socket[] }> {
+  const accepted: Socket[] = []
+  const server = createServer((socket) => {
+    accepted.push(socket.on('error', () => {}))
+    socket.pipe(socket)
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const proxy = await startProxy((server.address() as AddressInfo).port)
+  onTestFinished(async () => {
+    await proxy.close()
+    server.close()
+  })
+  return { proxy, accepted }
+}
+
+async function client(proxy: TcpProxy): Promise<Socket> {
+  const socket = connect(proxy.port, '127.0.0.1')
+  onTestFinished(() => void socket.destroy())
+  await once(socket, 'connect')
+  return socket
+}
+
+async function echo(socket: Socket, text: string): Promise<string> {
+  socket.write(text)
+  const [heard] = await once(socket, 'data')
+  return String(heard)
+}
+
+test('hands everything on', async () => {
+  const { proxy } = await echoBehindProxy()
+  expect(await echo(await client(proxy), 'hello')).toBe('hello')
+  expect(proxy.through('postgres://me:pw@127.0.0.1:5432/db')).toBe(`postgres://me:pw@127.0.0.1:${proxy.port}/db`)
+})
+
+test('pause holds open and new connections back, resume lets everything through', async () => {
+  const { proxy } = await echoBehindProxy()
+  const open = await client(proxy)
+  expect(await echo(open, 'before')).toBe('before')
+
+  proxy.pause()
+  const late = await client(proxy)
+  const heard: string[] = []
+  for (const socket of [open, late]) socket.on('data', (data) => heard.push(String(data)))
+  open.write('held')
+  late.write('held')
+  // A round trip through a proxy of its own: time enough for anything that would pass.
+  expect(await echo(await client((await echoBehindProxy()).proxy), 'elsewhere')).toBe('elsewhere')
+  expect(heard).toEqual([])
+
+  proxy.resume()
+  await expect.poll(() => heard).toEqual(['held', 'held'])
+})
+
+test('while paused, a client does not learn that the server went away', async () => {
+  const { proxy, accepted } = await echoBehindProxy()
+  const socket = await client(proxy)
+  expect(await echo(socket, 'before')).toBe('before')
+  let closed = false
+  socket
+    .on('error', () => {})
+    .on('close', () => {
+      closed = true
+    })
+
+  proxy.pause()
+  accepted[0]?.resetAndDestroy()
+  expect(await echo(await client((await echoBehindProxy()).proxy), 'elsewhere')).toBe('elsewhere')
+  expect(closed).toBe(false)
+
+  proxy.resume()
+  await expect.poll(() => closed).toBe(true)
+})
+
+test('cut resets both sides and takes new connections', async () => {
+  const { proxy, accepted } = await echoBehindProxy()
+  const socket = await client(proxy)
+  expect(await echo(socket, 'before')).toBe('before')
+  const reset = once(
+    socket.on('data', () => {}),
+    'error',
+  ).catch((error) => [error])
+  proxy.cut()
+  expect((await reset)[0]).toMatchObject({ code: 'ECONNRESET' })
+  await expect.poll(() => accepted[0]?.destroyed).toBe(true)
+  expect(await echo(await client(proxy), 'again')).toBe('again')
+})
+
+test('close ends everything, and new connections are refused', async () => {
+  const { proxy } = await echoBehindProxy()
+  const socket = await client(proxy)
+  const ended = new Promise((resolve) => socket.on('error', () => {}).on('close', resolve))
+  await Promise.all([proxy.close(), proxy.close()])
+  await ended
+  await expect(client(proxy)).rejects.toMatchObject({ code: 'ECONNREFUSED' })
+})

@@ -1,0 +1,23 @@
+import { availableParallelism } from 'node:os'
+import { defineConfig } from 'vitest/config'
+import { packageAliases, testProjects } from './tooling/config/src/vitest.js'
+
+const root = import.meta.dirname
+
+export default defineConfig({
+  test: {
+    projects: testProjects(root),
+    // Once per run: the server, and the migrated database that each test file copies.
+    globalSetup: ['./vitest.global-setup.mts'],
+    reporters: ['default', './tooling/config/src/tally-reporter.ts'],
+    // The database works while a test waits for it, so two files at a time pay off on the smallest machine too.
+    maxWorkers: Math.max(2, availableParallelism() - 1),
+    passWithNoTests: false,
+    coverage: {
+      provider: 'v8',
+      include: ['packages/*/src/**/*.ts'],
+      reporter: [['text', { skipFull: true }], 'text-summary'],
+    },
+  },
+  resolve: { alias: packageAliases(root) },
+})
