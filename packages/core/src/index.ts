@@ -1,1 +1,102 @@
-export {}
+export {
+  type ClaimedJob,
+  type ClaimRequest,
+  claimAndDelete,
+  claimIntoLease,
+  claimRank,
+  findUnknownTasks,
+  type Promotion,
+  promoteDueJobs,
+} from './claim.js'
+export type {
+  DeadJobsTable,
+  DeadReason,
+  FinishedJobsTable,
+  IdleWorkersTable,
+  JobState,
+  JobStatesView,
+  JobsTable,
+  LeasesTable,
+  PgqDatabase,
+  QueueCountsView,
+  WorkersTable,
+} from './database.js'
+export {
+  deleteDeadJobs,
+  deleteWaitingJobs,
+  type JobFilter,
+  type ManageOptions,
+  redriveDeadJobs,
+  retryScheduledJobs,
+} from './dead-jobs.js'
+export { DEFAULT_MAX_ARGS_BYTES, encodeArgs, storableText } from './encode-args.js'
+export {
+  divertEnqueues,
+  type EnqueueOptions,
+  type EnqueueResult,
+  type EnqueueSink,
+  enqueue,
+  enqueueMany,
+  type NewJob,
+} from './enqueue.js'
+export {
+  ArgsTooLargeError,
+  InvalidArgsError,
+  InvalidOptionError,
+  LostLeaseError,
+  NotMigratedError,
+  NotSerialisableError,
+  PgqError,
+  type PgqErrorCode,
+  TimeoutError,
+  UnknownTaskError,
+  WorkerStoppingError,
+} from './errors.js'
+export { type Executor, type PreparingClient, run, type SqlClient } from './executor.js'
+export type { DeliveryModeName, Job, JobOf, LeasedJob, TransactionalJob } from './job.js'
+export { checkName, checkSchemaName, DEFAULT_SCHEMA } from './names.js'
+export { cancel, Decision, fail, isDecision, type Outcome, retryAfter, snooze } from './outcome.js'
+export {
+  type BackoffFunction,
+  DEFAULT_RETRY,
+  type RetryPolicy,
+  resolveRetry,
+  type TaskRetryPolicy,
+} from './retry-policy.js'
+export { runHandler } from './run-handler.js'
+export {
+  type Acknowledgement,
+  acknowledge,
+  finishInTransaction,
+  type LeasePlace,
+  type Restore,
+  type Return,
+  restoreJobs,
+  returnJobs,
+} from './settle.js'
+export { decideSettlement, type JobError, type SettledJob, type Settlement } from './settlement.js'
+export { defineStatement, type Statement, type StatementParts } from './statement.js'
+export {
+  defineTask,
+  type Handler,
+  handleAll,
+  type JobInput,
+  type JsonValue,
+  Task,
+  type TaskOptions,
+  typed,
+} from './task.js'
+export {
+  beat,
+  hangDoorbell,
+  lockLiveness,
+  noteHolding,
+  type Rescue,
+  type RescueRequest,
+  registerWorker,
+  removeWorker,
+  rescueLostWorkers,
+  ringDoorbell,
+  takeDoorbell,
+  type WorkerDescription,
+} from './workers.js'

@@ -1,0 +1,130 @@
+import type { ColumnType, Generated } from 'kysely'
+
+// bigint columns are strings in JavaScript: their values can exceed what a number holds.
+type BigInt8 = ColumnType<string, string | number | bigint, string>
+type Stamp = ColumnType<Date, Date | string, Date | string>
+type Json = ColumnType<unknown, string, string>
+
+/** What waits: ready when execute_at is null, else for its time. */
+export interface JobsTable {
+  id: Generated<BigInt8>
+  position: Generated<BigInt8>
+  created_at: Generated<Stamp>
+  ready_at: Generated<Stamp>
+  execute_at: Stamp | null
+  priority: Generated<number>
+  attempt: Generated<number>
+  crash_count: Generated<number>
+  queue: Generated<string>
+  task: string
+  args: Generated<Json>
+  retry: Json | null
+  errors: Json | null
+}
+
+/** One row per start of a worker. */
+export interface WorkersTable {
+  id: Generated<number>
+  hostname: Generated<string>
+  pid: Generated<number>
+  queues: Generated<string[]>
+  tasks: Generated<string[]>
+  started_at: Generated<Stamp>
+  beat_at: Generated<Stamp>
+  holding: Generated<string[]>
+}
+
+/** What runs: a claimed batch as parallel arrays; `done` holds settled places, from 1. */
+export interface LeasesTable {
+  worker_id: number
+  number: number
+  claimed_at: Generated<Stamp>
+  done: Generated<number[]>
+  ids: Generated<string[]>
+  positions: Generated<string[]>
+  created_ats: Generated<Date[]>
+  ready_ats: Generated<Date[]>
+  priorities: Generated<number[]>
+  attempts: Generated<number[]>
+  crash_counts: Generated<number[]>
+  queues: Generated<string[]>
+  tasks: Generated<string[]>
+  args: Generated<Json>
+  retries: Generated<Json>
+  errors: Generated<Json>
+}
+
+/** Jobs finished inside a transaction of their handler. */
+export interface FinishedJobsTable {
+  worker_id: number
+  number: number
+  ordinal: number
+}
+
+/** Why a job is dead: attempts used up, failed for good, cancelled, or its workers were lost too often. */
+export type DeadReason = 'exhausted' | 'failed' | 'cancelled' | 'crashed'
+
+/** Dead letters. */
+export interface DeadJobsTable {
+  id: BigInt8
+  created_at: Generated<Stamp>
+  ready_at: Generated<Stamp>
+  died_at: Generated<Stamp>
+  priority: Generated<number>
+  attempt: Generated<number>
+  crash_count: Generated<number>
+  reason: Generated<DeadReason>
+  queue: Generated<string>
+  task: string
+  args: Generated<Json>
+  retry: Json | null
+  errors: Json | null
+}
+
+/** Workers with nothing to do, and the channels that wake them. */
+export interface IdleWorkersTable {
+  worker_id: number
+  channel: string
+  queues: string[]
+}
+
+/** Every job, wherever it is (a view). */
+export interface JobStatesView {
+  id: BigInt8
+  queue: string
+  task: string
+  state: JobState
+  priority: number
+  attempt: number
+  crash_count: number
+  created_at: Stamp
+  execute_at: Stamp
+  worker_id: number | null
+  since: Stamp | null
+  args: Json
+  errors: Json | null
+}
+
+/** ready: may run now; scheduled: waits for its time; running: held by a worker; dead: a dead letter. */
+export type JobState = 'ready' | 'scheduled' | 'running' | 'dead'
+
+/** Jobs by queue, task and state (a view). */
+export interface QueueCountsView {
+  queue: string
+  task: string
+  state: JobState
+  jobs: BigInt8
+  oldest: Stamp
+}
+
+/** The tables and views of one pgq schema, for Kysely: `new Kysely<PgqDatabase>(...).withSchema('pgq')`. */
+export interface PgqDatabase {
+  jobs: JobsTable
+  workers: WorkersTable
+  leases: LeasesTable
+  finished_jobs: FinishedJobsTable
+  dead_jobs: DeadJobsTable
+  idle_workers: IdleWorkersTable
+  job_states: JobStatesView
+  queue_counts: QueueCountsView
+}

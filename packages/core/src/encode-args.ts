@@ -1,0 +1,106 @@
+import { ArgsTooLargeError, NotSerialisableError } from './errors.js'
+
+/** 256 KiB: enough for any sensible job; larger data belongs into a table, its id into the args. */
+export const DEFAULT_MAX_ARGS_BYTES = 262_144
+
+const MAX_DEPTH = 500
+
+/**
+ * Writes args as JSON text that parses back to the same value: every key, number (-0 too) and string as it was.
+ * Throws NotSerialisableError with the path of the first value that JSON would change or lose (undefined, NaN, Infinity,
+ * bigint, Date, Map, class instances, functions, symbols, array holes, cycles, strings that PostgreSQL cannot store), and
+ * ArgsTooLargeError over maxBytes (UTF-8 bytes).
+ */
+export function encodeArgs(args: unknown, maxBytes = DEFAULT_MAX_ARGS_BYTES): string {
+  const text = write(args, { key: 'args', depth: 0 })
+  const bytes = Buffer.byteLength(text)
+  if (bytes > maxBytes) throw new ArgsTooLargeError(bytes, maxBytes)
+  return text
+}
+
+/** Where we are, linked upwards: the path is put into words only when something is wrong. */
+interface Place {
+  readonly key: string | number
+  readonly depth: number
+  readonly parent?: Place
+}
+
+function write(value: unknown, place: Place): string {
+  switch (typeof value) {
+    case 'string':
+      return writeString(value, place)
+    case 'number':
+      return writeNumber(value, place)
+    case 'boolean':
+      return value ? 'true' : 'false'
+    case 'object':
+      if (value === null) return 'null'
+      if (place.depth > MAX_DEPTH) throw refuse(place, `nested deeper than ${MAX_DEPTH} levels (or part of a cycle)`)
+      return Array.isArray(value) ? writeArray(value, place) : writeObject(value, place)
+    case 'undefined':
+      throw refuse(place, 'undefined')
+    default:
+      throw refuse(place, `a ${typeof value}`)
+  }
+}
+
+function writeString(value: string, place: Place): string {
+  if (value.includes('\0')) throw refuse(place, 'a string with a NUL character')
+  if (!value.isWellFormed()) throw refuse(place, 'a string with a lone surrogate (half of a character)')
+  return JSON.stringify(value)
+}
+
+function writeNumber(value: number, place: Place): string {
+  if (!Number.isFinite(value)) throw refuse(place, String(value))
+  return Object.is(value, -0) ? '-0' : String(value)
+}
+
+function writeArray(value: readonly unknown[], parent: Place): string {
+  const items: string[] = []
+  for (let index = 0; index < value.length; index++) {
+    items.push(write(value[index], { key: index, depth: parent.depth + 1, parent }))
+  }
+  if (Object.keys(value).length !== value.length) throw refuse(parent, 'an array with holes or with named properties')
+  return `[${items.join(',')}]`
+}
+
+function writeObject(value: object, parent: Place): string {
+  const prototype = Object.getPrototypeOf(value)
+  if (prototype !== Object.prototype && prototype !== null) throw refuse(parent, `a ${className(prototype)}`)
+  if (Object.getOwnPropertySymbols(value).length > 0) throw refuse(parent, 'an object with symbol keys')
+  const entries: string[] = []
+  for (const [key, item] of Object.entries(value)) {
+    const place = { key, depth: parent.depth + 1, parent }
+    entries.push(`${writeString(key, place)}:${write(item, place)}`)
+  }
+  return `{${entries.join(',')}}`
+}
+
+const className = (prototype: { constructor?: { name?: string } }): string =>
+  prototype.constructor?.name || 'class instance'
+
+const refuse = (place: Place, what: string) => new NotSerialisableError(pathOf(place), what)
+
+function pathOf({ key, parent }: Place): string {
+  if (!parent) return String(key)
+  const before = parent.depth > 20 ? '…' : pathOf(parent)
+  if (typeof key === 'number') return `${before}[${key}]`
+  return /^[A-Za-z_$][\w$]*$/.test(key) ? `${before}.${key}` : `${before}[${JSON.stringify(key)}]`
+}
+
+/**
+ * Makes any thrown text storable: NUL and lone surrogates, which PostgreSQL refuses, become U+FFFD, and length is
+ * bounded. Never throws: it serves the error path.
+ */
+export function storableText(text: unknown, maxLength: number): string {
+  const string = typeof text === 'string' ? text : safeString(text)
+  return string.slice(0, maxLength).replaceAll('\0', '\uFFFD').toWellFormed()
+}
+
+function safeString(value: unknown): string {
+  try {
+    return String(value)
+  } catch {
+    return 'a value that cannot be shown as text'
+  }
+}

@@ -1,0 +1,213 @@
+import { sql } from 'kysely'
+import { DEFAULT_MAX_ARGS_BYTES, encodeArgs } from './encode-args.js'
+import { InvalidOptionError } from './errors.js'
+import { type Executor, run } from './executor.js'
+import type { DeliveryModeName } from './job.js'
+import { checkName, checkPriority, DEFAULT_SCHEMA } from './names.js'
+import { checkRetryPolicy, MAX_DELAY_MS, type RetryPolicy } from './retry-policy.js'
+import { defineStatement } from './statement.js'
+
+/** What one call may change about its job. */
+export interface EnqueueOptions<Mode extends DeliveryModeName = DeliveryModeName> {
+  /** Default: the task's queue. */
+  readonly queue?: string
+  /** -32,768 to 32,767, higher first. Default: the task's priority. */
+  readonly priority?: number
+  /** Not before this instant, by the database's clock. One in the past means at once. */
+  readonly executeAt?: Date
+  /** Not before this many ms from now, by the database's clock. Not together with executeAt. */
+  readonly delayMs?: number
+  /** This job's own retry policy, over the task's. */
+  readonly retry?: Mode extends 'at-most-once' ? never : RetryPolicy
+}
+
+/** What became of an enqueue call. Never null; `status` tells the cases apart. */
+export type EnqueueResult = { readonly status: 'inserted'; readonly id: string }
+
+/** A job about to be written: args as JSON text. */
+export interface NewJob {
+  readonly queue: string
+  readonly task: string
+  readonly args: string
+  readonly priority: number
+  readonly executeAt?: Date | undefined
+  readonly delayMs?: number | undefined
+  readonly retry?: RetryPolicy | undefined
+}
+
+/** Where jobs go instead of the database: an eager queue. */
+export interface EnqueueSink {
+  enqueue(executor: Executor, jobs: readonly NewJob[]): Promise<EnqueueResult[]>
+}
+
+/** Enqueues a job by task name, for code that has no definition at hand. Everything else as Task.enqueue. */
+export async function enqueue(
+  executor: Executor,
+  task: string,
+  args: unknown = {},
+  { schema = DEFAULT_SCHEMA, ...options }: EnqueueOptions & { readonly schema?: string } = {},
+): Promise<EnqueueResult> {
+  const [result] = await enqueueMany(executor, task, [{ args, ...options }], { schema })
+  return result as EnqueueResult
+}
+
+/** Enqueues any number of jobs by task name, all or none. */
+export async function enqueueMany(
+  executor: Executor,
+  task: string,
+  jobs: Iterable<{ readonly args?: unknown } & EnqueueOptions>,
+  { schema = DEFAULT_SCHEMA }: { readonly schema?: string } = {},
+): Promise<EnqueueResult[]> {
+  checkName(task, 'task')
+  const defaults = { name: task, queue: 'default', priority: 0, maxArgsBytes: DEFAULT_MAX_ARGS_BYTES }
+  return enqueueJobs(
+    executor,
+    schema,
+    Array.from(jobs, (job) => newJob(defaults, { ...job, args: job.args ?? {} })),
+  )
+}
+
+/** Checks the options of one job and encodes its args. */
+export function newJob(
+  task: { readonly name: string; readonly queue: string; readonly priority: number; readonly maxArgsBytes: number },
+  { args, queue, priority, executeAt, delayMs, retry }: { readonly args: unknown } & EnqueueOptions,
+): NewJob {
+  const where = `enqueue of task ${JSON.stringify(task.name)}`
+  if (queue !== undefined) checkName(queue, 'queue')
+  if (priority !== undefined) checkPriority(priority, where)
+  if (retry !== undefined) checkRetryPolicy(retry, where)
+  checkTime(executeAt, delayMs, where)
+  return {
+    queue: queue ?? task.queue,
+    task: task.name,
+    args: encodeArgs(args, task.maxArgsBytes),
+    priority: priority ?? task.priority,
+    executeAt,
+    delayMs,
+    retry,
+  }
+}
+
+function checkTime(executeAt: Date | undefined, delayMs: number | undefined, where: string): void {
+  if (executeAt !== undefined && delayMs !== undefined) {
+    throw new InvalidOptionError(`${where}: give executeAt or delayMs, not both.`)
+  }
+  if (executeAt !== undefined && !(executeAt instanceof Date && !Number.isNaN(executeAt.getTime()))) {
+    throw new InvalidOptionError(`${where}: executeAt must be a valid Date.`)
+  }
+  if (delayMs !== undefined && !(typeof delayMs === 'number' && delayMs >= 0 && delayMs <= MAX_DELAY_MS)) {
+    throw new InvalidOptionError(`${where}: delayMs is ${String(delayMs)}; use milliseconds from 0 to ${MAX_DELAY_MS}.`)
+  }
+}
+
+/** Hands jobs to the executor's sink, or writes them together with whatever else waits for the same executor. */
+export function enqueueJobs(executor: Executor, schema: string, jobs: readonly NewJob[]): Promise<EnqueueResult[]> {
+  if (jobs.length === 0) return Promise.resolve([])
+  const sink = sinks.get(executor) ?? sinks.get(EVERYWHERE)
+  if (sink) return sink.enqueue(executor, jobs)
+  const lane = laneOf(executor, schema)
+  return new Promise((resolve, reject) => {
+    lane.waiting.push({ jobs, resolve, reject })
+    if (!lane.flushing) void flush(executor, schema, lane)
+  })
+}
+
+const EVERYWHERE = {}
+const sinks = new WeakMap<object, EnqueueSink>()
+
+/** Sends what is enqueued on this executor, or on every one when none is given, to the sink. Answers the way back. */
+export function divertEnqueues(sink: EnqueueSink, executor: object = EVERYWHERE): () => void {
+  const before = sinks.get(executor)
+  sinks.set(executor, sink)
+  return () => (before ? sinks.set(executor, before) : sinks.delete(executor)) && undefined
+}
+
+interface Call {
+  readonly jobs: readonly NewJob[]
+  readonly resolve: (results: EnqueueResult[]) => void
+  readonly reject: (error: unknown) => void
+}
+
+/** The calls of one executor: one statement at a time is under way, the next takes all that came meanwhile. */
+interface Lane {
+  flushing: boolean
+  waiting: Call[]
+}
+
+const lanes = new WeakMap<object, Map<string, Lane>>()
+
+function laneOf(executor: Executor, schema: string): Lane {
+  const bySchema = lanes.get(executor) ?? new Map<string, Lane>()
+  const lane = bySchema.get(schema) ?? { flushing: false, waiting: [] }
+  lanes.set(executor, bySchema.set(schema, lane))
+  return lane
+}
+
+async function flush(executor: Executor, schema: string, lane: Lane): Promise<void> {
+  lane.flushing = true
+  await null // calls made in the same turn travel together
+  while (lane.waiting.length > 0) await write(executor, schema, lane.waiting.splice(0))
+  lane.flushing = false
+}
+
+async function write(executor: Executor, schema: string, calls: readonly Call[]): Promise<void> {
+  try {
+    const jobs = calls.length === 1 ? calls[0]!.jobs : calls.flatMap((call) => call.jobs)
+    const rows = await run(executor, schema, insertJobs, { jobs: encodeJobs(jobs) })
+    let next = 0
+    for (const call of calls) {
+      call.resolve(rows.slice(next, next + call.jobs.length).map(({ id }) => ({ status: 'inserted', id })))
+      next += call.jobs.length
+    }
+  } catch (error) {
+    // The database refused a value (a trigger or constraint of the user's): only the call it came from shall fail.
+    if (calls.length > 1 && isRefusal(error)) for (const call of calls) await write(executor, schema, [call])
+    else for (const call of calls) call.reject(error)
+  }
+}
+
+// data exception, integrity violation, raised by a trigger
+const isRefusal = (error: unknown): boolean => /^(22|23|P0)/.test(String((error as { code?: unknown } | null)?.code))
+
+const MAX_STATEMENT_LENGTH = 250_000_000
+
+function encodeJobs(jobs: readonly NewJob[]): string {
+  let text = '['
+  for (const { queue, task, args, priority, executeAt, delayMs, retry } of jobs) {
+    text += `${text.length > 1 ? ',' : ''}{"queue":${JSON.stringify(queue)},"task":${JSON.stringify(task)},"args":${args}`
+    if (priority !== 0) text += `,"priority":${priority}`
+    if (executeAt) text += `,"execute_at":"${executeAt.toISOString()}"`
+    if (delayMs !== undefined) text += `,"delay_ms":${delayMs}`
+    if (retry) text += `,"retry":${JSON.stringify(retry)}`
+    text += '}'
+    if (text.length > MAX_STATEMENT_LENGTH) {
+      throw new InvalidOptionError('These jobs take more than 250 MB in one statement. Enqueue them in several calls.')
+    }
+  }
+  return `${text}]`
+}
+
+/**
+ * Writes jobs from one JSON text, the only kind of parameter that every client sends alike, and rings the doorbell of
+ * one idle worker per queue; with nobody idle that costs a look at an empty table. 100,000 rows as JSON: 166,000/s;
+ * as unnest of arrays: 140,000/s. Answers the ids in the order given.
+ */
+const insertJobs = defineStatement<{ jobs: string }, { id: string }>(
+  'insert_jobs',
+  ({ table, routine, param }) => sql`
+    with job as (
+      insert into ${table('jobs')} (queue, task, args, priority, execute_at, retry)
+      select
+        new.queue, new.task, new.args, coalesce(new.priority, 0),
+        case when coalesce(new.execute_at, now() + new.delay_ms * interval '1 ms') > now()
+          then coalesce(new.execute_at, now() + new.delay_ms * interval '1 ms') end,
+        new.retry
+      from json_to_recordset(${param('jobs')}::text::json) as new (
+        queue text, task text, args json, priority smallint,
+        execute_at timestamptz, delay_ms double precision, retry json
+      )
+      returning id, queue
+    )
+    select job.id::text as id
+    from job, (select ${routine('ring_doorbell')}(array_agg(distinct queue)) from job offset 0) as doorbell`,
+)

@@ -1,0 +1,50 @@
+import { CompiledQuery, type Kysely } from 'kysely'
+import { InvalidOptionError, NotMigratedError } from './errors.js'
+import type { Statement } from './statement.js'
+
+/** Anything that runs SQL with $1, $2, ... parameters and answers the rows, alone or as `{ rows }`: a pg Pool or Client. */
+export interface SqlClient {
+  query(sql: string, params: any[]): PromiseLike<{ rows: any[] } | any[]>
+}
+
+/** A connection that may keep prepared statements, by name. */
+export interface PreparingClient {
+  queryPrepared(name: string, sql: string, params: unknown[]): Promise<{ rows: any[] }>
+}
+
+/**
+ * Where a statement runs: a Kysely instance or transaction, a pg Pool, Client or PoolClient, an adapter, or any object with
+ * query(sql, params). Pass the transaction to be part of it.
+ */
+export type Executor = Kysely<any> | SqlClient | PreparingClient
+
+/** Runs one statement. Database errors pass through as they are, except that missing tables become NotMigratedError. */
+export async function run<Params extends object, Row>(
+  executor: Executor,
+  schema: string,
+  statement: Statement<Params, Row>,
+  params: Params,
+): Promise<Row[]> {
+  const { name, sql, bind } = statement.compile(schema)
+  try {
+    const result = await send(executor, name, sql, bind(params))
+    return (Array.isArray(result) ? result : result.rows) as Row[]
+  } catch (error) {
+    if (isMissingObject(error)) throw new NotMigratedError(schema, error)
+    throw error
+  }
+}
+
+function send(executor: Executor, name: string, sql: string, params: unknown[]) {
+  if ('queryPrepared' in executor) return executor.queryPrepared(name, sql, params)
+  if ('executeQuery' in executor) return executor.executeQuery(CompiledQuery.raw(sql, params))
+  if (typeof executor?.query === 'function') return executor.query(sql, params)
+  throw new InvalidOptionError(
+    'The first argument must be what runs the SQL: a Kysely instance or transaction, a pg Pool or Client, an adapter, or an object with query(sql, params).',
+  )
+}
+
+// undefined_table, undefined_column, undefined_function, invalid_schema_name
+const MISSING = new Set(['42P01', '42703', '42883', '3F000'])
+
+const isMissingObject = (error: unknown): boolean => MISSING.has((error as { code?: string } | null)?.code ?? '')

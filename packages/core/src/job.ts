@@ -1,0 +1,52 @@
+import type { Transaction } from 'kysely'
+import type { Executor } from './executor.js'
+
+/**
+ * What a delivery mode promises:
+ * - at-least-once: a job runs until it is finished; after a crash it may run again.
+ * - at-most-once: a job runs once or, after a crash, not at all; it is never retried.
+ * - transactional: claim, the handler's writes through job.trx, and the job's removal commit together or not at all.
+ */
+export type DeliveryModeName = 'at-least-once' | 'at-most-once' | 'transactional'
+
+/** A job as its handler sees it, beside its args. */
+export interface Job {
+  /** A bigint, as a string. */
+  readonly id: string
+  readonly task: string
+  readonly queue: string
+  readonly priority: number
+  /** Which run of the handler this is, from 1. Snoozes do not count. */
+  readonly attempt: number
+  readonly maxAttempts: number
+  /** Workers that were lost while they ran this job. */
+  readonly crashCount: number
+  readonly createdAt: Date
+  /** Since when the job could have run: its creation, or its executeAt. */
+  readonly readyAt: Date
+  /** Aborts when the task's timeout is over, when the worker stops and its grace is over, or when the lease is lost. */
+  readonly signal: AbortSignal
+}
+
+/** A job of the at-least-once mode. */
+export interface LeasedJob extends Job {
+  /**
+   * Completes the job inside the handler's own transaction: its writes and the completion commit together, so they
+   * happen exactly once. Call it as a part of that transaction; throws LostLeaseError when the job is no longer ours (roll
+   * back then). If the transaction rolls back, the job is not finished.
+   */
+  finish(trx: Executor): Promise<void>
+}
+
+/** A job of the transactional mode. */
+export interface TransactionalJob<DB> extends Job {
+  /** The transaction that holds the job. The worker commits it after the handler and rolls the handler's part back on failure. */
+  readonly trx: Transaction<DB>
+}
+
+/** What a handler receives, by the delivery mode of its task. */
+export type JobOf<Mode extends DeliveryModeName, DB = any> = Mode extends 'transactional'
+  ? TransactionalJob<DB>
+  : Mode extends 'at-least-once'
+    ? LeasedJob
+    : Job

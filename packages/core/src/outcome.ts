@@ -1,0 +1,39 @@
+import { clampDelay } from './retry-policy.js'
+
+/** How one run of a handler ended. */
+export type Outcome =
+  | { readonly type: 'success' }
+  | { readonly type: 'error'; readonly error: unknown }
+  | { readonly type: 'retry'; readonly afterMs: number; readonly error?: unknown }
+  | { readonly type: 'snooze'; readonly delayMs: number }
+  | { readonly type: 'cancel'; readonly reason: string }
+  | { readonly type: 'fail'; readonly error: unknown }
+
+// A brand instead of instanceof: the ESM and the CJS build of this package may meet in one process.
+const DECISION = Symbol.for('pgq.decision')
+
+/** A handler's own decision about its job. Return it or throw it; both mean the same. */
+export class Decision extends Error {
+  override readonly name = 'Decision'
+  readonly [DECISION] = true
+
+  constructor(readonly outcome: Outcome) {
+    super(`The handler decided: ${outcome.type}.`)
+  }
+}
+
+/** Runs the job again after afterMs instead of the policy's delay. Counts as a failed attempt. */
+export const retryAfter = (afterMs: number, error?: unknown): Decision =>
+  new Decision({ type: 'retry', afterMs: clampDelay(afterMs), error })
+
+/** Puts the job off for delayMs. Not a failure: the attempt is not counted. */
+export const snooze = (delayMs: number): Decision => new Decision({ type: 'snooze', delayMs: clampDelay(delayMs) })
+
+/** Ends the job without success, on purpose: a dead letter with reason "cancelled". */
+export const cancel = (reason: string): Decision => new Decision({ type: 'cancel', reason })
+
+/** Ends the job for good, whatever attempts are left: a dead letter with reason "failed". */
+export const fail = (error: unknown): Decision => new Decision({ type: 'fail', error })
+
+export const isDecision = (value: unknown): value is Decision =>
+  typeof value === 'object' && value !== null && DECISION in value

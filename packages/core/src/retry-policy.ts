@@ -1,0 +1,90 @@
+import { InvalidOptionError } from './errors.js'
+
+/** Own backoff: milliseconds to wait after the given attempt (from 1) failed. */
+export type BackoffFunction = (attempt: number, error: unknown) => number
+
+/** When and how often a failed job runs again. Delays count from the failure, by the database's clock. */
+export interface RetryPolicy {
+  /** Handler runs in all, the first one included: 1 to 32,767. Default 20. */
+  readonly maxAttempts?: number
+  /** Delay after the first failure, in ms. Default 1,000. */
+  readonly minDelayMs?: number
+  /** No delay is longer than this, in ms. Default 3,600,000 (an hour). */
+  readonly maxDelayMs?: number
+  /** What each delay is multiplied by from failure to failure. Default 2. */
+  readonly factor?: number
+  /** The share of the delay that is random, 0 to 1, so that failures do not return together. Default 0.25. */
+  readonly jitter?: number
+}
+
+/** The retry policy of a task: the numbers, or a backoff function of its own. */
+export interface TaskRetryPolicy extends RetryPolicy {
+  readonly backoff?: BackoffFunction
+}
+
+/** With these defaults the 20 attempts of a job span about 9 hours. */
+export const DEFAULT_RETRY = Object.freeze({
+  maxAttempts: 20,
+  minDelayMs: 1_000,
+  maxDelayMs: 3_600_000,
+  factor: 2,
+  jitter: 0.25,
+})
+
+/** Limit of a delay: ten years. Keeps every instant inside what timestamps hold. */
+export const MAX_DELAY_MS = 315_576_000_000
+
+/** The task's policy, overridden by the job's own, over the defaults. */
+export const resolveRetry = (
+  task: TaskRetryPolicy | undefined,
+  job?: RetryPolicy | null,
+): Required<RetryPolicy> & { backoff?: BackoffFunction } => ({ ...DEFAULT_RETRY, ...task, ...job })
+
+/** Milliseconds until the next attempt. Pure: random is in [0, 1). A backoff function that throws or
+ * answers no number is passed over. */
+export function retryDelayMs(
+  policy: ReturnType<typeof resolveRetry>,
+  attempt: number,
+  error: unknown,
+  random: number,
+): number {
+  const own = policy.backoff && tryBackoff(policy.backoff, attempt, error)
+  if (own !== undefined) return clampDelay(own)
+  const exponential = policy.minDelayMs * policy.factor ** (Math.max(attempt, 1) - 1)
+  return clampDelay(Math.min(exponential, policy.maxDelayMs) * (1 - policy.jitter * random))
+}
+
+/** Undefined when the function throws or answers no number: a bug in it must not cost the job. */
+function tryBackoff(backoff: BackoffFunction, attempt: number, error: unknown): number | undefined {
+  try {
+    const delay = Number(backoff(attempt, error))
+    return Number.isNaN(delay) ? undefined : delay
+  } catch {
+    return undefined
+  }
+}
+
+/** A delay that is never negative, never NaN, and never beyond what a timestamp holds. */
+export const clampDelay = (ms: number): number => Math.min(Math.max(Number.isNaN(ms) ? 0 : ms, 0), MAX_DELAY_MS)
+
+/** Throws InvalidOptionError naming the option that is out of range. */
+export function checkRetryPolicy(policy: TaskRetryPolicy, where: string): void {
+  const check = (name: keyof RetryPolicy, min: number, max: number, integer = false) => {
+    const value = policy[name]
+    if (value === undefined) return
+    const fits = typeof value === 'number' && value >= min && value <= max && (!integer || Number.isInteger(value))
+    if (!fits) {
+      throw new InvalidOptionError(
+        `${where}: retry.${name} is ${String(value)}; use ${integer ? 'a whole number' : 'a number'} from ${min} to ${max}.`,
+      )
+    }
+  }
+  check('maxAttempts', 1, 32_767, true)
+  check('minDelayMs', 0, MAX_DELAY_MS)
+  check('maxDelayMs', 0, MAX_DELAY_MS)
+  check('factor', 1, 1_000)
+  check('jitter', 0, 1)
+  if (policy.backoff !== undefined && typeof policy.backoff !== 'function') {
+    throw new InvalidOptionError(`${where}: retry.backoff must be a function (attempt, error) => milliseconds.`)
+  }
+}

@@ -1,0 +1,21 @@
+import { InvalidArgsError } from './errors.js'
+import type { Job } from './job.js'
+import { isDecision, type Outcome } from './outcome.js'
+import type { Handler } from './task.js'
+
+/**
+ * Runs a handler once: validates the args, calls it, and turns whatever comes back or is thrown into an outcome. Never
+ * throws. Args that the schema refuses end the job for good: they will not get better.
+ */
+export async function runHandler(handler: Handler, args: unknown, job: Job): Promise<Outcome> {
+  try {
+    const parsed = handler.task.parse(args)
+    const result = await handler.run(parsed instanceof Promise ? await parsed : parsed, job)
+    return isDecision(result) ? result.outcome : SUCCESS
+  } catch (error) {
+    if (isDecision(error)) return error.outcome
+    return error instanceof InvalidArgsError ? { type: 'fail', error } : { type: 'error', error }
+  }
+}
+
+const SUCCESS: Outcome = Object.freeze({ type: 'success' })

@@ -1,0 +1,213 @@
+import { sql } from 'kysely'
+import type { ClaimedJob } from './claim.js'
+import { LostLeaseError } from './errors.js'
+import { type Executor, run } from './executor.js'
+import type { Settlement } from './settlement.js'
+import { defineStatement, type StatementParts } from './statement.js'
+
+/** A claimed job, named by its claim's token and its place in it. */
+export interface LeasePlace {
+  readonly workerId: number
+  readonly number: number
+  readonly ordinal: number
+}
+
+/** What to acknowledge: whole leases by number, and single places of others. */
+export interface Acknowledgement {
+  readonly workerId: number
+  /** Leases of which every job is settled: their rows go. */
+  readonly finished: readonly number[]
+  /** Successfully finished places of leases that go on. */
+  readonly partial: readonly { readonly number: number; readonly done: readonly number[] }[]
+}
+
+/**
+ * Records finished jobs: one deleted row for a whole lease, a few appended bytes for a part of one. Answers the numbers of
+ * the leases that were still ours; a number that is missing was lost, its jobs were given to somebody else.
+ */
+export async function acknowledge(
+  executor: Executor,
+  schema: string,
+  { workerId, finished, partial }: Acknowledgement,
+): Promise<Set<number>> {
+  const params = { workerId, finished, partial: JSON.stringify(partial) }
+  return new Set((await run(executor, schema, acknowledgeStatement, params)).map(({ number }) => number))
+}
+
+const acknowledgeStatement = defineStatement<
+  { workerId: number; finished: readonly number[]; partial: string },
+  { number: number }
+>(
+  'acknowledge',
+  ({ table, param }) => sql`
+    with finished as (
+      delete from ${table('leases')}
+      where worker_id = ${param('workerId')} and number = any (${param('finished')}::integer[])
+      returning number
+    ), partial as (
+      update ${table('leases')} as lease set done = lease.done || part.done
+      from json_to_recordset(${param('partial')}::json) as part (number integer, done smallint[])
+      where lease.worker_id = ${param('workerId')} and lease.number = part.number
+      returning lease.number
+    )
+    select number from finished union all select number from partial`,
+)
+
+/** A settlement other than success, of one place; `release` gives the job back unrun, its attempt and position kept. */
+export type Return = { readonly number: number; readonly ordinal: number } & (
+  | Exclude<Settlement, { kind: 'complete' }>
+  | { readonly kind: 'release' }
+)
+
+/**
+ * Takes jobs out of their leases and puts them back into the queue or among the dead letters, all in one statement. Jobs
+ * that were finished inside a transaction of their own stay finished. Answers the numbers of the leases that were still
+ * ours. The lease rows stay, also when nothing is left in them: acknowledge removes those.
+ */
+export async function returnJobs(
+  executor: Executor,
+  schema: string,
+  { workerId, returns }: { readonly workerId: number; readonly returns: readonly Return[] },
+): Promise<Set<number>> {
+  const rows = returns.map((settled) => ({ ...settled, ...('delayMs' in settled && { delay_ms: settled.delayMs }) }))
+  const found = await run(executor, schema, returnStatement, { workerId, returns: JSON.stringify(rows) })
+  return new Set(found.map(({ number }) => number))
+}
+
+const returnStatement = defineStatement<{ workerId: number; returns: string }, { number: number }>(
+  'return_jobs',
+  (parts) => sql`
+    with returned as (
+      select * from json_to_recordset(${parts.param('returns')}::json) as returned (
+        number integer, ordinal smallint, kind text, attempt smallint, delay_ms double precision, reason text, error json
+      )
+    ), lease as (
+      update ${parts.table('leases')} as lease set done = lease.done || part.done
+      from (select number, array_agg(ordinal) as done from returned group by number) as part
+      where lease.worker_id = ${parts.param('workerId')} and lease.number = part.number
+      returning lease.*
+    ), job as (
+      select
+        lease.ids[ordinal] as id, lease.positions[ordinal] as position, lease.created_ats[ordinal] as created_at,
+        lease.ready_ats[ordinal] as ready_at, lease.priorities[ordinal] as priority,
+        coalesce(returned.attempt, (lease.attempts[ordinal] - (returned.kind = 'release')::integer)::smallint) as attempt,
+        lease.crash_counts[ordinal] as crash_count, lease.queues[ordinal] as queue, lease.tasks[ordinal] as task,
+        lease.args[ordinal] as args, lease.retries[ordinal] as retry, 
+        ${errorsWith(sql`lease.errors[ordinal]`, sql`returned.error`)} as errors,
+        returned.kind, returned.delay_ms, returned.reason
+      from returned join lease using (number)
+      where not exists (
+        select from ${parts.table('finished_jobs')} as finished
+        where finished.worker_id = ${parts.param('workerId')} and finished.number = returned.number
+          and finished.ordinal = returned.ordinal
+      )
+    ), ${placeJobs(parts)}
+    select lease.number
+    from lease, (select ${parts.routine('ring_doorbell')}(array_agg(distinct queue)) from requeued offset 0) as doorbell`,
+)
+
+/** Puts the rows of the CTE `job` where their kind says. */
+const placeJobs = ({ table, nextPosition }: Pick<StatementParts<object>, 'table' | 'nextPosition'>) => sql`
+    requeued as (
+      insert into ${table('jobs')}
+        (id, position, created_at, ready_at, execute_at, priority, attempt, crash_count, queue, task, args, retry, errors)
+      select
+        id, case when kind = 'release' then position else ${nextPosition} end, created_at,
+        case when kind = 'release' then ready_at else now() end,
+        case when delay_ms > 0 then now() + delay_ms * interval '1 ms' end,
+        priority, attempt, crash_count, queue, task, args, retry, errors
+      from job where kind in ('requeue', 'release')
+      returning queue
+    ), buried as (
+      insert into ${table('dead_jobs')}
+        (id, created_at, ready_at, reason, priority, attempt, crash_count, queue, task, args, retry, errors)
+      select id, created_at, ready_at, reason, priority, attempt, crash_count, queue, task, args, retry, errors
+      from job where kind = 'bury'
+    )`
+
+/** An error history with one more entry, the newest 20 kept. */
+export const errorsWith = (history: ReturnType<typeof sql>, error: ReturnType<typeof sql>) => sql`
+  case when ${error} is null then ${history} else (
+    select json_agg(entry.error order by entry.place) from (
+      select past.error, past.place from json_array_elements(coalesce(${history}, '[]')) with ordinality as past (error, place)
+      union all select ${error}, 2147483647
+      order by place desc limit 20
+    ) as entry
+  ) end`
+
+/**
+ * Completes one leased job as a part of the caller's transaction. The row locks the lease until that transaction ends, so
+ * the job cannot be given away while its fate is open. Throws LostLeaseError when the lease is gone or the job is settled.
+ */
+export async function finishInTransaction(
+  executor: Executor,
+  schema: string,
+  place: LeasePlace,
+  jobId: string,
+): Promise<void> {
+  const rows = await run(executor, schema, finishStatement, place)
+  if (rows.length === 0) throw new LostLeaseError(jobId)
+}
+
+const finishStatement = defineStatement<LeasePlace, { ordinal: number }>(
+  'finish_in_transaction',
+  ({ table, param }) => sql`
+    insert into ${table('finished_jobs')} (worker_id, number, ordinal)
+    select worker_id, number, ${param('ordinal')}::smallint
+    from ${table('leases')}
+    where worker_id = ${param('workerId')} and number = ${param('number')} and ${param('ordinal')} <> all (done)
+    for key share
+    on conflict (worker_id, number, ordinal) do update set ordinal = excluded.ordinal
+    returning ordinal`,
+)
+
+/** What becomes of a job that claimAndDelete removed. */
+export type Restore = Exclude<Settlement, { kind: 'complete' }> | { readonly kind: 'release' }
+
+/**
+ * Writes jobs back that claimAndDelete removed: into the queue, or among the dead letters. Run it in the transaction that
+ * claimed them, where there is one.
+ */
+export async function restoreJobs(
+  executor: Executor,
+  schema: string,
+  restores: readonly { readonly job: ClaimedJob; readonly settlement: Restore }[],
+): Promise<void> {
+  const rows = restores.map(({ job, settlement }) => ({
+    id: job.id,
+    position: job.position,
+    created_at: job.createdAt,
+    ready_at: job.readyAt,
+    priority: job.priority,
+    attempt: 'attempt' in settlement ? settlement.attempt : job.attempt - (settlement.kind === 'release' ? 1 : 0),
+    crash_count: job.crashCount,
+    queue: job.queue,
+    task: job.task,
+    args: job.args,
+    retry: job.retry,
+    errors: job.errors,
+    kind: settlement.kind,
+    delay_ms: 'delayMs' in settlement ? settlement.delayMs : 0,
+    reason: 'reason' in settlement ? settlement.reason : null,
+    error: 'error' in settlement ? settlement.error : null,
+  }))
+  await run(executor, schema, restoreStatement, { jobs: JSON.stringify(rows) })
+}
+
+const restoreStatement = defineStatement<{ jobs: string }, never>(
+  'restore_jobs',
+  (parts) => sql`
+    with restored as (
+      select * from json_to_recordset(${parts.param('jobs')}::json) as restored (
+        id bigint, position bigint, created_at timestamptz, ready_at timestamptz, priority smallint, attempt smallint,
+        crash_count smallint, queue text, task text, args json, retry json, errors json,
+        kind text, delay_ms double precision, reason text, error json
+      )
+    ), job as (
+      select
+        id, position, created_at, ready_at, priority, attempt, crash_count, queue, task, coalesce(args, 'null') as args, retry,
+        ${errorsWith(sql`restored.errors`, sql`restored.error`)} as errors, kind, delay_ms, reason
+      from restored
+    ), ${placeJobs(parts)}
+    select ${parts.routine('ring_doorbell')}(array_agg(distinct queue)) from requeued`,
+)

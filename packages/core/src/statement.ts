@@ -1,0 +1,89 @@
+import {
+  type CompiledQuery,
+  DummyDriver,
+  Kysely,
+  PostgresAdapter,
+  PostgresIntrospector,
+  PostgresQueryCompiler,
+  type QueryExecutorProvider,
+  type RawBuilder,
+  sql,
+} from 'kysely'
+import type { PgqDatabase } from './database.js'
+import { checkSchemaName } from './names.js'
+
+/** A statement ready to be sent: text with $1, $2, ... and a name for those who prepare it. */
+export interface CompiledStatement<Params> {
+  readonly name: string
+  readonly sql: string
+  bind(params: Params): unknown[]
+}
+
+/** One SQL statement, written once, typed by its parameters and its rows, compiled once per schema. */
+export interface Statement<Params, Row> {
+  readonly name: string
+  compile(schema: string): CompiledStatement<Params>
+  /** Only a type: the shape of the rows. */
+  readonly row?: Row
+}
+
+/** What a statement is written with: Kysely on the schema, its tables by name, and its parameters by name. */
+export interface StatementParts<Params> {
+  readonly db: Kysely<PgqDatabase>
+  table(name: keyof PgqDatabase): RawBuilder<unknown>
+  routine(name: 'ring_doorbell'): RawBuilder<unknown>
+  /** The schema's name as a text value. */
+  readonly schemaName: RawBuilder<string>
+  /** The next number in the order of ready jobs. */
+  readonly nextPosition: RawBuilder<string>
+  param<Name extends keyof Params & string>(name: Name): RawBuilder<Params[Name]>
+}
+
+/** A Kysely query: built with its builder, or written with its sql tag. */
+interface Query<Row> {
+  compile(provider: QueryExecutorProvider): CompiledQuery<Row>
+}
+
+const compiler = new Kysely<PgqDatabase>({
+  dialect: {
+    createAdapter: () => new PostgresAdapter(),
+    createDriver: () => new DummyDriver(),
+    createIntrospector: (db) => new PostgresIntrospector(db),
+    createQueryCompiler: () => new PostgresQueryCompiler(),
+  },
+})
+
+/** Defines a statement. Parameters are numbered in the order of their first use; all values travel bound. */
+export function defineStatement<Params extends object, Row>(
+  name: string,
+  write: (parts: StatementParts<Params>) => Query<Row>,
+): Statement<Params, Row> {
+  const compiled = new Map<string, CompiledStatement<Params>>()
+  const compile = (schema: string): CompiledStatement<Params> => {
+    const names: (keyof Params & string)[] = []
+    const query = write({
+      db: compiler.withSchema(checkSchemaName(schema)),
+      table: (table) => sql.id(schema, table),
+      routine: (routine) => sql.id(schema, routine),
+      schemaName: sql`${sql.lit(schema)}`,
+      nextPosition: sql`nextval(${sql.lit(`${schema}.job_positions`)}::regclass)`,
+      param: (param) => {
+        if (!names.includes(param)) names.push(param)
+        return sql.raw(`$${names.indexOf(param) + 1}`)
+      },
+    })
+    return {
+      name: `${schema}.${name}`,
+      sql: query.compile(compiler).sql,
+      bind: (params) => names.map((param) => params[param]),
+    }
+  }
+  return {
+    name,
+    compile(schema) {
+      const known = compiled.get(schema) ?? compile(schema)
+      compiled.set(schema, known)
+      return known
+    },
+  }
+}

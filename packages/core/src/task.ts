@@ -1,0 +1,159 @@
+import type { StandardSchemaV1 } from '@standard-schema/spec'
+import { DEFAULT_MAX_ARGS_BYTES } from './encode-args.js'
+import { type EnqueueOptions, type EnqueueResult, enqueueJobs, newJob } from './enqueue.js'
+import { InvalidArgsError, InvalidOptionError } from './errors.js'
+import type { Executor } from './executor.js'
+import type { DeliveryModeName, JobOf } from './job.js'
+import { checkName, checkPriority, checkSchemaName, DEFAULT_SCHEMA } from './names.js'
+import { checkRetryPolicy, type TaskRetryPolicy } from './retry-policy.js'
+
+/** A value that JSON carries unchanged. */
+export type JsonValue = null | boolean | number | string | readonly JsonValue[] | { readonly [key: string]: JsonValue }
+
+/** How a task's jobs are enqueued and run, unless a call says otherwise. */
+export interface TaskOptions<Mode extends DeliveryModeName = DeliveryModeName> {
+  /** Delivery mode. Default 'at-least-once'. */
+  readonly mode?: Mode
+  /** Queue name. Default 'default'. */
+  readonly queue?: string
+  /** -32,768 to 32,767, higher first. Default 0. */
+  readonly priority?: number
+  /** When and how often a failed job runs again. An at-most-once task has none: it never runs twice. */
+  readonly retry?: Mode extends 'at-most-once' ? never : TaskRetryPolicy
+  /** Aborts job.signal after this many ms and counts the run as failed. Default: no limit. */
+  readonly timeoutMs?: number
+  /** Size limit of the args as JSON, in bytes. Default 262,144. */
+  readonly maxArgsBytes?: number
+  /** The schema that pgq was migrated into. Default 'pgq'. */
+  readonly schema?: string
+}
+
+/** One job of an enqueueMany call. */
+export type JobInput<Input, Mode extends DeliveryModeName = DeliveryModeName> = { readonly args: Input } & EnqueueOptions<Mode>
+
+/** A handler and the task it is for, ready for createWorker or eagerQueue. */
+export interface Handler {
+  readonly task: Task<any, any, any>
+  readonly run: (args: any, job: any) => unknown
+}
+
+/** A kind of job: its name, the type of its args, and how it is run. Producer, worker and tests share the definition. */
+export class Task<Input, Output = Input, Mode extends DeliveryModeName = 'at-least-once'> {
+  readonly mode: Mode
+  readonly queue: string
+  readonly priority: number
+  readonly retry: TaskRetryPolicy | undefined
+  readonly timeoutMs: number | undefined
+  readonly maxArgsBytes: number
+  readonly schema: string
+  readonly #args: StandardSchemaV1<Input, Output> | undefined
+
+  constructor(
+    readonly name: string,
+    options: TaskOptions<Mode> & { readonly args?: StandardSchemaV1<Input, Output> },
+  ) {
+    this.mode = options.mode ?? ('at-least-once' as Mode)
+    this.queue = options.queue ?? 'default'
+    this.priority = options.priority ?? 0
+    this.retry = options.retry
+    this.timeoutMs = options.timeoutMs
+    this.maxArgsBytes = options.maxArgsBytes ?? DEFAULT_MAX_ARGS_BYTES
+    this.schema = checkSchemaName(options.schema ?? DEFAULT_SCHEMA)
+    this.#args = options.args
+    checkTask(this)
+  }
+
+  /** The args as the handler gets them. Throws InvalidArgsError when the schema refuses them. */
+  parse(args: unknown): Output | Promise<Output> {
+    if (!this.#args) return args as Output
+    const result = this.#args['~standard'].validate(args)
+    return result instanceof Promise ? result.then((r) => accept(this.name, r)) : accept(this.name, result)
+  }
+
+  /**
+   * Enqueues one job, as a part of the transaction when the executor is one. Calls in flight together on one executor
+   * travel as one statement. Outside a transaction the job is durable when the promise resolves. Throws InvalidArgsError,
+   * NotSerialisableError, ArgsTooLargeError or InvalidOptionError before anything is written.
+   */
+  async enqueue(executor: Executor, args: Input, options?: EnqueueOptions<Mode>): Promise<EnqueueResult> {
+    const [result] = await this.enqueueMany(executor, [{ ...options, args } as JobInput<Input, Mode>])
+    return result as EnqueueResult
+  }
+
+  /** Enqueues any number of jobs in one statement, all or none, in the order given. Results come in the same order. */
+  async enqueueMany(executor: Executor, jobs: Iterable<JobInput<Input, Mode>>): Promise<EnqueueResult[]> {
+    const created = []
+    for (const job of jobs) {
+      const parsed = this.parse(job.args)
+      if (parsed instanceof Promise) await parsed
+      created.push(newJob(this, job))
+    }
+    return enqueueJobs(executor, this.schema, created)
+  }
+
+  /** Binds a handler to this task. Its return value is ignored, unless it is retryAfter(), snooze(), cancel() or fail(). */
+  handle<DB = any>(run: (args: Output, job: JobOf<Mode, DB>) => unknown): Handler {
+    return { task: this, run }
+  }
+}
+
+/**
+ * Defines a task. Give `args` any Standard Schema (zod, valibot, arktype, ...) and the args are typed and validated, at
+ * enqueue and again before the handler; or give their type alone: `defineTask<{ orderId: string }>('charge')`, and with
+ * other options than the default mode `args: typed<{ orderId: string }>()`. Throws InvalidOptionError.
+ */
+export function defineTask<Schema extends StandardSchemaV1, Mode extends DeliveryModeName = 'at-least-once'>(
+  name: string,
+  options: TaskOptions<Mode> & { readonly args: Schema },
+): Task<StandardSchemaV1.InferInput<Schema>, StandardSchemaV1.InferOutput<Schema>, Mode>
+export function defineTask<Args = JsonValue>(name: string, options?: TaskOptions<'at-least-once'>): Task<Args>
+export function defineTask(name: string, options: TaskOptions & { args?: StandardSchemaV1 } = {}): Task<any, any, any> {
+  return new Task(name, options)
+}
+
+/** A schema that checks nothing at run time and carries a type: for args that are typed but not validated. */
+export const typed = <Args>(): StandardSchemaV1<Args, Args> => ({
+  '~standard': { version: 1, vendor: 'pgq', validate: (value) => ({ value: value as Args }) },
+})
+
+/** One handler for each task of an object of tasks: a missing one does not compile. */
+export function handleAll<Tasks extends Record<string, Task<any, any, any>>>(
+  tasks: Tasks,
+  handlers: { [Key in keyof Tasks]: Parameters<Tasks[Key]['handle']>[0] },
+): Handler[] {
+  return Object.entries(tasks).map(([key, task]) => task.handle(handlers[key] as never))
+}
+
+function accept<Output>(task: string, result: StandardSchemaV1.Result<Output>): Output {
+  if (!result.issues) return result.value
+  throw new InvalidArgsError(
+    task,
+    result.issues.map(({ message, path }) => ({ message, path: pathText(path) })),
+  )
+}
+
+const pathText = (path: StandardSchemaV1.Issue['path'] = []): string =>
+  path.reduce<string>((text, part) => {
+    const key = typeof part === 'object' ? part.key : part
+    return typeof key === 'number' ? `${text}[${key}]` : `${text}.${String(key)}`
+  }, 'args')
+
+function checkTask(task: Task<any, any, any>): void {
+  const where = `task ${JSON.stringify(task.name)}`
+  checkName(task.name, 'task')
+  checkName(task.queue, 'queue')
+  checkPriority(task.priority, where)
+  checkRetryPolicy(task.retry ?? {}, where)
+  if (!['at-least-once', 'at-most-once', 'transactional'].includes(task.mode)) {
+    throw new InvalidOptionError(`${where}: mode ${JSON.stringify(task.mode)} is unknown: use 'at-least-once', 'at-most-once' or 'transactional'.`)
+  }
+  if (task.mode === 'at-most-once' && task.retry) {
+    throw new InvalidOptionError(`${where}: an at-most-once task never runs twice, so it cannot have retry.`)
+  }
+  for (const name of ['timeoutMs', 'maxArgsBytes'] as const) {
+    const value = task[name]
+    if (value !== undefined && !(Number.isInteger(value) && value > 0 && value < 2 ** 31)) {
+      throw new InvalidOptionError(`${where}: ${name} is ${String(value)}; use a whole number over 0.`)
+    }
+  }
+}

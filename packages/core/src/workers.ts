@@ -1,0 +1,231 @@
+import { sql } from 'kysely'
+import { type Executor, run } from './executor.js'
+import { errorsWith } from './settle.js'
+import { defineStatement, type StatementParts } from './statement.js'
+
+/** What a worker tells of itself. */
+export interface WorkerDescription {
+  readonly hostname: string
+  readonly pid: number
+  readonly queues: readonly string[]
+  readonly tasks: readonly string[]
+}
+
+/** Enters a new worker and answers its id, which is never used again. */
+export async function registerWorker(executor: Executor, schema: string, worker: WorkerDescription): Promise<number> {
+  const [row] = await run(executor, schema, registerStatement, worker)
+  return row!.id
+}
+
+const registerStatement = defineStatement<WorkerDescription, { id: number }>(
+  'register_worker',
+  ({ table, param }) => sql`
+    insert into ${table('workers')} (hostname, pid, queues, tasks)
+    values (${param('hostname')}, ${param('pid')}, ${param('queues')}::text[], ${param('tasks')}::text[])
+    returning id`,
+)
+
+/** Says that the worker lives. False: it was declared dead, and must start anew under a new id. */
+export async function beat(executor: Executor, schema: string, workerId: number): Promise<boolean> {
+  return (await run(executor, schema, beatStatement, { workerId })).length > 0
+}
+
+const beatStatement = defineStatement<{ workerId: number }, { id: number }>(
+  'beat',
+  ({ table, param }) => sql`
+    update ${table('workers')} set beat_at = now() where id = ${param('workerId')} returning id`,
+)
+
+/** Takes a worker that stopped out of the list. Leases that it could not give back stay behind for a rescue, with its row. */
+export async function removeWorker(executor: Executor, schema: string, workerId: number): Promise<void> {
+  await run(executor, schema, removeStatement, { workerId })
+}
+
+const removeStatement = defineStatement<{ workerId: number }, never>(
+  'remove_worker',
+  ({ table, param }) => sql`
+    delete from ${table('workers')}
+    where id = ${param('workerId')} and not exists (select from ${table('leases')} where worker_id = ${param('workerId')})`,
+)
+
+/** Notes the jobs that the worker's transactional handlers are about to run: what is known of them after a crash. */
+export async function noteHolding(
+  executor: Executor,
+  schema: string,
+  holding: { readonly workerId: number; readonly jobIds: readonly string[] },
+): Promise<void> {
+  await run(executor, schema, holdingStatement, holding)
+}
+
+const holdingStatement = defineStatement<{ workerId: number; jobIds: readonly string[] }, never>(
+  'note_holding',
+  ({ table, param }) => sql`
+    update ${table('workers')} set holding = ${param('jobIds')}::bigint[] where id = ${param('workerId')}`,
+)
+
+/** Hangs up the doorbell: from now on an enqueue to one of the queues may notify the channel. Then look for jobs again. */
+export async function hangDoorbell(
+  executor: Executor,
+  schema: string,
+  bell: { readonly workerId: number; readonly channel: string; readonly queues: readonly string[] },
+): Promise<void> {
+  await run(executor, schema, hangStatement, bell)
+}
+
+const hangStatement = defineStatement<{ workerId: number; channel: string; queues: readonly string[] }, never>(
+  'hang_doorbell',
+  ({ table, param }) => sql`
+    insert into ${table('idle_workers')} (worker_id, channel, queues)
+    select id, ${param('channel')}::text, ${param('queues')}::text[]
+    from ${table('workers')} where id = ${param('workerId')}
+    on conflict (worker_id) do nothing`,
+)
+
+/** Takes the doorbell down: the worker is busy and looks for jobs by itself. */
+export async function takeDoorbell(executor: Executor, schema: string, workerId: number): Promise<void> {
+  await run(executor, schema, takeStatement, { workerId })
+}
+
+const takeStatement = defineStatement<{ workerId: number }, never>(
+  'take_doorbell',
+  ({ table, param }) => sql`delete from ${table('idle_workers')} where worker_id = ${param('workerId')}`,
+)
+
+/** Wakes one idle worker per queue: a worker that leaves jobs behind passes the news on. */
+export async function ringDoorbell(executor: Executor, schema: string, queues: readonly string[]): Promise<void> {
+  await run(executor, schema, ringStatement, { queues })
+}
+
+const ringStatement = defineStatement<{ queues: readonly string[] }, never>(
+  'ring_doorbell',
+  ({ routine, param }) => sql`select ${routine('ring_doorbell')}(${param('queues')}::text[])`,
+)
+
+/** The key class of the liveness locks of one schema, for the two-key form of PostgreSQL's advisory locks. */
+const lockClass = ({ schemaName }: Pick<StatementParts<object>, 'schemaName'>) => sql`hashtext('pgq worker ' || ${schemaName})`
+
+/**
+ * Takes the worker's liveness lock, shared, on this connection until it closes. Every connection of a worker takes it once:
+ * the lock is gone when the last of them is, and with it every statement that the worker had left running.
+ */
+export async function lockLiveness(executor: Executor, schema: string, workerId: number): Promise<void> {
+  await run(executor, schema, livenessStatement, { workerId })
+}
+
+const livenessStatement = defineStatement<{ workerId: number }, never>(
+  'lock_liveness',
+  (parts) => sql`select pg_advisory_lock_shared(${lockClass(parts)}, ${parts.param('workerId')}::integer)`,
+)
+
+/** When a worker counts as lost, and when a job does. */
+export interface RescueRequest {
+  /** The rescuing worker itself. */
+  readonly workerId: number
+  /** A worker whose last beat is older is lost even if its connections are still open. */
+  readonly leaseMs: number
+  /** Jobs whose workers were lost this often become dead letters with reason "crashed". */
+  readonly maxCrashes: number
+}
+
+/** What a rescue did. */
+export interface Rescue {
+  /** Ids of workers found lost. */
+  readonly workers: readonly number[]
+  readonly requeued: number
+  readonly buried: number
+}
+
+/**
+ * Finds workers that are gone (nobody holds their liveness lock, or their beat is too old) and gives their jobs back,
+ * with one more crash counted: in their old positions, or among the dead letters when they took too many workers down. One
+ * statement: a crash in the middle leaves everything as it was. Two rescuers never meet: they skip each other's rows.
+ */
+export async function rescueLostWorkers(executor: Executor, schema: string, request: RescueRequest): Promise<Rescue> {
+  const [row] = await run(executor, schema, rescueStatement, request)
+  return row ?? { workers: [], requeued: 0, buried: 0 }
+}
+
+const rescueStatement = defineStatement<RescueRequest, Rescue>('rescue_lost_workers', (parts) => {
+  const { table, param, routine } = parts
+  return sql`
+    with lost as (
+      select worker.id, worker.holding
+      from ${table('workers')} as worker
+      where worker.id <> ${param('workerId')} and (
+        worker.beat_at < now() - ${param('leaseMs')}::double precision * interval '1 ms'
+        or pg_try_advisory_xact_lock(${lockClass(parts)}, worker.id)
+      )
+      order by worker.id
+      for update skip locked
+      limit 20
+    ), lease as (
+      delete from ${table('leases')} as lease
+      where (lease.worker_id, lease.number) in (
+        select held.worker_id, held.number
+        from ${table('leases')} as held join lost on lost.id = held.worker_id
+        for update of held skip locked
+      )
+      returning lease.*
+    ), leased as (
+      select
+        job.id, job.position, job.created_at, job.ready_at, job.priority, job.attempt, (job.crash_count + 1)::smallint as crash_count,
+        job.queue, job.task, job.args, job.retry, job.errors
+      from lease
+      cross join lateral unnest(
+        lease.ids, lease.positions, lease.created_ats, lease.ready_ats, lease.priorities, lease.attempts, lease.crash_counts,
+        lease.queues, lease.tasks, lease.args, lease.retries, lease.errors
+      ) with ordinality as job (
+        id, position, created_at, ready_at, priority, attempt, crash_count, queue, task, args, retry, errors, ordinal
+      )
+      where job.ordinal <> all (lease.done) and not exists (
+        select from ${table('finished_jobs')} as finished
+        where finished.worker_id = lease.worker_id and finished.number = lease.number and finished.ordinal = job.ordinal
+      )
+    ), held as (
+      select ctid from ${table('jobs')}
+      where id = any (array(select unnest(lost.holding) from lost))
+      for update skip locked
+    ), poison as (
+      delete from ${table('jobs')}
+      where ctid = any (array(select ctid from held)) and crash_count + 1 >= ${param('maxCrashes')}
+      returning id, position, created_at, ready_at, priority, (attempt + 1)::smallint as attempt,
+        (crash_count + 1)::smallint as crash_count, queue, task, args, retry, errors
+    ), noted as (
+      update ${table('jobs')}
+      set crash_count = (crash_count + 1)::smallint, attempt = (attempt + 1)::smallint
+      where ctid = any (array(select ctid from held)) and crash_count + 1 < ${param('maxCrashes')}
+      returning queue
+    ), requeued as (
+      insert into ${table('jobs')}
+        (id, position, created_at, ready_at, priority, attempt, crash_count, queue, task, args, retry, errors)
+      select * from leased where crash_count < ${param('maxCrashes')}
+      returning queue
+    ), buried as (
+      insert into ${table('dead_jobs')}
+        (id, created_at, ready_at, priority, attempt, crash_count, reason, queue, task, args, retry, errors)
+      select
+        job.id, job.created_at, job.ready_at, job.priority, job.attempt, job.crash_count, 'crashed', job.queue, job.task,
+        job.args, job.retry, ${errorsWith(sql`job.errors`, crashError)}
+      from (select * from leased union all select * from poison) as job
+      where job.crash_count >= ${param('maxCrashes')}
+      returning 1
+    ), gone as (
+      delete from ${table('workers')} as worker
+      where worker.id in (select id from lost) and not exists (
+        select from ${table('leases')} as left_over
+        where left_over.worker_id = worker.id
+          and (left_over.worker_id, left_over.number) not in (select lease.worker_id, lease.number from lease)
+      )
+      returning worker.id
+    )
+    select
+      array(select id from gone) as workers,
+      ((select count(*) from requeued) + (select count(*) from noted))::integer as requeued,
+      (select count(*) from buried)::integer as buried,
+      (select ${routine('ring_doorbell')}(array_agg(distinct queue))
+       from (select queue from requeued union all select queue from noted) as back) as rung`
+})
+
+const crashError = sql`json_build_object(
+  'attempt', job.attempt, 'at', to_char(now() at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), 'name', 'CrashError',
+  'message', format('The worker was lost while it ran this job, %s times in all.', job.crash_count))`
