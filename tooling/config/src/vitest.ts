@@ -1,26 +1,15 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import type { TestProjectConfiguration } from 'vitest/config'
-
-interface Workspace {
-  readonly name: string
-  readonly folder: string
-  /** By subpath: what the package exports. */
-  readonly exports: Readonly<Record<string, unknown>>
-}
-
-const workspaceFolders = ['packages', 'apps', 'tooling']
-const isTest = (file: string) => /\.test\.ts$/.test(file)
-const isTypeTest = (file: string) => /\.test-d\.ts$/.test(file)
+import { filesIn, workspaces } from './workspaces.js'
 
 /** One project for each package that has tests; type tests are checked with the package's own tsconfig.json. */
 export function testProjects(root: string): TestProjectConfiguration[] {
   return workspaces(root).flatMap(({ name, folder }) => {
-    const tests = filesIn(join(folder, 'test'))
-    if (!tests.some((file) => isTest(file) || isTypeTest(file))) return []
-    const hasTypeTests = tests.some(isTypeTest)
+    const tests = filesIn(join(root, folder, 'test'))
+    const hasTypeTests = tests.some((file) => file.endsWith('.test-d.ts'))
+    if (!hasTypeTests && !tests.some((file) => file.endsWith('.test.ts'))) return []
     return {
-      root: folder,
+      root: join(root, folder),
       resolve: { alias: packageAliases(root) },
       test: {
         name,
@@ -31,7 +20,7 @@ export function testProjects(root: string): TestProjectConfiguration[] {
         typecheck: {
           enabled: hasTypeTests,
           include: ['test/**/*.test-d.ts'],
-          tsconfig: join(folder, 'tsconfig.json'),
+          tsconfig: join(root, folder, 'tsconfig.json'),
           // The typecheck step reports those; here only what a test promises counts.
           ignoreSourceErrors: true,
         },
@@ -43,27 +32,13 @@ export function testProjects(root: string): TestProjectConfiguration[] {
 /** The packages' names and subpaths to their sources, so that tests need no build, and coverage is of what people wrote. */
 export function packageAliases(root: string): { find: RegExp; replacement: string }[] {
   return workspaces(root)
-    .filter(({ folder }) => folder.startsWith(join(root, 'packages')))
-    .flatMap(({ name, folder, exports }) =>
-      Object.keys(exports)
+    .filter(({ folder }) => folder.startsWith('packages/'))
+    .flatMap(({ name, folder, manifest }) =>
+      Object.keys(manifest.exports ?? {})
         .filter((subpath) => !subpath.endsWith('.json'))
         .map((subpath) => ({
           find: new RegExp(`^${name}${subpath.slice(1)}$`),
-          replacement: join(folder, 'src', `${subpath === '.' ? 'index' : basename(subpath)}.ts`),
+          replacement: join(root, folder, 'src', `${subpath === '.' ? 'index' : basename(subpath)}.ts`),
         })),
     )
-}
-
-function workspaces(root: string): Workspace[] {
-  return workspaceFolders
-    .flatMap((parent) => filesIn(join(root, parent)).map((child) => join(root, parent, child)))
-    .filter((folder) => existsSync(join(folder, 'package.json')))
-    .map((folder) => {
-      const { name, exports = {} } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'))
-      return { name, folder, exports }
-    })
-}
-
-function filesIn(folder: string): string[] {
-  return existsSync(folder) ? readdirSync(folder) : []
 }

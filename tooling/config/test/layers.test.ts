@@ -1,11 +1,12 @@
-import { readdirSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { type Package, violations } from '../src/layers.js'
+import { workspaces } from '../src/workspaces.js'
 
 test('every package depends only on what its layer may', () => {
-  expect(violations(allPackages())).toEqual([])
+  const packages = allPackages()
+  expect(packages.length).toBeGreaterThan(5)
+  expect(violations(packages)).toEqual([])
 })
 
 const core = { name: '@pgq/core', folder: 'packages/core', dependencies: [], devDependencies: [] }
@@ -47,29 +48,13 @@ test.each<[string, Package, string]>([
 })
 
 function allPackages(): Package[] {
-  const root = fileURLToPath(new URL('../../..', import.meta.url))
-  return ['packages', 'apps', 'tooling'].flatMap((parent) =>
-    readdirSync(join(root, parent), { withFileTypes: true })
-      .filter((entry) => entry.isDirectory())
-      .flatMap((entry) => packageIn(root, `${parent}/${entry.name}`)),
-  )
-}
-
-function packageIn(root: string, folder: string): Package[] {
-  let manifest: Record<string, Record<string, string>> & { name: string }
-  try {
-    manifest = JSON.parse(readFileSync(join(root, folder, 'package.json'), 'utf8'))
-  } catch {
-    // A folder that an editor or a build left behind.
-    return []
-  }
-  const namesIn = (...fields: string[]) => fields.flatMap((field) => Object.keys(manifest[field] ?? {}))
-  return [
-    {
-      name: manifest.name,
+  return workspaces(fileURLToPath(new URL('../../..', import.meta.url))).map(({ name, folder, manifest }) => {
+    const namesIn = (...fields: string[]) => fields.flatMap((field) => Object.keys(manifest[field] ?? {}))
+    return {
+      name,
       folder,
       dependencies: namesIn('dependencies', 'peerDependencies', 'optionalDependencies'),
       devDependencies: namesIn('devDependencies'),
-    },
-  ]
+    }
+  })
 }

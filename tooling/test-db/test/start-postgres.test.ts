@@ -5,7 +5,7 @@ import { dirname } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import pg from 'pg'
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, type TestContext, test } from 'vitest'
 import { type PostgresServer, startPostgres } from '../src/index.js'
 
 async function query(url: string, sql: string) {
@@ -89,11 +89,14 @@ describe('startPostgres', () => {
   })
 })
 
-describe('when the launcher dies', () => {
+// At the same time, for most of it is waiting for processes to start.
+describe.concurrent('when the launcher dies', () => {
   interface Launched {
     readonly pid: number
     readonly dataDir: string
   }
+
+  type OnTestFinished = TestContext['onTestFinished']
 
   const program = `
     import { startPostgres } from ${JSON.stringify(new URL('../src/index.ts', import.meta.url).href)}
@@ -101,7 +104,9 @@ describe('when the launcher dies', () => {
     console.log(JSON.stringify({ pid, dataDir }))
     process.stdin.resume()`
 
-  async function launch(): Promise<{ launcher: ReturnType<typeof spawn>; launched: Launched }> {
+  async function launch(
+    onTestFinished: OnTestFinished,
+  ): Promise<{ launcher: ReturnType<typeof spawn>; launched: Launched }> {
     const cwd = fileURLToPath(new URL('..', import.meta.url))
     const launcher = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '--eval', program], {
       cwd,
@@ -113,32 +118,36 @@ describe('when the launcher dies', () => {
   }
 
   // Catches: no supervisor, or one that does not watch its pipe.
-  test.each(['SIGKILL', 'SIGTERM', 'SIGINT'] as const)('by %s, the server dies and its data goes', async (signal) => {
-    const { launcher, launched } = await launch()
-    launcher.kill(signal)
-    await expect.poll(() => isAlive(launched.pid), { timeout: 5000, interval: 20 }).toBe(false)
-    await expect.poll(() => existsSync(dirname(launched.dataDir)), { timeout: 5000, interval: 20 }).toBe(false)
-  })
+  test.for(['SIGKILL', 'SIGTERM', 'SIGINT'] as const)(
+    'by %s, the server dies and its data goes',
+    async (signal, { expect, onTestFinished }) => {
+      const { launcher, launched } = await launch(onTestFinished)
+      launcher.kill(signal)
+      await expect.poll(() => isAlive(launched.pid), { timeout: 5000, interval: 20 }).toBe(false)
+      await expect.poll(() => existsSync(dirname(launched.dataDir)), { timeout: 5000, interval: 20 }).toBe(false)
+    },
+  )
 
   // Catches: no sweep, and a sweep that leaves the server running.
-  test.runIf(process.platform === 'linux')('together with the supervisor, the next start sweeps up', async () => {
-    const bystander = await startPostgres({ fast: true })
-    onTestFinished(() => bystander.stop('immediate'))
-    const { launcher, launched } = await launch()
-    process.kill(parentOf(launched.pid), 'SIGKILL')
-    launcher.kill('SIGKILL')
-    await once(launcher, 'exit')
-    expect(isAlive(launched.pid)).toBe(true)
+  test.runIf(process.platform === 'linux')(
+    'together with the supervisor, the next start sweeps up',
+    async ({ expect, onTestFinished }) => {
+      const bystander = await startPostgres({ fast: true })
+      onTestFinished(() => bystander.stop('immediate'))
+      const { launcher, launched } = await launch(onTestFinished)
+      process.kill(parentOf(launched.pid), 'SIGKILL')
+      launcher.kill('SIGKILL')
+      await once(launcher, 'exit')
+      const next = await startPostgres({ fast: true })
+      onTestFinished(() => next.stop('immediate'))
+      await expect.poll(() => isAlive(launched.pid), { timeout: 5000, interval: 20 }).toBe(false)
+      expect(existsSync(dirname(launched.dataDir))).toBe(false)
+      expect(await query(bystander.url, 'select 1 as one')).toEqual([{ one: 1 }])
+    },
+  )
 
-    const next = await startPostgres({ fast: true })
-    onTestFinished(() => next.stop('immediate'))
-    await expect.poll(() => isAlive(launched.pid), { timeout: 5000, interval: 20 }).toBe(false)
-    expect(existsSync(dirname(launched.dataDir))).toBe(false)
-    expect(await query(bystander.url, 'select 1 as one')).toEqual([{ one: 1 }])
-  })
-
-  test('a server does not keep its launcher alive', async () => {
-    const { launcher, launched } = await launch()
+  test('a server does not keep its launcher alive', async ({ expect, onTestFinished }) => {
+    const { launcher, launched } = await launch(onTestFinished)
     launcher.stdin?.end()
     expect(await once(launcher, 'exit')).toEqual([0, null])
     await expect.poll(() => isAlive(launched.pid), { timeout: 5000, interval: 20 }).toBe(false)
