@@ -19,6 +19,8 @@ const turbo = (...tasks) => [
   '--ui=stream',
 ]
 const env = { ...process.env, TURBO_TELEMETRY_DISABLED: '1' }
+// In a file or a CI log, colours are noise; some of the tools think otherwise when CI is set.
+if (!process.stdout.isTTY && !env.FORCE_COLOR) env.NO_COLOR = '1'
 
 const commands = {
   start: async (args) => {
@@ -28,7 +30,12 @@ const commands = {
   },
   test: async (args) => {
     await install()
-    await step('lint', node, ['node_modules/@biomejs/biome/bin/biome', 'ci', '--error-on-warnings'])
+    await step('lint', node, [
+      'node_modules/@biomejs/biome/bin/biome',
+      'ci',
+      '--error-on-warnings',
+      `--colors=${env.NO_COLOR ? 'off' : 'force'}`,
+    ])
     await step('build', node, turbo('build'))
     await step('typecheck', node, turbo('typecheck', '//#typecheck:root'))
     await become(node, ['node_modules/vitest/vitest.mjs', 'run', '--coverage', ...args])
@@ -88,7 +95,7 @@ async function step(title, command, args) {
     return stdout
   }
   console.log(`${title.padEnd(10)} ${took}  FAILED\n\n${output}`)
-  fail(`${title} failed (exit ${code}).`)
+  fail(`${title} failed (exit ${code}).${title === 'lint' ? ' `npm run format` mends most of it.' : ''}`)
 }
 
 /** The long-running part: this process is from here on only the one who hands signals on. */
