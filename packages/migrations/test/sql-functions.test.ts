@@ -1,0 +1,62 @@
+import { once } from 'node:events'
+import { describe, expect, test } from 'vitest'
+import { migrate } from '../src/index.js'
+import { connect, emptyDatabase } from './empty-database.js'
+
+/** A queue in a schema of another name, and a caller whose search path leads to other tables of the same names. */
+async function misledCaller() {
+  const client = await connect(await emptyDatabase())
+  await migrate(client, { schema: 'job_queue' })
+  await client.query(`
+    create schema decoy;
+    create table decoy.jobs (like job_queue.jobs including all);
+    create table decoy.idle_workers (like job_queue.idle_workers including all);
+    set search_path to decoy`)
+  return client
+}
+
+describe('SQL functions under a search path that is not the queue', () => {
+  test('enqueue() stores in its own schema', async () => {
+    const client = await misledCaller()
+    const { rows } = await client.query(`
+      select job_queue.enqueue('mail', '{"to":  "you"}', queue => 'slow', priority => 5::smallint, delay_ms => 3600000)::text as id`)
+    const stored = await client.query(`
+      select id::text, queue, task, args::text, priority, execute_at - created_at = interval '1 hour' as delayed
+      from job_queue.jobs`)
+    expect(stored.rows).toEqual([
+      { id: rows[0].id, queue: 'slow', task: 'mail', args: '{"to":  "you"}', priority: 5, delayed: true },
+    ])
+    expect((await client.query('select * from decoy.jobs')).rows).toEqual([])
+  })
+
+  test('enqueue_many() answers the ids in the order given', async () => {
+    const client = await misledCaller()
+    const jobs = Array.from({ length: 1000 }, (_, number) => ({ task: `task ${number}` }))
+    const { rows } = await client.query('select job_queue.enqueue_many($1)::text as id', [JSON.stringify(jobs)])
+    const stored = await client.query('select id::text, task from job_queue.jobs order by position')
+    expect(stored.rows).toEqual(rows.map(({ id }, number) => ({ id, task: `task ${number}` })))
+  })
+
+  test('the doorbell rings for a worker of this schema that waits for this queue', async () => {
+    const client = await misledCaller()
+    await client.query(`
+      insert into job_queue.workers default values;
+      insert into job_queue.idle_workers select id, 'bell', '{slow}' from job_queue.workers;
+      listen bell`)
+    const rung = once(client, 'notification')
+    await client.query(`select job_queue.enqueue('mail', queue => 'slow')`)
+    expect(await rung).toMatchObject([{ channel: 'bell' }])
+  })
+
+  test('the views count what is there', async () => {
+    const client = await misledCaller()
+    await client.query(
+      `select job_queue.enqueue_many('[{"task": "a"}, {"task": "a"}, {"task": "b", "delay_ms": 60000}]')`,
+    )
+    const { rows } = await client.query('select task, state, jobs::integer from job_queue.queue_counts order by task')
+    expect(rows).toEqual([
+      { task: 'a', state: 'ready', jobs: 2 },
+      { task: 'b', state: 'scheduled', jobs: 1 },
+    ])
+  })
+})
