@@ -154,6 +154,22 @@ const claimDeleteStatement = defineStatement<ClaimRequest, BatchRow>(
     select ${batchAsText}, array_to_json(errors)::text as errors from batch`,
 )
 
+/** Reads a lease back whose claim was sent but whose answer was lost; empty when the claim did not happen. */
+export async function readLease(
+  executor: Executor,
+  schema: string,
+  lease: { readonly workerId: number; readonly number: number },
+): Promise<ClaimedJob[]> {
+  return readBatch(await run(executor, schema, readLeaseStatement, lease))
+}
+
+const readLeaseStatement = defineStatement<{ workerId: number; number: number }, BatchRow>(
+  'read_lease',
+  ({ table, param }) => sql`
+    select ${batchAsText} from ${table('leases')}
+    where worker_id = ${param('workerId')} and number = ${param('number')}`,
+)
+
 /** Turns the arrays into jobs, in the order of claiming (a DELETE answers in the order of storage). */
 function readBatch([row]: BatchRow[]): ClaimedJob[] {
   if (!row?.ids) return []

@@ -7,6 +7,7 @@ export {
   findUnknownTasks,
   type Promotion,
   promoteDueJobs,
+  readLease,
 } from './claim.js'
 export type {
   DeadJobsTable,
@@ -99,4 +100,5 @@ export {
   ringDoorbell,
   takeDoorbell,
   type WorkerDescription,
+  workersChannel,
 } from './workers.js'

@@ -61,7 +61,8 @@ export type Return = { readonly number: number; readonly ordinal: number } & (
 
 /**
  * Takes jobs out of their leases and puts them back into the queue or among the dead letters, all in one statement. Jobs
- * that were finished inside a transaction of their own stay finished. Answers the numbers of the leases that were still
+ * that were finished inside a transaction of their own stay finished, and a repeated call (after an answer that was lost)
+ * changes nothing: a place that is done already is passed over. Answers the numbers of the leases that were still
  * ours. The lease rows stay, also when nothing is left in them: acknowledge removes those.
  */
 export async function returnJobs(
@@ -96,7 +97,7 @@ const returnStatement = defineStatement<{ workerId: number; returns: string }, {
         ${errorsWith(sql`lease.errors[ordinal]`, sql`returned.error`)} as errors,
         returned.kind, returned.delay_ms, returned.reason
       from returned join lease using (number)
-      where not exists (
+      where cardinality(array_positions(lease.done, ordinal)) = 1 and not exists (
         select from ${parts.table('finished_jobs')} as finished
         where finished.worker_id = ${parts.param('workerId')} and finished.number = returned.number
           and finished.ordinal = returned.ordinal

@@ -11,7 +11,10 @@ export interface WorkerDescription {
   readonly tasks: readonly string[]
 }
 
-/** Enters a new worker and answers its id, which is never used again. */
+/** The channel on which workers hear of new workers. */
+export const workersChannel = (schema: string): string => `pgq_${schema}_workers`
+
+/** Enters a new worker, tells the others, and answers its id, which is never used again. */
 export async function registerWorker(executor: Executor, schema: string, worker: WorkerDescription): Promise<number> {
   const [row] = await run(executor, schema, registerStatement, worker)
   return row!.id
@@ -19,21 +22,29 @@ export async function registerWorker(executor: Executor, schema: string, worker:
 
 const registerStatement = defineStatement<WorkerDescription, { id: number }>(
   'register_worker',
-  ({ table, param }) => sql`
-    insert into ${table('workers')} (hostname, pid, queues, tasks)
-    values (${param('hostname')}, ${param('pid')}, ${param('queues')}::text[], ${param('tasks')}::text[])
-    returning id`,
+  ({ table, param, schemaName }) => sql`
+    with worker as (
+      insert into ${table('workers')} (hostname, pid, queues, tasks)
+      values (${param('hostname')}, ${param('pid')}, ${param('queues')}::text[], ${param('tasks')}::text[])
+      returning id
+    )
+    select id, pg_notify('pgq_' || ${schemaName} || '_workers', '') from worker`,
 )
 
-/** Says that the worker lives. False: it was declared dead, and must start anew under a new id. */
-export async function beat(executor: Executor, schema: string, workerId: number): Promise<boolean> {
-  return (await run(executor, schema, beatStatement, { workerId })).length > 0
+/**
+ * Says that the worker lives, and answers how many other workers there are. Null: it was declared dead and its jobs were
+ * given away; it must start anew under a new id.
+ */
+export async function beat(executor: Executor, schema: string, workerId: number): Promise<{ others: number } | null> {
+  const [row] = await run(executor, schema, beatStatement, { workerId })
+  return row ?? null
 }
 
-const beatStatement = defineStatement<{ workerId: number }, { id: number }>(
+const beatStatement = defineStatement<{ workerId: number }, { others: number }>(
   'beat',
   ({ table, param }) => sql`
-    update ${table('workers')} set beat_at = now() where id = ${param('workerId')} returning id`,
+    update ${table('workers')} set beat_at = now() where id = ${param('workerId')}
+    returning (select count(*)::integer - 1 from ${table('workers')}) as others`,
 )
 
 /** Takes a worker that stopped out of the list. Leases that it could not give back stay behind for a rescue, with its row. */

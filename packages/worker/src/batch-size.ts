@@ -1,0 +1,44 @@
+/** How long claimed jobs should wait in the worker at most, in ms: enough to hide a round trip, too short to hoard. */
+const LOOKAHEAD_MS = 75
+
+/**
+ * Decides how many jobs to claim: what the free slots need now, and what handlers will start within 75 ms at the pace seen
+ * so far. Fast handlers get large batches, slow ones nothing beyond their free slots. Grows at most twofold per claim.
+ */
+export class BatchSize {
+  #averageMs: number | undefined
+  #lastClaim: number
+
+  constructor(
+    private readonly concurrency: number,
+    private readonly maxBatch: number,
+    private readonly lookahead: boolean,
+  ) {
+    this.#lastClaim = concurrency
+  }
+
+  /** How many jobs to claim now; 0: not yet. */
+  next(running: number, waiting: number): number {
+    const free = this.concurrency - running
+    const ahead = this.#ahead()
+    const missing = free + ahead - waiting
+    const worthIt = waiting < free || missing >= ahead / 2
+    if (missing <= 0 || !worthIt) return 0
+    return Math.min(missing, Math.max(this.#lastClaim * 2, this.concurrency), this.maxBatch)
+  }
+
+  claimed(jobs: number): void {
+    this.#lastClaim = jobs
+  }
+
+  /** Learns from a handler that ran for ms. Slow runs count at once, fast ones by and by. */
+  ran(ms: number): void {
+    const average = this.#averageMs ?? ms
+    this.#averageMs = average + (ms - average) * (ms > average ? 0.2 : 0.05)
+  }
+
+  #ahead(): number {
+    if (!this.lookahead || this.#averageMs === undefined) return 0
+    return Math.min(Math.floor((this.concurrency * LOOKAHEAD_MS) / Math.max(this.#averageMs, 0.001)), this.maxBatch)
+  }
+}

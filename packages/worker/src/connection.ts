@@ -1,0 +1,101 @@
+import type { PreparingClient } from '@pgq/core'
+import pg from 'pg'
+
+/**
+ * One connection that opens when it is first used and opens again after it broke. Statements are prepared by name. A
+ * statement on a broken connection rejects; whether it took effect is then unknown.
+ */
+export class Connection implements PreparingClient {
+  #client: Promise<pg.Client> | undefined
+  #closed = false
+
+  /** prepare runs on each new client, before anything else. onLost is called when an open client breaks. */
+  constructor(
+    private readonly config: pg.ClientConfig,
+    private readonly prepare: (client: pg.Client) => Promise<void>,
+    private readonly onLost: (error: Error) => void = () => {},
+  ) {}
+
+  async queryPrepared(name: string, sql: string, params: unknown[]): Promise<pg.QueryResult> {
+    return this.#use((client) => client.query({ name: statementName(name), text: sql, values: params }))
+  }
+
+  /** Runs plain SQL, without parameters; several statements may be separated by semicolons. */
+  async query(sql: string): Promise<pg.QueryResult> {
+    return this.#use((client) => client.query(sql))
+  }
+
+  /** The client itself, opened when needed: for whoever needs more than statements. */
+  async client(): Promise<pg.Client> {
+    if (this.#closed) throw new Error('This connection was closed.')
+    this.#client ??= this.#open()
+    return this.#client
+  }
+
+  /** Drops the client, if there is one; the next use opens another. */
+  async reset(): Promise<void> {
+    const client = this.#client
+    this.#client = undefined
+    await client?.then(
+      (open) => open.end().catch(() => {}),
+      () => {},
+    )
+  }
+
+  /** Closes for good. */
+  async close(): Promise<void> {
+    this.#closed = true
+    await this.reset()
+  }
+
+  async #use<Result>(work: (client: pg.Client) => Promise<Result>): Promise<Result> {
+    const client = await this.client()
+    try {
+      return await work(client)
+    } catch (error) {
+      if (breaksConnection(error)) this.#drop(client)
+      throw error
+    }
+  }
+
+  async #open(): Promise<pg.Client> {
+    const client = new pg.Client(this.config)
+    // A client emits its error also when nobody waits for it; without a listener that would end the process.
+    client.on('error', (error) => {
+      this.#drop(client)
+      this.onLost(error)
+    })
+    client.on('end', () => this.#drop(client))
+    try {
+      await client.connect()
+      await this.prepare(client)
+      return client
+    } catch (error) {
+      this.#client = undefined
+      client.end().catch(() => {})
+      throw error
+    }
+  }
+
+  #drop(client: pg.Client): void {
+    void this.#client?.then(
+      (current) => {
+        if (current !== client) return
+        this.#client = undefined
+        client.end().catch(() => {})
+      },
+      () => {},
+    )
+  }
+}
+
+// PostgreSQL cuts names at 63 bytes; the schema in front may take 48 of them.
+const statementName = (name: string): string => name.slice(-63)
+
+/** True when the client cannot be used any more: no SQLSTATE (a socket or time-out error), or one that ends the session. */
+export function breaksConnection(error: unknown): boolean {
+  const code = (error as { code?: unknown } | null)?.code
+  const isSqlState = typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) && !/^E[A-Z]+$/.test(code)
+  // 08: connection exceptions; 57P: shutdown, crash, terminated; 25006: a stale primary that became read-only.
+  return !isSqlState || /^(08|57P)/.test(code) || code === '25006'
+}

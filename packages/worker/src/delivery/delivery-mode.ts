@@ -1,0 +1,29 @@
+import type { ClaimedJob, ClaimRequest, DeliveryModeName, Executor, Settlement } from '@pgq/core'
+import type { Transaction } from 'kysely'
+
+/** Where the commit falls: one small strategy per delivery mode. */
+export interface DeliveryMode {
+  readonly name: DeliveryModeName
+  /** A mode that cannot run a job twice must never be asked to: it would lose the job. */
+  readonly mayRetry: boolean
+  /** Whether jobs may be claimed before a slot is free for them. */
+  readonly mayPrefetch: boolean
+  /** Claims under way at the same time. */
+  readonly parallelClaims: number
+  claim(request: ClaimRequest): Promise<Claim[]>
+  /** Ends when everything that was settled is durable, or the signal aborts. */
+  drain(): Promise<void>
+}
+
+/** A job that is ours, until it is settled or released. */
+export interface Claim {
+  readonly job: ClaimedJob
+  /** The transaction of a transactional job. */
+  readonly trx?: Transaction<any>
+  /** Completes the job inside the handler's transaction (at-least-once). */
+  finish?(trx: Executor): Promise<void>
+  /** Durable when it resolves. Throws LostLeaseError when the job is no longer ours: its result is dropped. */
+  settle(settlement: Settlement): Promise<void>
+  /** Gives the job back unrun, its attempt not counted. */
+  release(): Promise<void>
+}

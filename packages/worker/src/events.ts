@@ -1,0 +1,69 @@
+import { EventEmitter } from 'node:events'
+import type { DeliveryModeName, LostLeaseError, Outcome, Settlement } from '@pgq/core'
+
+/** A job in an event: enough to find it, and nothing of its args. */
+export interface JobLabel {
+  readonly jobId: string
+  readonly task: string
+  readonly queue: string
+  readonly attempt: number
+  readonly mode: DeliveryModeName
+}
+
+/** What a worker tells, each after it is true. Durations in ms. */
+export interface WorkerEvents {
+  'worker.started': { readonly workerId: number }
+  'worker.stopping': { readonly workerId: number; readonly running: number }
+  'worker.stopped': { readonly workerId: number }
+  /** The others took this worker for dead; it goes on under a new id, without the jobs it had. */
+  'worker.replaced': { readonly workerId: number; readonly newWorkerId: number }
+  'jobs.claimed': { readonly mode: DeliveryModeName; readonly jobs: number; readonly durationMs: number }
+  'job.started': JobLabel
+  /** Emitted when the settlement is durable. waitMs: ready to start; durationMs: the handler's run. */
+  'job.settled': JobLabel & {
+    readonly outcome: Outcome
+    readonly settlement: Settlement
+    readonly waitMs: number
+    readonly durationMs: number
+  }
+  /** Given back unrun or unfinished, its attempt not counted. */
+  'job.released': JobLabel
+  'job.lost': JobLabel & { readonly error: LostLeaseError }
+  /** The handler goes on although its signal was aborted. */
+  'job.stuck': JobLabel & { readonly abortedForMs: number }
+  /** Ready jobs in this worker's queues that it has no handler for. */
+  'tasks.unknown': { readonly tasks: readonly string[] }
+  'workers.rescued': { readonly workers: readonly number[]; readonly requeued: number; readonly buried: number }
+  'listener.lost': { readonly error: unknown }
+  'listener.restored': Record<string, never>
+  'database.lost': { readonly error: unknown }
+  'database.restored': { readonly downMs: number }
+}
+
+/** Hands events to observers. An observer that throws is reported once and cannot disturb the work. */
+export class Events {
+  readonly #emitter = new EventEmitter<{ [Name in keyof WorkerEvents]: [WorkerEvents[Name]] }>()
+
+  constructor(private readonly onObserverError: (error: unknown, event: string) => void) {}
+
+  on<Name extends keyof WorkerEvents>(name: Name, observer: (event: WorkerEvents[Name]) => void): () => void {
+    const guarded = (event: WorkerEvents[Name]) => {
+      try {
+        observer(event)
+      } catch (error) {
+        this.onObserverError(error, name)
+      }
+    }
+    this.#emitter.on(name, guarded as never)
+    return () => void this.#emitter.off(name, guarded as never)
+  }
+
+  /** True when somebody listens: spares building events nobody wants. */
+  has(name: keyof WorkerEvents): boolean {
+    return this.#emitter.listenerCount(name) > 0
+  }
+
+  emit<Name extends keyof WorkerEvents>(name: Name, event: WorkerEvents[Name]): void {
+    this.#emitter.emit(name, ...([event] as never))
+  }
+}

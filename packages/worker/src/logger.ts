@@ -1,0 +1,45 @@
+import type { Events } from './events.js'
+
+/** What pino, and most loggers like it, understand: fields first, then the message. */
+export interface Logger {
+  debug(fields: object, message: string): void
+  info(fields: object, message: string): void
+  warn(fields: object, message: string): void
+  error(fields: object, message: string): void
+}
+
+/** Says nothing: the default. */
+export const silentLogger: Logger = { debug() {}, info() {}, warn() {}, error() {} }
+
+/** Writes the worker's events to the logger. Args and results are never logged; of database errors, not the detail (it prints rows). */
+export function logEvents(events: Events, logger: Logger): void {
+  events.on('worker.started', (event) => logger.info(event, 'worker started'))
+  events.on('worker.stopping', (event) => logger.info(event, 'worker stopping'))
+  events.on('worker.stopped', (event) => logger.info(event, 'worker stopped'))
+  events.on('worker.replaced', (event) => logger.error(event, 'worker was taken for dead; it goes on under a new id'))
+  events.on('job.started', (event) => logger.debug(event, 'job started'))
+  events.on('job.settled', ({ outcome, settlement, ...label }) => {
+    const error = 'error' in outcome ? { err: loggableError(outcome.error) } : {}
+    const fields = { ...label, outcome: outcome.type, ...error }
+    if (settlement.kind === 'complete') logger.debug(fields, 'job completed')
+    else if (settlement.kind === 'bury') logger.error({ ...fields, reason: settlement.reason }, 'job is dead')
+    else logger.warn({ ...fields, delayMs: Math.round(settlement.delayMs) }, 'job runs again')
+  })
+  events.on('job.released', (event) => logger.info(event, 'job given back'))
+  events.on('job.lost', ({ error, ...label }) => logger.error({ ...label, err: error }, 'job lost to another worker'))
+  events.on('job.stuck', (event) => logger.error(event, 'handler does not heed its abort signal'))
+  events.on('tasks.unknown', (event) => logger.warn(event, 'jobs wait that no handler of this worker is for'))
+  events.on('workers.rescued', (event) => logger.warn(event, 'jobs of lost workers rescued'))
+  events.on('listener.lost', ({ error }) => logger.warn({ err: loggableError(error) }, 'LISTEN lost; polling'))
+  events.on('listener.restored', (event) => logger.info(event, 'LISTEN restored'))
+  events.on('database.lost', ({ error }) => logger.error({ err: loggableError(error) }, 'database lost; trying again'))
+  events.on('database.restored', (event) => logger.info(event, 'database restored'))
+}
+
+/** An error without what PostgreSQL says about rows. */
+export function loggableError(error: unknown): unknown {
+  if (!(error instanceof Error)) return error
+  const { name, message, stack } = error
+  const { code } = error as { code?: unknown }
+  return Object.assign(Object.create(Error.prototype), { name, message, stack, ...(code !== undefined && { code }) })
+}

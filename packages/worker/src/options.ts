@@ -1,0 +1,141 @@
+import { type DeliveryModeName, type Handler, type Job, type Outcome, checkName, checkSchemaName, DEFAULT_SCHEMA, InvalidOptionError } from '@pgq/core'
+import type { ClientConfig } from 'pg'
+import { type Logger, silentLogger } from './logger.js'
+
+/** Wraps every handler run: call next() to go on; its outcome is the handler's. For tracing, metrics, contexts. */
+export type Around = (job: Job, next: () => Promise<Outcome>) => Promise<Outcome>
+
+/** Options of createWorker. Durations in ms. */
+export interface WorkerOptions {
+  /** Where the database is. The worker opens connections of its own: three, and one per transactional slot. */
+  readonly connectionString?: string
+  /** The same as pg's client options; instead of connectionString. */
+  readonly connection?: ClientConfig
+  /** The schema that pgq was migrated into. Default 'pgq'. */
+  readonly schema?: string
+  /** What to run: one handler per task. */
+  readonly handlers: readonly Handler[]
+  /** Queues to serve, in turn. Default: the queues of the handlers' tasks. */
+  readonly queues?: readonly string[]
+  /** Handlers that run at the same time, per delivery mode: one number for each, or by mode. Default 10. */
+  readonly concurrency?: number | Partial<Record<DeliveryModeName, number>>
+  /** How long running handlers may go on after stop() before their signals abort. Default 20,000. */
+  readonly graceMs?: number
+  /** The longest time between two looks at an idle queue. Default 5,000 with the doorbell, 1,000 without it. */
+  readonly pollMs?: number
+  /** Sleep until an enqueue rings (LISTEN/NOTIFY); false polls only, for databases and poolers without LISTEN. Default true. */
+  readonly doorbell?: boolean
+  /** A worker that was not heard of for this long is taken for dead. Default 30,000. */
+  readonly leaseMs?: number
+  /** A job whose workers were lost this often becomes a dead letter. Default 3. */
+  readonly maxCrashes?: number
+  /** The most jobs that one claim takes. Default 1,000. */
+  readonly maxBatch?: number
+  /** The most bytes of args that one claim takes, and about what is held unstarted. Default 8,388,608. */
+  readonly maxBatchBytes?: number
+  /** Drain on SIGTERM and SIGINT; a second signal exits at once. Default true. */
+  readonly handleSignals?: boolean
+  /** pino or alike. Default: silent. */
+  readonly logger?: Logger
+  readonly around?: Around
+}
+
+/** Options with everything decided. */
+export interface ResolvedOptions {
+  readonly connection: ClientConfig
+  readonly schema: string
+  readonly handlers: ReadonlyMap<string, Handler>
+  readonly modes: readonly DeliveryModeName[]
+  readonly queues: readonly string[]
+  readonly concurrency: Readonly<Record<DeliveryModeName, number>>
+  readonly graceMs: number
+  readonly pollMs: number
+  readonly doorbell: boolean
+  readonly leaseMs: number
+  readonly maxCrashes: number
+  readonly maxBatch: number
+  readonly maxBatchBytes: number
+  readonly handleSignals: boolean
+  readonly logger: Logger
+  readonly around: Around | undefined
+}
+
+const DEFAULTS = Object.freeze({
+  concurrency: 10,
+  graceMs: 20_000,
+  pollMs: 5_000,
+  pollMsWithoutDoorbell: 1_000,
+  leaseMs: 30_000,
+  maxCrashes: 3,
+  maxBatch: 1_000,
+  maxBatchBytes: 8_388_608,
+})
+
+/** Decides every option, or throws InvalidOptionError saying what to change. */
+export function resolveOptions(options: WorkerOptions): ResolvedOptions {
+  const schema = checkSchemaName(options.schema ?? DEFAULT_SCHEMA)
+  const handlers = byTask(options.handlers, schema)
+  const queues = options.queues ?? [...new Set([...handlers.values()].map(({ task }) => task.queue))]
+  if (queues.length === 0) throw new InvalidOptionError('queues is empty: name at least one queue, or leave it out.')
+  for (const queue of queues) checkName(queue, 'queue')
+  const doorbell = options.doorbell ?? true
+  const number = (name: keyof typeof DEFAULTS & keyof WorkerOptions, min: number, max: number, fallback?: number) =>
+    checkNumber(name, (options[name] as number | undefined) ?? fallback ?? DEFAULTS[name], min, max)
+  return Object.freeze({
+    connection: connectionOf(options),
+    schema,
+    handlers,
+    modes: [...new Set([...handlers.values()].map(({ task }) => task.mode as DeliveryModeName))],
+    queues: [...new Set(queues)],
+    concurrency: concurrencyOf(options.concurrency),
+    graceMs: number('graceMs', 0, 86_400_000),
+    pollMs: number('pollMs', 10, 3_600_000, doorbell ? DEFAULTS.pollMs : DEFAULTS.pollMsWithoutDoorbell),
+    doorbell,
+    leaseMs: number('leaseMs', 1_000, 86_400_000),
+    maxCrashes: number('maxCrashes', 1, 32_767),
+    maxBatch: number('maxBatch', 1, 10_000),
+    maxBatchBytes: number('maxBatchBytes', 1_024, 1_073_741_824),
+    handleSignals: options.handleSignals ?? true,
+    logger: options.logger ?? silentLogger,
+    around: options.around,
+  })
+}
+
+function byTask(handlers: readonly Handler[], schema: string): Map<string, Handler> {
+  const found = new Map<string, Handler>()
+  for (const handler of handlers) {
+    const { name, schema: taskSchema } = handler.task
+    if (found.has(name)) throw new InvalidOptionError(`There are two handlers for task "${name}": keep one.`)
+    if (taskSchema !== schema) {
+      throw new InvalidOptionError(
+        `Task "${name}" is defined in schema "${taskSchema}", the worker serves "${schema}": give both the same schema.`,
+      )
+    }
+    found.set(name, handler)
+  }
+  if (found.size === 0) throw new InvalidOptionError('handlers is empty: give at least one task.handle(...).')
+  return found
+}
+
+function connectionOf({ connection, connectionString }: WorkerOptions): ClientConfig {
+  if (connection && connectionString) throw new InvalidOptionError('Give connectionString or connection, not both.')
+  if (!connection && !connectionString) {
+    throw new InvalidOptionError('The worker needs a database: give connectionString (postgres://...) or connection.')
+  }
+  return connection ?? { connectionString: connectionString! }
+}
+
+function concurrencyOf(given: WorkerOptions['concurrency']): Record<DeliveryModeName, number> {
+  const of = (mode: DeliveryModeName) =>
+    checkNumber('concurrency', (typeof given === 'object' ? given[mode] : given) ?? DEFAULTS.concurrency, 1, 10_000)
+  return {
+    'at-least-once': of('at-least-once'),
+    'at-most-once': of('at-most-once'),
+    transactional: of('transactional'),
+  }
+}
+
+function checkNumber(name: string, value: number, min: number, max: number): number {
+  if (Number.isInteger(value) && value >= min && value <= max) return value
+  throw new InvalidOptionError(`${name} is ${String(value)}; use a whole number from ${min} to ${max}.`)
+}
