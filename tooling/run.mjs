@@ -8,7 +8,8 @@ import { fileURLToPath } from 'node:url'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 // From the signal until everything that is still there is killed; together with the end of the processes below 2 s.
-const graceMs = 1500
+const graceMs = 1200
+const parentCheckMs = 200
 
 const node = process.execPath
 const turbo = (...tasks) => [
@@ -53,6 +54,9 @@ const commands = {
 let current
 let stopping = false
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => stop(signal))
+// npm hands a signal to its shell, and a shell like dash dies of it alone.
+const parent = process.ppid
+setInterval(() => process.ppid !== parent && stop('SIGTERM'), parentCheckMs).unref()
 
 const [name = '', ...args] = process.argv.slice(2)
 if (!Object.hasOwn(commands, name))

@@ -4,6 +4,7 @@ import { existsSync, readFileSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { isAlive } from '@pgq/config/is-alive'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, type TestContext, test } from 'vitest'
 import { type PostgresServer, startPostgres } from '../src/index.js'
@@ -153,15 +154,6 @@ describe.concurrent('when the launcher dies', () => {
     await expect.poll(() => isAlive(launched.pid), { timeout: 5000, interval: 20 }).toBe(false)
   })
 })
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch {
-    return false
-  }
-}
 
 function parentOf(pid: number): number {
   return Number(/^PPid:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1])
