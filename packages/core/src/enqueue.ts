@@ -198,7 +198,7 @@ const insertJobs = defineStatement<{ jobs: string }, { id: string }>(
     with job as (
       insert into ${table('jobs')} (queue, task, args, priority, execute_at, retry)
       select
-        new.queue, new.task, new.args, coalesce(new.priority, 0),
+        new.queue, new.task, coalesce(new.args, 'null'), coalesce(new.priority, 0),
         case when coalesce(new.execute_at, now() + new.delay_ms * interval '1 ms') > now()
           then coalesce(new.execute_at, now() + new.delay_ms * interval '1 ms') end,
         new.retry

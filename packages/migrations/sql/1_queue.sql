@@ -144,7 +144,7 @@ begin atomic
 end;
 
 create function enqueue(
-  task text, args json default '{}', queue text default 'default', priority smallint default 0,
+  task text, args json default '{}', queue text default 'default', priority integer default 0,
   execute_at timestamptz default null, delay_ms double precision default null, retry json default null
 ) returns bigint
 language sql volatile

@@ -19,7 +19,7 @@ describe('SQL functions under a search path that is not the queue', () => {
   test('enqueue() stores in its own schema', async () => {
     const client = await misledCaller()
     const { rows } = await client.query(`
-      select job_queue.enqueue('mail', '{"to":  "you"}', queue => 'slow', priority => 5::smallint, delay_ms => 3600000)::text as id`)
+      select job_queue.enqueue('mail', '{"to":  "you"}', queue => 'slow', priority => 5, delay_ms => 3600000)::text as id`)
     const stored = await client.query(`
       select id::text, queue, task, args::text, priority, execute_at - created_at = interval '1 hour' as delayed
       from job_queue.jobs`)

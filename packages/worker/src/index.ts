@@ -1,1 +1,4 @@
-export {}
+export type { JobLabel, WorkerEvents } from './events.js'
+export type { Logger } from './logger.js'
+export type { Around, WorkerOptions } from './options.js'
+export { createWorker, type Worker } from './worker.js'

@@ -1,7 +1,7 @@
 -- Undoes 1_queue.sql, jobs included. Nothing cascades: an object of somebody else's that depends on the queue stops this.
 drop view queue_counts;
 drop view job_states;
-drop function enqueue(text, json, text, smallint, timestamptz, double precision, json);
+drop function enqueue(text, json, text, integer, timestamptz, double precision, json);
 drop function enqueue_many(json);
 drop function ring_doorbell(text[]);
 drop table idle_workers;

@@ -20,6 +20,8 @@ export interface Claim {
   readonly job: ClaimedJob
   /** The transaction of a transactional job. */
   readonly trx?: Transaction<any>
+  /** True when a statement of the handler failed and was not rolled back: this transaction cannot commit any more. */
+  isSpoiled?(): boolean
   /** Completes the job inside the handler's transaction (at-least-once). */
   finish?(trx: Executor): Promise<void>
   /** Durable when it resolves. Throws LostLeaseError when the job is no longer ours: its result is dropped. */

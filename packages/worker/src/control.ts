@@ -1,0 +1,129 @@
+import { hangDoorbell, noteHolding, ringDoorbell, takeDoorbell, workersChannel } from '@pgq/core'
+import type pg from 'pg'
+import type { Connection } from './connection.js'
+import type { Holdings } from './delivery/transactional.js'
+import type { Events } from './events.js'
+import type { ResolvedOptions } from './options.js'
+import type { Session } from './session.js'
+
+const RECONNECT_MS = 250
+const MAX_RECONNECT_MS = 5_000
+
+/** What the control connection hears. */
+export interface ControlListener {
+  /** Somebody enqueued, or LISTEN was just set up: look for jobs. */
+  rung(): void
+  /** A worker came: look after it. */
+  workerCame(): void
+}
+
+/**
+ * The worker's one listening connection, for short statements only: LISTEN, the doorbell, and the note of what transactional
+ * handlers hold. It comes back by itself and listens again; losing it costs latency, never a job.
+ */
+export class Control implements Holdings {
+  readonly connection: Connection
+  #hung = false
+  #tries = 0
+  #closed = false
+  #reconnect: NodeJS.Timeout | undefined
+  readonly #holding = new Set<string>()
+  #noting: Promise<void> | undefined
+  #noteAgain: Promise<void> | undefined
+
+  constructor(
+    private readonly session: Session,
+    private readonly options: ResolvedOptions,
+    private readonly events: Events,
+    private readonly listener: ControlListener,
+  ) {
+    this.connection = session.open({
+      // Losing the last of these notes costs a latency or a crash count, never a job: their commits need not wait for the disk.
+      settings: 'set synchronous_commit = off',
+      prepare: (client) => this.#listen(client),
+      onLost: (error) => this.#lost(error),
+    })
+  }
+
+  /** Hangs up the doorbell. False when it hung already. */
+  async hang(): Promise<boolean> {
+    if (this.#hung || !this.options.doorbell) return false
+    const { schema, queues } = this.options
+    await hangDoorbell(this.connection, schema, { workerId: this.session.workerId, channel: this.#channel, queues })
+    this.#hung = true
+    return true
+  }
+
+  /** Takes the doorbell down. pass: there is more work than this worker takes at once; wake another. */
+  async take(pass: boolean): Promise<void> {
+    if (!this.#hung) return
+    this.#hung = false
+    await takeDoorbell(this.connection, this.options.schema, this.session.workerId)
+    if (pass) await ringDoorbell(this.connection, this.options.schema, this.options.queues)
+  }
+
+  async add(jobId: string): Promise<void> {
+    this.#holding.add(jobId)
+    await this.#note()
+  }
+
+  remove(jobId: string): void {
+    this.#holding.delete(jobId)
+  }
+
+  close(): void {
+    this.#closed = true
+    clearTimeout(this.#reconnect)
+  }
+
+  /** Calls that come while a note is being written share the next one. */
+  #note(): Promise<void> {
+    if (!this.#noting) {
+      this.#noting = this.#write().finally(() => {
+        this.#noting = undefined
+      })
+      return this.#noting
+    }
+    this.#noteAgain ??= this.#noting
+      .catch(() => {})
+      .then(() => {
+        this.#noteAgain = undefined
+        return this.#note()
+      })
+    return this.#noteAgain
+  }
+
+  #write(): Promise<void> {
+    const holding = { workerId: this.session.workerId, jobIds: [...this.#holding] }
+    return noteHolding(this.connection, this.options.schema, holding)
+  }
+
+  get #channel(): string {
+    return `pgq_${this.options.schema}_${this.session.workerId}`
+  }
+
+  async #listen(client: pg.Client): Promise<void> {
+    this.#hung = false
+    if (!this.options.doorbell) return
+    const workers = workersChannel(this.options.schema)
+    client.on('notification', ({ channel }) => {
+      if (channel === workers) this.listener.workerCame()
+      else this.listener.rung()
+    })
+    await client.query(`listen ${client.escapeIdentifier(workers)}`)
+    if (this.session.workerId) await client.query(`listen ${client.escapeIdentifier(this.#channel)}`)
+    if (this.#tries > 0) this.events.emit('listener.restored', {})
+    this.#tries = 0
+    this.listener.rung()
+  }
+
+  #lost(error: Error): void {
+    if (this.#closed || !this.options.doorbell || this.#reconnect) return
+    if (this.#tries++ === 0) this.events.emit('listener.lost', { error })
+    const delayMs = Math.min(RECONNECT_MS * 2 ** (this.#tries - 1), MAX_RECONNECT_MS) * (0.5 + Math.random() / 2)
+    this.#reconnect = setTimeout(() => {
+      this.#reconnect = undefined
+      this.connection.client().catch((failure) => this.#lost(failure))
+    }, delayMs)
+  }
+}

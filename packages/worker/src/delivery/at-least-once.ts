@@ -1,0 +1,81 @@
+import {
+  type ClaimedJob,
+  type ClaimRequest,
+  claimIntoLease,
+  finishInTransaction,
+  readLease,
+} from '@pgq/core'
+import { type Acknowledger, Lease } from '../acknowledger.js'
+import { breaksConnection, type Connection } from '../connection.js'
+import type { Claim, DeliveryMode } from './delivery-mode.js'
+
+/**
+ * Claims move a batch into a lease; no transaction is open while handlers run. A job of a killed worker is given to another
+ * one by the rescue, so it may run again.
+ */
+export class AtLeastOnce implements DeliveryMode {
+  readonly name = 'at-least-once'
+  readonly mayRetry = true
+  readonly mayPrefetch = true
+  readonly parallelClaims = 1
+  #number = 0
+  /** A claim whose answer was lost: it may have happened. */
+  #doubtful: number | undefined
+
+  constructor(
+    private readonly schema: string,
+    private readonly connection: Connection,
+    private readonly acknowledger: Acknowledger,
+  ) {}
+
+  async claim(request: ClaimRequest): Promise<Claim[]> {
+    const found = await this.#recoverDoubtful(request.workerId)
+    if (found.length > 0) return found
+    const number = ++this.#number
+    try {
+      return this.#claims(request.workerId, number, await claimIntoLease(this.connection, this.schema, { ...request, number }))
+    } catch (error) {
+      if (breaksConnection(error)) this.#doubtful = number
+      throw error
+    }
+  }
+
+  drain(): Promise<void> {
+    return this.acknowledger.drain()
+  }
+
+  async #recoverDoubtful(workerId: number): Promise<Claim[]> {
+    const number = this.#doubtful
+    if (number === undefined) return []
+    const jobs = await readLease(this.connection, this.schema, { workerId, number })
+    this.#doubtful = undefined
+    return this.#claims(workerId, number, jobs)
+  }
+
+  #claims(workerId: number, number: number, jobs: readonly ClaimedJob[]): Claim[] {
+    const lease = new Lease(workerId, number, jobs.length)
+    return jobs.map((job) => new LeasedClaim(job, lease, this.schema, this.acknowledger))
+  }
+}
+
+class LeasedClaim implements Claim {
+  constructor(
+    readonly job: ClaimedJob,
+    private readonly lease: Lease,
+    private readonly schema: string,
+    private readonly acknowledger: Acknowledger,
+  ) {}
+
+  settle(settlement: Parameters<Claim['settle']>[0]): Promise<void> {
+    return this.acknowledger.settle(this.lease, this.job, settlement)
+  }
+
+  release(): Promise<void> {
+    return this.acknowledger.settle(this.lease, this.job, { kind: 'release' })
+  }
+
+  finish(trx: Parameters<NonNullable<Claim['finish']>>[0]): Promise<void> {
+    const place = { workerId: this.lease.workerId, number: this.lease.number, ordinal: this.job.ordinal }
+    return finishInTransaction(trx, this.schema, place, this.job.id)
+  }
+}

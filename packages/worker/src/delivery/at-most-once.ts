@@ -1,0 +1,43 @@
+import { type ClaimedJob, type ClaimRequest, claimAndDelete, type Restore, restoreJobs } from '@pgq/core'
+import type { Connection } from '../connection.js'
+import type { Claim, DeliveryMode } from './delivery-mode.js'
+
+/**
+ * The claim deletes: a job runs once, or not at all when the worker is lost. Failures are recorded among the dead letters and
+ * never tried again. Jobs that were claimed and not yet started are given back on stop; a crash loses them, too: at most
+ * what handlers would have started within about 75 ms.
+ */
+export class AtMostOnce implements DeliveryMode {
+  readonly name = 'at-most-once'
+  readonly mayRetry = false
+  readonly mayPrefetch = true
+  readonly parallelClaims = 1
+  readonly #writing = new Set<Promise<void>>()
+
+  constructor(
+    private readonly schema: string,
+    private readonly claims: Connection,
+    private readonly settlements: Connection,
+  ) {}
+
+  async claim(request: ClaimRequest): Promise<Claim[]> {
+    const jobs = await claimAndDelete(this.claims, this.schema, request)
+    return jobs.map((job) => ({
+      job,
+      settle: async (settlement) => {
+        if (settlement.kind !== 'complete') await this.#restore(job, settlement)
+      },
+      release: () => this.#restore(job, { kind: 'release' }),
+    }))
+  }
+
+  async drain(): Promise<void> {
+    await Promise.allSettled(this.#writing)
+  }
+
+  async #restore(job: ClaimedJob, settlement: Restore): Promise<void> {
+    const writing = restoreJobs(this.settlements, this.schema, [{ job, settlement }])
+    this.#writing.add(writing)
+    await writing.finally(() => this.#writing.delete(writing))
+  }
+}

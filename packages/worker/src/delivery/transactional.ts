@@ -1,0 +1,93 @@
+import { type ClaimedJob, type ClaimRequest, claimAndDelete, restoreJobs, type Settlement } from '@pgq/core'
+import type pg from 'pg'
+import type { Connection } from '../connection.js'
+import type { Claim, DeliveryMode } from './delivery-mode.js'
+import { handlerTransaction } from './handler-transaction.js'
+
+// The planner settings of our own statement, for the claim alone: what the handler runs is planned as always.
+const BEGIN = 'begin isolation level read committed; set local enable_seqscan = off; set local enable_bitmapscan = off'
+const HAND_OVER = 'set local enable_seqscan to default; set local enable_bitmapscan to default; savepoint pgq_handler'
+
+/** Notes which jobs are about to run, durably enough to count their crashes, before they do. */
+export interface Holdings {
+  add(jobId: string): Promise<void>
+  remove(jobId: string): void
+}
+
+/**
+ * Claim, handler and removal are one transaction on one connection: a kill -9 rolls all of it back at once, and what the
+ * handler writes through job.trx happens exactly once. On failure the handler's part is rolled back to a savepoint, and the
+ * job's return commits under the same row lock: nobody can take it in between.
+ */
+export class Transactional implements DeliveryMode {
+  readonly name = 'transactional'
+  readonly mayRetry = true
+  readonly mayPrefetch = false
+  readonly parallelClaims: number
+  readonly #free: Connection[]
+
+  constructor(
+    private readonly schema: string,
+    connections: readonly Connection[],
+    private readonly holdings: Holdings,
+  ) {
+    this.#free = [...connections]
+    this.parallelClaims = connections.length
+  }
+
+  /** Claims one job on one free connection, whatever the limit. */
+  async claim(request: ClaimRequest): Promise<Claim[]> {
+    const connection = this.#free.pop()
+    if (!connection) return []
+    let held = false
+    try {
+      await connection.query(BEGIN)
+      const [job] = await claimAndDelete(connection, this.schema, { ...request, limit: 1 })
+      if (!job) {
+        await connection.query('rollback')
+        return []
+      }
+      const client = await connection.client()
+      await Promise.all([client.query(HAND_OVER), this.holdings.add(job.id)])
+      held = true
+      return [this.#claimed(connection, client, job)]
+    } catch (error) {
+      await connection.reset()
+      throw error
+    } finally {
+      if (!held) this.#free.push(connection)
+    }
+  }
+
+  async drain(): Promise<void> {}
+
+  #claimed(connection: Connection, client: pg.Client, job: ClaimedJob): Claim {
+    const ended = async (work: () => Promise<void>) => {
+      try {
+        await work()
+      } catch (error) {
+        await connection.reset()
+        throw error
+      } finally {
+        this.holdings.remove(job.id)
+        this.#free.push(connection)
+      }
+    }
+    return {
+      job,
+      trx: handlerTransaction(client),
+      isSpoiled: () => client.getTransactionStatus?.() === 'E',
+      settle: (settlement) => ended(() => this.#settle(client, job, settlement)),
+      release: () => ended(async () => void (await client.query('rollback'))),
+    }
+  }
+
+  async #settle(client: pg.Client, job: ClaimedJob, settlement: Settlement): Promise<void> {
+    if (settlement.kind !== 'complete') {
+      await client.query('rollback to savepoint pgq_handler')
+      await restoreJobs(client, this.schema, [{ job, settlement }])
+    }
+    const { command } = await client.query('commit')
+    if (command !== 'COMMIT') throw new Error(`The transaction of job ${job.id} was rolled back: a statement in it had failed.`)
+  }
+}

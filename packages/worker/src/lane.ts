@@ -1,0 +1,198 @@
+import { type ClaimRequest, type Handler, LostLeaseError, type PgqError } from '@pgq/core'
+import type { Backoff } from './backoff.js'
+import { BatchSize } from './batch-size.js'
+import { ClaimCursor } from './claim-cursor.js'
+import type { Claim, DeliveryMode } from './delivery/delivery-mode.js'
+import type { Events } from './events.js'
+import type { ResolvedOptions } from './options.js'
+import { JobRun } from './run-job.js'
+import { WakeUp } from './wake-up.js'
+
+/** A claimed job that has waited this long for a slot goes back, so that another worker can take it, in ms. */
+const STALE_MS = 1_000
+const FIRST_IDLE_POLL_MS = 25
+
+/** What a lane asks of the worker around it. */
+export interface LaneHost {
+  readonly workerId: number
+  /** The lane found nothing to claim: false when it should look again at once, because the doorbell was only just hung up. */
+  idle(): Promise<boolean>
+  /** The lane found jobs; full: as many as it asked for, so there may be more. */
+  busy(full: boolean): void
+}
+
+/**
+ * The loop of one delivery mode: claim what fits, start it, wait for a slot, a ring or the next poll. While handlers run, the
+ * next batch is claimed.
+ */
+export class Lane {
+  readonly running = new Set<JobRun>()
+  readonly #settling = new Set<Promise<void>>()
+  /** Loops that found nothing; the first of them polls. */
+  readonly #idle: WakeUp[] = []
+  /** Loops that have no slot to fill. */
+  readonly #full: WakeUp[] = []
+  #missedRing = false
+  readonly #cursor: ClaimCursor
+  readonly #size: BatchSize
+  readonly #handlers: Map<string, Handler>
+  readonly #concurrency: number
+  #buffer: { claim: Claim; at: number }[] = []
+  #claiming = 0
+  #stopping = false
+  #looping: Promise<unknown> | undefined
+
+  constructor(
+    private readonly mode: DeliveryMode,
+    private readonly options: ResolvedOptions,
+    private readonly events: Events,
+    private readonly backoff: Backoff,
+    private readonly host: LaneHost,
+  ) {
+    this.#handlers = new Map([...options.handlers].filter(([, { task }]) => task.mode === mode.name))
+    this.#concurrency = options.concurrency[mode.name]
+    this.#cursor = new ClaimCursor(options.queues)
+    this.#size = new BatchSize(this.#concurrency, options.maxBatch, mode.mayPrefetch)
+  }
+
+  start(): void {
+    this.#looping = Promise.all(Array.from({ length: this.mode.parallelClaims }, () => this.#loop()))
+  }
+
+  /** Look for jobs. rescan: also where the cursor has been. */
+  ring(rescan = false): void {
+    if (rescan) this.#cursor.reset()
+    const [first] = this.#idle
+    if (first) first.ring()
+    else this.#missedRing = true
+  }
+
+  /** Stops claiming and gives back what has not started. Resolves when no more jobs will start. */
+  async stop(): Promise<void> {
+    this.#stopping = true
+    for (const waiting of [...this.#idle, ...this.#full]) waiting.ring()
+    await this.#looping
+    await this.#releaseBuffer()
+  }
+
+  /** Resolves when every started handler has ended and its job is settled. */
+  async drain(): Promise<void> {
+    while (this.#settling.size > 0) await Promise.allSettled(this.#settling)
+    await this.mode.drain()
+  }
+
+  abort(reason: (run: JobRun) => PgqError): void {
+    for (const run of this.running) run.abort(reason(run))
+  }
+
+  /** The worker was taken for dead: all it held was given away. */
+  loseAll(): void {
+    this.#buffer = []
+    this.#cursor.reset()
+    this.abort((run) => new LostLeaseError(run.label.jobId))
+  }
+
+  async #loop(): Promise<void> {
+    let idlePollMs = FIRST_IDLE_POLL_MS
+    while (!this.#stopping) {
+      const limit = this.#size.next(this.running.size + this.#claiming, this.#buffer.length)
+      if (limit === 0) {
+        await this.#park(this.#full, this.#buffer.length > 0 ? STALE_MS : Number.POSITIVE_INFINITY)
+        await this.#releaseStale()
+        continue
+      }
+      const found = await this.#claim(limit)
+      if (found === 'failed') continue
+      if (found > 0) {
+        idlePollMs = FIRST_IDLE_POLL_MS
+        this.#idle[0]?.ring() // modes with several claims under way: one more may look
+        continue
+      }
+      const lookAgain = this.#missedRing || (this.#idle.length === 0 && !(await this.host.idle()))
+      this.#missedRing = false
+      if (lookAgain || this.#stopping) continue
+      const rung = await this.#park(this.#idle, this.#idle.length === 0 ? idlePollMs : Number.POSITIVE_INFINITY)
+      idlePollMs = rung ? FIRST_IDLE_POLL_MS : Math.min(idlePollMs * 2, this.options.pollMs)
+    }
+  }
+
+  async #park(place: WakeUp[], ms: number): Promise<boolean> {
+    const wakeUp = new WakeUp()
+    place.push(wakeUp)
+    const rung = await wakeUp.wait(ms)
+    place.splice(place.indexOf(wakeUp), 1)
+    return rung
+  }
+
+  async #claim(limit: number): Promise<number | 'failed'> {
+    const start = performance.now()
+    const { rescan, ...ranges } = this.#cursor.ranges(start)
+    const { workerId } = this.host
+    const tasks = [...this.#handlers.keys()]
+    const request: ClaimRequest = { workerId, ...ranges, tasks, limit, maxBytes: this.options.maxBatchBytes }
+    // A mode that claims ahead keeps its slots for what it has; the others keep one for each claim under way.
+    this.#claiming += this.mode.mayPrefetch ? 0 : 1
+    try {
+      const claims = await this.mode.claim(request)
+      const durationMs = performance.now() - start
+      this.backoff.succeeded()
+      this.#cursor.advance(claims.map(({ job }) => job), rescan, performance.now(), durationMs)
+      if (claims.length === 0) return 0
+      this.#size.claimed(claims.length)
+      this.events.emit('jobs.claimed', { mode: this.mode.name, jobs: claims.length, durationMs })
+      this.host.busy(claims.length >= limit)
+      const at = performance.now()
+      for (const claim of claims) this.#buffer.push({ claim, at })
+      this.#startWaiting()
+      return claims.length
+    } catch (error) {
+      this.#cursor.reset()
+      if (!this.#stopping) await this.#park(this.#full, this.backoff.failed(error))
+      return 'failed'
+    } finally {
+      this.#claiming -= this.mode.mayPrefetch ? 0 : 1
+    }
+  }
+
+  #startWaiting(): void {
+    let started = 0
+    while (this.running.size < this.#concurrency && started < this.#buffer.length && !this.#stopping) {
+      this.#start(this.#buffer[started++]!.claim)
+    }
+    if (started > 0) this.#buffer.splice(0, started)
+  }
+
+  #start(claim: Claim): void {
+    const run = this.#runOf(claim)
+    this.running.add(run)
+    const ended = run.run().then((result) => {
+      this.#size.ran(result.durationMs)
+      const settling = run.settle(result)
+      if (this.mode.mayPrefetch) this.#freeSlot(run)
+      return settling.then(() => this.#freeSlot(run))
+    })
+    this.#settling.add(ended)
+    void ended.finally(() => this.#settling.delete(ended))
+  }
+
+  #freeSlot(run: JobRun): void {
+    if (!this.running.delete(run)) return
+    this.#startWaiting()
+    if (this.#size.next(this.running.size + this.#claiming, this.#buffer.length) > 0) this.#full[0]?.ring()
+  }
+
+  async #releaseStale(): Promise<void> {
+    const oldest = this.#buffer[0]
+    if (oldest && performance.now() - oldest.at > STALE_MS) await this.#releaseBuffer()
+  }
+
+  async #releaseBuffer(): Promise<void> {
+    const buffer = this.#buffer
+    this.#buffer = []
+    await Promise.all(buffer.map(({ claim }) => this.#runOf(claim).release()))
+  }
+
+  #runOf(claim: Claim): JobRun {
+    return new JobRun(claim, this.#handlers.get(claim.job.task)!, this.mode, this.events, this.options.around)
+  }
+}

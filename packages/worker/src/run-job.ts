@@ -1,0 +1,159 @@
+import {
+  decideSettlement,
+  type Executor,
+  type Handler,
+  type Job,
+  LostLeaseError,
+  type Outcome,
+  PgqError,
+  resolveRetry,
+  runHandler,
+  TimeoutError,
+  WorkerStoppingError,
+} from '@pgq/core'
+import type { Claim, DeliveryMode } from './delivery/delivery-mode.js'
+import type { Events, JobLabel } from './events.js'
+import type { Around } from './options.js'
+
+/** A handler that heeds its aborted signal no sooner than this is reported, and its job settled without it, in ms. */
+const HEED_MS = 1_000
+
+/** One claimed job on its way through its handler. */
+export class JobRun {
+  readonly label: JobLabel
+  #abort: AbortController | undefined
+  #abortReason: PgqError | undefined
+  #onAbort: (() => void) | undefined
+
+  constructor(
+    readonly claim: Claim,
+    private readonly handler: Handler,
+    private readonly mode: DeliveryMode,
+    private readonly events: Events,
+    private readonly around: Around | undefined,
+  ) {
+    const { id, task, queue, attempt } = claim.job
+    this.label = { jobId: id, task, queue, attempt, mode: mode.name }
+  }
+
+  /** Runs the handler; resolves when it has ended, with what is to become of the job. Never rejects. */
+  async run(): Promise<{ outcome: Outcome; startedAt: number; durationMs: number }> {
+    const startedAt = Date.now()
+    const start = performance.now()
+    if (this.events.has('job.started')) this.events.emit('job.started', this.label)
+    const outcome = await this.#runWithTimeout()
+    return { outcome, startedAt, durationMs: performance.now() - start }
+  }
+
+  /** Writes what the outcome means, and tells it when it is durable. Never rejects. */
+  async settle({ outcome, startedAt, durationMs }: Awaited<ReturnType<JobRun['run']>>): Promise<void> {
+    const { job } = this.claim
+    try {
+      if (this.#abortReason instanceof WorkerStoppingError && outcome.type === 'error') return await this.release()
+      const settlement = decideSettlement(job, outcome, this.handler.task.retry, {
+        mayRetry: this.mode.mayRetry,
+        now: new Date(),
+        random: Math.random(),
+      })
+      await this.claim.settle(settlement)
+      if (this.events.has('job.settled')) {
+        const waitMs = Math.max(startedAt - job.readyAt.getTime(), 0)
+        this.events.emit('job.settled', { ...this.label, outcome, settlement, waitMs, durationMs })
+      }
+    } catch (error) {
+      this.#notSettled(error)
+    }
+  }
+
+  /** Gives the job back unrun, or unfinished, its attempt not counted. Never rejects. */
+  async release(): Promise<void> {
+    try {
+      await this.claim.release()
+      this.events.emit('job.released', this.label)
+    } catch (error) {
+      this.#notSettled(error)
+    }
+  }
+
+  abort(reason: PgqError): void {
+    if (this.#abortReason) return
+    this.#abortReason = reason
+    this.#abort?.abort(reason)
+    this.#onAbort?.()
+  }
+
+  #notSettled(error: unknown): void {
+    if (error instanceof LostLeaseError) this.events.emit('job.lost', { ...this.label, error })
+    else this.events.emit('database.lost', { error })
+  }
+
+  async #runWithTimeout(): Promise<Outcome> {
+    const running = this.#runAround()
+    const { timeoutMs } = this.handler.task
+    const timer = timeoutMs && setTimeout(() => this.abort(new TimeoutError(this.label.jobId, timeoutMs)), timeoutMs)
+    const outcome = await Promise.race([running, this.#unheeded()])
+    if (timer) clearTimeout(timer)
+    this.#onAbort = undefined
+    const timedOut = this.#abortReason instanceof TimeoutError && outcome.type === 'error'
+    if (timedOut) return { type: 'error', error: this.#abortReason }
+    if (outcome.type === 'success' && this.claim.isSpoiled?.()) return { type: 'error', error: new Error(SPOILED) }
+    return outcome
+  }
+
+  /** Decides for a handler that goes on after its abort. */
+  #unheeded(): Promise<Outcome> {
+    return new Promise((resolve) => {
+      this.#onAbort = () => {
+        const timer = setTimeout(() => {
+          if (!this.#onAbort) return
+          this.events.emit('job.stuck', { ...this.label, abortedForMs: HEED_MS })
+          resolve({ type: 'error', error: this.#abortReason })
+        }, HEED_MS)
+        timer.unref()
+      }
+    })
+  }
+
+  async #runAround(): Promise<Outcome> {
+    const job = this.#context()
+    const next = () => runHandler(this.handler, this.claim.job.args, job)
+    if (!this.around) return next()
+    try {
+      return await this.around(job, next)
+    } catch (error) {
+      return { type: 'error', error }
+    }
+  }
+
+  /** The job as the handler sees it. The AbortController is made when somebody asks for the signal. */
+  #context(): Job {
+    const { claim, handler } = this
+    const { id, task, queue, priority, attempt, crashCount, createdAt, readyAt, retry } = claim.job
+    const signal = () => {
+      if (!this.#abort) {
+        this.#abort = new AbortController()
+        if (this.#abortReason) this.#abort.abort(this.#abortReason)
+      }
+      return this.#abort.signal
+    }
+    return {
+      id,
+      task,
+      queue,
+      priority,
+      attempt,
+      maxAttempts: this.mode.mayRetry ? resolveRetry(handler.task.retry, retry).maxAttempts : 1,
+      crashCount,
+      createdAt,
+      readyAt,
+      get signal() {
+        return signal()
+      },
+      ...(claim.trx && { trx: claim.trx }),
+      ...(claim.finish && { finish: (trx: Executor) => claim.finish!(trx) }),
+    } as Job
+  }
+}
+
+const SPOILED =
+  'A statement failed inside job.trx and the handler went on: nothing of it can be committed. Let the error through, or use a savepoint.'

@@ -1,0 +1,231 @@
+import { hostname } from 'node:os'
+import { beat, type DeliveryModeName, registerWorker, removeWorker, WorkerStoppingError } from '@pgq/core'
+import { Acknowledger } from './acknowledger.js'
+import { Backoff, Outage } from './backoff.js'
+import { Caretaker } from './caretaker.js'
+import type { Connection } from './connection.js'
+import { Control } from './control.js'
+import { delay } from './delay.js'
+import { AtLeastOnce } from './delivery/at-least-once.js'
+import { AtMostOnce } from './delivery/at-most-once.js'
+import type { DeliveryMode } from './delivery/delivery-mode.js'
+import { Transactional } from './delivery/transactional.js'
+import { Events, type WorkerEvents } from './events.js'
+import { Lane } from './lane.js'
+import { logEvents } from './logger.js'
+import { type ResolvedOptions, resolveOptions, type WorkerOptions } from './options.js'
+import { Session } from './session.js'
+import { onStopSignals } from './stop-signals.js'
+
+/** After a busy spell of this length the worker takes its doorbell down: enqueues need not ring for what it finds anyway. */
+const BUSY_MS = 100
+/** How long handlers have to heed their aborted signals before their jobs are given back, in ms. */
+const HEED_MS = 2_000
+
+/** A worker: runs jobs from start() to stop(). */
+export interface Worker {
+  /** Changes when the worker was taken for dead and started anew; 0 before start(). */
+  readonly id: number
+  /** Connects, registers and begins to claim. Rejects when the database cannot be reached or is not migrated. */
+  start(): Promise<void>
+  /**
+   * Stops claiming, gives back what has not started, lets handlers end (graceMs), aborts the rest, and closes every
+   * connection. Safe to call twice: both calls resolve when it is done. Jobs that did not end keep their attempts.
+   */
+  stop(): Promise<void>
+  /** Calls the observer on each such event; answers how to stop that. */
+  on<Name extends keyof WorkerEvents>(name: Name, observer: (event: WorkerEvents[Name]) => void): () => void
+}
+
+/** Makes a worker for the given handlers. Throws InvalidOptionError; nothing is connected before start(). */
+export const createWorker = (options: WorkerOptions): Worker => new RunningWorker(resolveOptions(options))
+
+class RunningWorker implements Worker {
+  readonly #events: Events
+  readonly #session: Session
+  readonly #outage: Outage
+  #control!: Control
+  #caretaker!: Caretaker
+  #acknowledger!: Acknowledger
+  #lanes: Lane[] = []
+  #state: 'new' | 'running' | 'stopping' | 'stopped' = 'new'
+  #stopped: Promise<void> | undefined
+  #forgetSignals = () => {}
+  #busySince: number | undefined
+  #idleLanes = new Set<Lane>()
+
+  constructor(private readonly options: ResolvedOptions) {
+    this.#events = new Events((error, event) => options.logger.error({ err: error, event }, 'an observer threw'))
+    logEvents(this.#events, options.logger)
+    this.#outage = new Outage(this.#events)
+    this.#session = new Session(options)
+  }
+
+  get id(): number {
+    return this.#session.workerId
+  }
+
+  on<Name extends keyof WorkerEvents>(name: Name, observer: (event: WorkerEvents[Name]) => void): () => void {
+    return this.#events.on(name, observer)
+  }
+
+  async start(): Promise<void> {
+    if (this.#state !== 'new') throw new Error('This worker was started before: create a new one.')
+    this.#state = 'running'
+    this.#assemble()
+    try {
+      await this.#register()
+    } catch (error) {
+      this.#state = 'stopped'
+      this.#control.close()
+      await this.#session.close()
+      throw error
+    }
+    if (this.options.handleSignals) this.#forgetSignals = onStopSignals(() => this.stop())
+    this.#events.emit('worker.started', { workerId: this.id })
+    this.#caretaker.start()
+    for (const lane of this.#lanes) lane.start()
+  }
+
+  stop(): Promise<void> {
+    if (this.#state === 'new') this.#state = 'stopped'
+    if (this.#state === 'stopped' && !this.#stopped) return Promise.resolve()
+    this.#stopped ??= this.#shutDown()
+    return this.#stopped
+  }
+
+  #assemble(): void {
+    const { schema, concurrency, modes } = this.options
+    this.#control = new Control(this.#session, this.options, this.#events, {
+      rung: () => this.#rung(),
+      workerCame: () => this.#caretaker.workerCame(),
+    })
+    const claims = this.#session.open({ settings: 'set synchronous_commit = off' })
+    const durableClaims = modes.includes('at-most-once') ? this.#session.open() : claims
+    const settlements = this.#session.open()
+    const isAlive = async (workerId: number) => (await beat(settlements, schema, workerId)) !== null
+    this.#acknowledger = new Acknowledger(schema, settlements, this.#backoff(), isAlive)
+    this.#caretaker = new Caretaker(this.options, settlements, this.#events, this.#backoff(), this.#charge())
+    const make: Record<DeliveryModeName, () => DeliveryMode> = {
+      'at-least-once': () => new AtLeastOnce(schema, claims, this.#acknowledger),
+      'at-most-once': () => new AtMostOnce(schema, durableClaims, settlements),
+      transactional: () => new Transactional(schema, this.#handlerConnections(concurrency.transactional), this.#control),
+    }
+    this.#lanes = modes.map((mode) => this.#lane(make[mode]()))
+  }
+
+  #lane(mode: DeliveryMode): Lane {
+    const session = this.#session
+    const lane: Lane = new Lane(mode, this.options, this.#events, this.#backoff(), {
+      get workerId() {
+        return session.workerId
+      },
+      idle: () => this.#laneIdle(lane),
+      busy: (full) => this.#laneBusy(lane, full),
+    })
+    return lane
+  }
+
+  #backoff = (): Backoff => new Backoff(this.#outage)
+
+  #handlerConnections(count: number): Connection[] {
+    return Array.from({ length: count }, () => this.#session.openForHandlers())
+  }
+
+  #charge() {
+    const worker = this
+    return {
+      get workerId() {
+        return worker.id
+      },
+      get isIdle() {
+        return worker.#idleLanes.size === worker.#lanes.length
+      },
+      jobsCameBack: () => this.#lookAgain(),
+      declaredDead: () => this.#startAnew(),
+    }
+  }
+
+  async #register(): Promise<void> {
+    const { schema, queues, handlers } = this.options
+    const description = { hostname: hostname(), pid: process.pid, queues, tasks: [...handlers.keys()] }
+    this.#session.workerId = await registerWorker(this.#control.connection, schema, description)
+    // The connections open again under the new id: each takes its share of the liveness lock.
+    await this.#session.reset()
+    await this.#control.connection.client()
+  }
+
+  #rung(): void {
+    for (const lane of this.#lanes) lane.ring()
+    this.#caretaker?.lookForDueJobs()
+  }
+
+  #lookAgain(): void {
+    for (const lane of this.#lanes) lane.ring(true)
+  }
+
+  /** All lanes idle: hang up the doorbell, then look once more before sleeping, or an enqueue in between is missed. */
+  async #laneIdle(lane: Lane): Promise<boolean> {
+    this.#idleLanes.add(lane)
+    if (this.#idleLanes.size < this.#lanes.length) return true
+    this.#busySince = undefined
+    try {
+      if (!(await this.#control.hang())) return true
+      this.#lookAgain()
+      return false
+    } catch {
+      return true // the doorbell is a hint; polling goes on
+    }
+  }
+
+  #laneBusy(lane: Lane, full: boolean): void {
+    this.#idleLanes.delete(lane)
+    const now = performance.now()
+    this.#busySince ??= now
+    if (full || now - this.#busySince > BUSY_MS) this.#control.take(full).catch(() => {})
+  }
+
+  /** The others gave all our jobs away: drop what we hold and go on under a new id. */
+  async #startAnew(): Promise<void> {
+    const workerId = this.id
+    for (const lane of this.#lanes) lane.loseAll()
+    this.#session.workerId = 0
+    await this.#session.reset()
+    await this.#register()
+    this.#events.emit('worker.replaced', { workerId, newWorkerId: this.id })
+    this.#lookAgain()
+  }
+
+  async #shutDown(): Promise<void> {
+    this.#state = 'stopping'
+    this.#events.emit('worker.stopping', { workerId: this.id, running: this.#running().length })
+    await this.#withDeadline(Promise.all(this.#lanes.map((lane) => lane.stop())), HEED_MS)
+    const drained = Promise.all(this.#lanes.map((lane) => lane.drain()))
+    if (!(await this.#withDeadline(drained, this.options.graceMs))) {
+      for (const lane of this.#lanes) lane.abort(() => new WorkerStoppingError())
+      await this.#withDeadline(drained, HEED_MS)
+    }
+    await this.#caretaker.stop()
+    this.#acknowledger.abandon()
+    await this.#withDeadline(removeWorker(this.#control.connection, this.options.schema, this.id), HEED_MS)
+    this.#control.close()
+    await this.#session.close()
+    this.#forgetSignals()
+    this.#state = 'stopped'
+    this.#events.emit('worker.stopped', { workerId: this.id })
+  }
+
+  #running = () => this.#lanes.flatMap((lane) => [...lane.running])
+
+  /** True when the work ended in time. Failures count as ended: the rescue finds what they left. */
+  async #withDeadline(work: Promise<unknown>, ms: number): Promise<boolean> {
+    const timer = new AbortController()
+    const ended = work.then(
+      () => true,
+      () => true,
+    )
+    const inTime = await Promise.race([ended, delay(ms, timer.signal).then(() => false)])
+    timer.abort()
+    return inTime
+  }
+}
