@@ -19,6 +19,7 @@ const turbo = (...tasks) => [
   '--output-logs=errors-only',
   '--ui=stream',
 ]
+const changesets = 'node_modules/@changesets/cli/bin.js'
 const env = { ...process.env, TURBO_TELEMETRY_DISABLED: '1' }
 // In a file or a CI log, colours are noise; some of the tools think otherwise when CI is set.
 if (!process.stdout.isTTY && !env.FORCE_COLOR) env.NO_COLOR = '1'
@@ -48,6 +49,15 @@ const commands = {
   typecheck: async () => {
     await install()
     await step('typecheck', node, turbo('typecheck', '//#typecheck:root'))
+  },
+  version: async () => {
+    await install()
+    await become(node, [changesets, 'version'])
+  },
+  publish: async () => {
+    await install()
+    await step('build', node, turbo('build'))
+    await become(node, [changesets, 'publish'])
   },
 }
 

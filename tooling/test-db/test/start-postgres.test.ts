@@ -91,7 +91,7 @@ describe('startPostgres', () => {
 })
 
 // At the same time, for most of it is waiting for processes to start.
-describe.concurrent('when the launcher dies', () => {
+describe.concurrent('when the launcher dies', { timeout: 60_000 }, () => {
   interface Launched {
     readonly pid: number
     readonly dataDir: string
@@ -124,8 +124,8 @@ describe.concurrent('when the launcher dies', () => {
     async (signal, { expect, onTestFinished }) => {
       const { launcher, launched } = await launch(onTestFinished)
       launcher.kill(signal)
-      await expect.poll(() => isAlive(launched.pid), { timeout: 5000, interval: 20 }).toBe(false)
-      await expect.poll(() => existsSync(dirname(launched.dataDir)), { timeout: 5000, interval: 20 }).toBe(false)
+      await expect.poll(() => isAlive(launched.pid), { timeout: 10_000, interval: 20 }).toBe(false)
+      await expect.poll(() => existsSync(dirname(launched.dataDir)), { timeout: 10_000, interval: 20 }).toBe(false)
     },
   )
 
@@ -141,7 +141,7 @@ describe.concurrent('when the launcher dies', () => {
       await once(launcher, 'exit')
       const next = await startPostgres({ fast: true })
       onTestFinished(() => next.stop('immediate'))
-      await expect.poll(() => isAlive(launched.pid), { timeout: 5000, interval: 20 }).toBe(false)
+      await expect.poll(() => isAlive(launched.pid), { timeout: 10_000, interval: 20 }).toBe(false)
       expect(existsSync(dirname(launched.dataDir))).toBe(false)
       expect(await query(bystander.url, 'select 1 as one')).toEqual([{ one: 1 }])
     },
@@ -151,7 +151,7 @@ describe.concurrent('when the launcher dies', () => {
     const { launcher, launched } = await launch(onTestFinished)
     launcher.stdin?.end()
     expect(await once(launcher, 'exit')).toEqual([0, null])
-    await expect.poll(() => isAlive(launched.pid), { timeout: 5000, interval: 20 }).toBe(false)
+    await expect.poll(() => isAlive(launched.pid), { timeout: 10_000, interval: 20 }).toBe(false)
   })
 })
 
