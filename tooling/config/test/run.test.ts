@@ -10,11 +10,13 @@ import { isAlive } from '../src/is-alive.js'
 // The real tooling/run.mjs in a small repository of its own, where the steps are stubs and the application tells what it hears.
 const script = fileURLToPath(new URL('../../run.mjs', import.meta.url))
 const endsWithinMs = 2000
+// Nothing here stays for long, even when this process is killed in the middle of a test.
+const lifetimeMs = 20_000
 
 const application = `
   import { spawn } from 'node:child_process'
   import { appendFileSync } from 'node:fs'
-  const child = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)'], { stdio: 'ignore' })
+  const child = spawn(process.execPath, ['-e', 'setTimeout(() => {}, ${lifetimeMs})'], { stdio: 'ignore' })
   const tell = (line) => appendFileSync('heard', line + '\\n')
   for (const signal of ['SIGINT', 'SIGTERM']) {
     process.on(signal, () => {
@@ -22,13 +24,13 @@ const application = `
       if (!process.argv.includes('--stubborn')) setTimeout(() => process.exit(0), 300)
     })
   }
-  setInterval(() => {}, 1000)
+  setTimeout(() => {}, ${lifetimeMs})
   tell(['pids', process.pid, child.pid].join(' '))`
 
 const quick = 'process.exit(0)'
 const endless = `
   require('node:fs').appendFileSync('heard', 'pids ' + process.pid + '\\n')
-  setInterval(() => {}, 1000)`
+  setTimeout(() => {}, ${lifetimeMs})`
 
 interface Repository {
   readonly root: string
