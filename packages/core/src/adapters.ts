@@ -75,5 +75,7 @@ function withPostgresCode(error: unknown): unknown {
 }
 
 interface PrismaError {
-  readonly meta?: { readonly driverAdapterError?: { readonly cause?: { originalCode?: string; originalMessage?: string } } }
+  readonly meta?: {
+    readonly driverAdapterError?: { readonly cause?: { originalCode?: string; originalMessage?: string } }
+  }
 }

@@ -41,8 +41,7 @@ export interface ClaimedJob {
 }
 
 /** A job's place in the order of claiming, lowest first: 16 bits of priority, 47 bits of position. */
-export const claimRank = (priority: number, position: number): bigint =>
-  BigInt(position) - (BigInt(priority) << 47n)
+export const claimRank = (priority: number, position: number): bigint => BigInt(position) - (BigInt(priority) << 47n)
 
 /**
  * Moves ready jobs into one lease (workerId, number), highest priority first, then oldest first. The lease is the proof of

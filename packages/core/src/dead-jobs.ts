@@ -106,7 +106,8 @@ async function manage(
     throw new InvalidOptionError('Name the jobs: give ids, queue or task.')
   }
   for (const id of ids ?? []) {
-    if (!/^\d{1,19}$/.test(id)) throw new InvalidOptionError(`${JSON.stringify(id)} is no job id: ids are digits in a string.`)
+    if (!/^\d{1,19}$/.test(id))
+      throw new InvalidOptionError(`${JSON.stringify(id)} is no job id: ids are digits in a string.`)
   }
   const params = { ids: ids ? JSON.stringify(ids) : null, queue: queue ?? null, task: task ?? null, limit }
   const [row] = await run(executor, schema, statement, params)

@@ -58,7 +58,9 @@ export class NotSerialisableError extends PgqError {
 }
 
 const remedyFor = (what: string): string =>
-  what === 'undefined' ? 'Leave the key out, or pass null.' : 'Pass a string, number, boolean, null, array or plain object.'
+  what === 'undefined'
+    ? 'Leave the key out, or pass null.'
+    : 'Pass a string, number, boolean, null, array or plain object.'
 
 /** Args over the size limit. Store the data in a table of your own and pass its id, or raise maxArgsBytes. */
 export class ArgsTooLargeError extends PgqError {

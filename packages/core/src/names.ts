@@ -13,8 +13,11 @@ export function checkSchemaName(schema: string): string {
 
 /** Names of queues and tasks: 1 to 200 characters that PostgreSQL can store. */
 export function checkName(name: unknown, what: 'queue' | 'task'): asserts name is string {
-  if (typeof name === 'string' && name.length > 0 && name.length <= 200 && !name.includes('\0') && name.isWellFormed()) return
-  throw new InvalidOptionError(`The ${what} name ${JSON.stringify(name)} is not allowed: use a text of 1 to 200 characters.`)
+  if (typeof name === 'string' && name.length > 0 && name.length <= 200 && !name.includes('\0') && name.isWellFormed())
+    return
+  throw new InvalidOptionError(
+    `The ${what} name ${JSON.stringify(name)} is not allowed: use a text of 1 to 200 characters.`,
+  )
 }
 
 /** Priorities are a smallint: -32,768 to 32,767. */

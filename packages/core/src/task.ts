@@ -29,7 +29,9 @@ export interface TaskOptions<Mode extends DeliveryModeName = DeliveryModeName> {
 }
 
 /** One job of an enqueueMany call. */
-export type JobInput<Input, Mode extends DeliveryModeName = DeliveryModeName> = { readonly args: Input } & EnqueueOptions<Mode>
+export type JobInput<Input, Mode extends DeliveryModeName = DeliveryModeName> = {
+  readonly args: Input
+} & EnqueueOptions<Mode>
 
 /** A handler and the task it is for, ready for createWorker or eagerQueue. */
 export interface Handler {
@@ -145,7 +147,9 @@ function checkTask(task: Task<any, any, any>): void {
   checkPriority(task.priority, where)
   checkRetryPolicy(task.retry ?? {}, where)
   if (!['at-least-once', 'at-most-once', 'transactional'].includes(task.mode)) {
-    throw new InvalidOptionError(`${where}: mode ${JSON.stringify(task.mode)} is unknown: use 'at-least-once', 'at-most-once' or 'transactional'.`)
+    throw new InvalidOptionError(
+      `${where}: mode ${JSON.stringify(task.mode)} is unknown: use 'at-least-once', 'at-most-once' or 'transactional'.`,
+    )
   }
   if (task.mode === 'at-most-once' && task.retry) {
     throw new InvalidOptionError(`${where}: an at-most-once task never runs twice, so it cannot have retry.`)

@@ -113,7 +113,8 @@ const ringStatement = defineStatement<{ queues: readonly string[] }, never>(
 )
 
 /** The key class of the liveness locks of one schema, for the two-key form of PostgreSQL's advisory locks. */
-const lockClass = ({ schemaName }: Pick<StatementParts<object>, 'schemaName'>) => sql`hashtext('pgq worker ' || ${schemaName})`
+const lockClass = ({ schemaName }: Pick<StatementParts<object>, 'schemaName'>) =>
+  sql`hashtext('pgq worker ' || ${schemaName})`
 
 /**
  * Takes the worker's liveness lock, shared, on this connection until it closes. Every connection of a worker takes it once:

@@ -72,6 +72,16 @@ create table leases (
   toast.autovacuum_vacuum_scale_factor = 0, toast.autovacuum_vacuum_threshold = 10000
 );
 
+-- Arrays of a batch live a few milliseconds: compressing them costs more than half of a claim (500 jobs: 5.9 ms, 3.4 ms
+-- without), and saves 160 bytes of WAL per job.
+alter table leases
+  alter column ids set storage external, alter column positions set storage external,
+  alter column created_ats set storage external, alter column ready_ats set storage external,
+  alter column priorities set storage external, alter column attempts set storage external,
+  alter column crash_counts set storage external, alter column queues set storage external,
+  alter column tasks set storage external, alter column args set storage external,
+  alter column retries set storage external, alter column errors set storage external;
+
 -- Jobs that a handler finished inside a transaction of its own. The row holds its lease (key share) until that
 -- transaction ends, so nobody can take the job back while its fate is open.
 create table finished_jobs (

@@ -108,10 +108,12 @@ export class Acknowledger {
       const returns: Return[] = []
       for (const lease of leases) {
         for (const { job, settlement } of batch.get(lease)!) {
-          if (settlement.kind !== 'complete') returns.push({ number: lease.number, ordinal: job.ordinal, ...settlement })
+          if (settlement.kind !== 'complete')
+            returns.push({ number: lease.number, ordinal: job.ordinal, ...settlement })
         }
       }
-      const returned = returns.length > 0 ? await returnJobs(this.connection, this.schema, { workerId, returns }) : undefined
+      const returned =
+        returns.length > 0 ? await returnJobs(this.connection, this.schema, { workerId, returns }) : undefined
       const finished = leases.filter((lease) => lease.settled === lease.size)
       const partial = leases
         .filter((lease) => lease.settled < lease.size)

@@ -101,7 +101,11 @@ export class Caretaker {
     this.#wakeRescue = new AbortController()
     const { signal } = this.#wakeRescue
     const { schema, leaseMs, maxCrashes } = this.options
-    const rescue = await rescueLostWorkers(this.connection, schema, { workerId: this.charge.workerId, leaseMs, maxCrashes })
+    const rescue = await rescueLostWorkers(this.connection, schema, {
+      workerId: this.charge.workerId,
+      leaseMs,
+      maxCrashes,
+    })
     if (rescue.workers.length > 0) {
       this.#others = Math.max(this.#others - rescue.workers.length, 0)
       this.events.emit('workers.rescued', rescue)

@@ -8,6 +8,7 @@ import pg from 'pg'
 export class Connection implements PreparingClient {
   #client: Promise<pg.Client> | undefined
   #closed = false
+  #last: Promise<unknown> = Promise.resolve()
 
   /** prepare runs on each new client, before anything else. onLost is called when an open client breaks. */
   constructor(
@@ -48,7 +49,14 @@ export class Connection implements PreparingClient {
     await this.reset()
   }
 
-  async #use<Result>(work: (client: pg.Client) => Promise<Result>): Promise<Result> {
+  /** One statement after the other: a connection can do no more. */
+  #use<Result>(work: (client: pg.Client) => Promise<Result>): Promise<Result> {
+    const result = this.#last.then(() => this.#run(work))
+    this.#last = result.catch(() => {})
+    return result
+  }
+
+  async #run<Result>(work: (client: pg.Client) => Promise<Result>): Promise<Result> {
     const client = await this.client()
     try {
       return await work(client)

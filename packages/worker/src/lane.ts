@@ -5,7 +5,7 @@ import { ClaimCursor } from './claim-cursor.js'
 import type { Claim, DeliveryMode } from './delivery/delivery-mode.js'
 import type { Events } from './events.js'
 import type { ResolvedOptions } from './options.js'
-import { JobRun } from './run-job.js'
+import { type JobResult, JobRun } from './run-job.js'
 import { WakeUp } from './wake-up.js'
 
 /** A claimed job that has waited this long for a slot goes back, so that another worker can take it, in ms. */
@@ -27,7 +27,9 @@ export interface LaneHost {
  */
 export class Lane {
   readonly running = new Set<JobRun>()
-  readonly #settling = new Set<Promise<void>>()
+  /** Jobs that were started and are not settled yet. */
+  #open = 0
+  readonly #drained = new WakeUp()
   /** Loops that found nothing; the first of them polls. */
   readonly #idle: WakeUp[] = []
   /** Loops that have no slot to fill. */
@@ -77,7 +79,7 @@ export class Lane {
 
   /** Resolves when every started handler has ended and its job is settled. */
   async drain(): Promise<void> {
-    while (this.#settling.size > 0) await Promise.allSettled(this.#settling)
+    while (this.#open > 0) await this.#drained.wait(Number.POSITIVE_INFINITY)
     await this.mode.drain()
   }
 
@@ -136,7 +138,12 @@ export class Lane {
       const claims = await this.mode.claim(request)
       const durationMs = performance.now() - start
       this.backoff.succeeded()
-      this.#cursor.advance(claims.map(({ job }) => job), rescan, performance.now(), durationMs)
+      this.#cursor.advance(
+        claims.map(({ job }) => job),
+        rescan,
+        performance.now(),
+        durationMs,
+      )
       if (claims.length === 0) return 0
       this.#size.claimed(claims.length)
       this.events.emit('jobs.claimed', { mode: this.mode.name, jobs: claims.length, durationMs })
@@ -165,14 +172,19 @@ export class Lane {
   #start(claim: Claim): void {
     const run = this.#runOf(claim)
     this.running.add(run)
-    const ended = run.run().then((result) => {
-      this.#size.ran(result.durationMs)
-      const settling = run.settle(result)
-      if (this.mode.mayPrefetch) this.#freeSlot(run)
-      return settling.then(() => this.#freeSlot(run))
-    })
-    this.#settling.add(ended)
-    void ended.finally(() => this.#settling.delete(ended))
+    this.#open += 1
+    void run.run().then((result) => this.#ended(run, result))
+  }
+
+  async #ended(run: JobRun, result: JobResult): Promise<void> {
+    this.#size.ran(result.durationMs)
+    const settled = run.settle(result)
+    // The slot of a mode without a connection per job is free before the settlement is durable.
+    if (this.mode.mayPrefetch) this.#freeSlot(run)
+    await settled
+    this.#freeSlot(run)
+    this.#open -= 1
+    if (this.#open === 0) this.#drained.ring()
   }
 
   #freeSlot(run: JobRun): void {

@@ -1,4 +1,13 @@
-import { type DeliveryModeName, type Handler, type Job, type Outcome, checkName, checkSchemaName, DEFAULT_SCHEMA, InvalidOptionError } from '@pgq/core'
+import {
+  checkName,
+  checkSchemaName,
+  DEFAULT_SCHEMA,
+  type DeliveryModeName,
+  type Handler,
+  InvalidOptionError,
+  type Job,
+  type Outcome,
+} from '@pgq/core'
 import type { ClientConfig } from 'pg'
 import { type Logger, silentLogger } from './logger.js'
 

@@ -5,7 +5,7 @@ import {
   type Job,
   LostLeaseError,
   type Outcome,
-  PgqError,
+  type PgqError,
   resolveRetry,
   runHandler,
   TimeoutError,
@@ -18,12 +18,19 @@ import type { Around } from './options.js'
 /** A handler that heeds its aborted signal no sooner than this is reported, and its job settled without it, in ms. */
 const HEED_MS = 1_000
 
+/** How a handler run ended. */
+export interface JobResult {
+  readonly outcome: Outcome
+  /** By our own clock, ms since the epoch. */
+  readonly startedAt: number
+  readonly durationMs: number
+}
+
 /** One claimed job on its way through its handler. */
 export class JobRun {
-  readonly label: JobLabel
   #abort: AbortController | undefined
   #abortReason: PgqError | undefined
-  #onAbort: (() => void) | undefined
+  #ended: ((outcome: Outcome) => void) | undefined
 
   constructor(
     readonly claim: Claim,
@@ -31,22 +38,34 @@ export class JobRun {
     private readonly mode: DeliveryMode,
     private readonly events: Events,
     private readonly around: Around | undefined,
-  ) {
-    const { id, task, queue, attempt } = claim.job
-    this.label = { jobId: id, task, queue, attempt, mode: mode.name }
+  ) {}
+
+  get label(): JobLabel {
+    const { id, task, queue, attempt } = this.claim.job
+    return { jobId: id, task, queue, attempt, mode: this.mode.name }
   }
 
   /** Runs the handler; resolves when it has ended, with what is to become of the job. Never rejects. */
-  async run(): Promise<{ outcome: Outcome; startedAt: number; durationMs: number }> {
-    const startedAt = Date.now()
-    const start = performance.now()
+  run(): Promise<JobResult> {
     if (this.events.has('job.started')) this.events.emit('job.started', this.label)
-    const outcome = await this.#runWithTimeout()
-    return { outcome, startedAt, durationMs: performance.now() - start }
+    return new Promise((resolve) => {
+      const startedAt = Date.now()
+      const start = performance.now()
+      const { timeoutMs } = this.handler.task
+      const timer = timeoutMs
+        ? setTimeout(() => this.abort(new TimeoutError(this.claim.job.id, timeoutMs)), timeoutMs)
+        : undefined
+      this.#ended = (outcome) => {
+        this.#ended = undefined
+        clearTimeout(timer)
+        resolve({ outcome: this.#judge(outcome), startedAt, durationMs: performance.now() - start })
+      }
+      void this.#runAround().then((outcome) => this.#ended?.(outcome))
+    })
   }
 
   /** Writes what the outcome means, and tells it when it is durable. Never rejects. */
-  async settle({ outcome, startedAt, durationMs }: Awaited<ReturnType<JobRun['run']>>): Promise<void> {
+  async settle({ outcome, startedAt, durationMs }: JobResult): Promise<void> {
     const { job } = this.claim
     try {
       if (this.#abortReason instanceof WorkerStoppingError && outcome.type === 'error') return await this.release()
@@ -79,7 +98,22 @@ export class JobRun {
     if (this.#abortReason) return
     this.#abortReason = reason
     this.#abort?.abort(reason)
-    this.#onAbort?.()
+    setTimeout(() => this.#goOnWithout(reason), HEED_MS).unref()
+  }
+
+  /** Decides for a handler that goes on after its abort. */
+  #goOnWithout(reason: PgqError): void {
+    if (!this.#ended) return
+    this.events.emit('job.stuck', { ...this.label, abortedForMs: HEED_MS })
+    this.#ended({ type: 'error', error: reason })
+  }
+
+  /** What the handler's end means, given how it was aborted and what it did to its transaction. */
+  #judge(outcome: Outcome): Outcome {
+    if (outcome.type === 'error' && this.#abortReason instanceof TimeoutError)
+      return { type: 'error', error: this.#abortReason }
+    if (outcome.type === 'success' && this.claim.isSpoiled?.()) return { type: 'error', error: new Error(SPOILED) }
+    return outcome
   }
 
   #notSettled(error: unknown): void {
@@ -87,42 +121,12 @@ export class JobRun {
     else this.events.emit('database.lost', { error })
   }
 
-  async #runWithTimeout(): Promise<Outcome> {
-    const running = this.#runAround()
-    const { timeoutMs } = this.handler.task
-    const timer = timeoutMs && setTimeout(() => this.abort(new TimeoutError(this.label.jobId, timeoutMs)), timeoutMs)
-    const outcome = await Promise.race([running, this.#unheeded()])
-    if (timer) clearTimeout(timer)
-    this.#onAbort = undefined
-    const timedOut = this.#abortReason instanceof TimeoutError && outcome.type === 'error'
-    if (timedOut) return { type: 'error', error: this.#abortReason }
-    if (outcome.type === 'success' && this.claim.isSpoiled?.()) return { type: 'error', error: new Error(SPOILED) }
-    return outcome
-  }
-
-  /** Decides for a handler that goes on after its abort. */
-  #unheeded(): Promise<Outcome> {
-    return new Promise((resolve) => {
-      this.#onAbort = () => {
-        const timer = setTimeout(() => {
-          if (!this.#onAbort) return
-          this.events.emit('job.stuck', { ...this.label, abortedForMs: HEED_MS })
-          resolve({ type: 'error', error: this.#abortReason })
-        }, HEED_MS)
-        timer.unref()
-      }
-    })
-  }
-
-  async #runAround(): Promise<Outcome> {
+  #runAround(): Promise<Outcome> {
     const job = this.#context()
-    const next = () => runHandler(this.handler, this.claim.job.args, job)
-    if (!this.around) return next()
-    try {
-      return await this.around(job, next)
-    } catch (error) {
-      return { type: 'error', error }
-    }
+    const { around, handler, claim } = this
+    if (!around) return runHandler(handler, claim.job.args, job)
+    const wrapped = async () => around(job, () => runHandler(handler, claim.job.args, job))
+    return wrapped().catch((error) => ({ type: 'error', error }))
   }
 
   /** The job as the handler sees it. The AbortController is made when somebody asks for the signal. */

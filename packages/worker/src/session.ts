@@ -31,7 +31,9 @@ export class Session {
   constructor(private readonly options: ResolvedOptions) {}
 
   /** A connection for pgq's own statements. */
-  open(extra: { settings?: string; prepare?: (client: pg.Client) => Promise<void>; onLost?: (error: Error) => void } = {}): Connection {
+  open(
+    extra: { settings?: string; prepare?: (client: pg.Client) => Promise<void>; onLost?: (error: Error) => void } = {},
+  ): Connection {
     const config = { ...this.#config(), query_timeout: STATEMENT_DEADLINE_MS }
     return this.#add(config, `${OWN_STATEMENTS};${extra.settings ?? ''}`, extra.prepare, extra.onLost)
   }
@@ -54,7 +56,12 @@ export class Session {
     return { connectionTimeoutMillis: 10_000, keepAlive: true, ...this.options.connection }
   }
 
-  #add(config: pg.ClientConfig, settings: string, prepare?: (client: pg.Client) => Promise<void>, onLost?: (error: Error) => void) {
+  #add(
+    config: pg.ClientConfig,
+    settings: string,
+    prepare?: (client: pg.Client) => Promise<void>,
+    onLost?: (error: Error) => void,
+  ) {
     const connection = new Connection(
       config,
       async (client) => {

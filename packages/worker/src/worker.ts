@@ -12,7 +12,7 @@ import type { DeliveryMode } from './delivery/delivery-mode.js'
 import { Transactional } from './delivery/transactional.js'
 import { Events, type WorkerEvents } from './events.js'
 import { Lane } from './lane.js'
-import { logEvents } from './logger.js'
+import { logEvents, silentLogger } from './logger.js'
 import { type ResolvedOptions, resolveOptions, type WorkerOptions } from './options.js'
 import { Session } from './session.js'
 import { onStopSignals } from './stop-signals.js'
@@ -56,7 +56,7 @@ class RunningWorker implements Worker {
 
   constructor(private readonly options: ResolvedOptions) {
     this.#events = new Events((error, event) => options.logger.error({ err: error, event }, 'an observer threw'))
-    logEvents(this.#events, options.logger)
+    if (options.logger !== silentLogger) logEvents(this.#events, options.logger)
     this.#outage = new Outage(this.#events)
     this.#session = new Session(options)
   }
@@ -109,7 +109,8 @@ class RunningWorker implements Worker {
     const make: Record<DeliveryModeName, () => DeliveryMode> = {
       'at-least-once': () => new AtLeastOnce(schema, claims, this.#acknowledger),
       'at-most-once': () => new AtMostOnce(schema, durableClaims, settlements),
-      transactional: () => new Transactional(schema, this.#handlerConnections(concurrency.transactional), this.#control),
+      transactional: () =>
+        new Transactional(schema, this.#handlerConnections(concurrency.transactional), this.#control),
     }
     this.#lanes = modes.map((mode) => this.#lane(make[mode]()))
   }

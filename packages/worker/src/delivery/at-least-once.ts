@@ -1,10 +1,4 @@
-import {
-  type ClaimedJob,
-  type ClaimRequest,
-  claimIntoLease,
-  finishInTransaction,
-  readLease,
-} from '@pgq/core'
+import { type ClaimedJob, type ClaimRequest, claimIntoLease, finishInTransaction, readLease } from '@pgq/core'
 import { type Acknowledger, Lease } from '../acknowledger.js'
 import { breaksConnection, type Connection } from '../connection.js'
 import type { Claim, DeliveryMode } from './delivery-mode.js'
@@ -33,7 +27,11 @@ export class AtLeastOnce implements DeliveryMode {
     if (found.length > 0) return found
     const number = ++this.#number
     try {
-      return this.#claims(request.workerId, number, await claimIntoLease(this.connection, this.schema, { ...request, number }))
+      return this.#claims(
+        request.workerId,
+        number,
+        await claimIntoLease(this.connection, this.schema, { ...request, number }),
+      )
     } catch (error) {
       if (breaksConnection(error)) this.#doubtful = number
       throw error

@@ -88,6 +88,7 @@ export class Transactional implements DeliveryMode {
       await restoreJobs(client, this.schema, [{ job, settlement }])
     }
     const { command } = await client.query('commit')
-    if (command !== 'COMMIT') throw new Error(`The transaction of job ${job.id} was rolled back: a statement in it had failed.`)
+    if (command !== 'COMMIT')
+      throw new Error(`The transaction of job ${job.id} was rolled back: a statement in it had failed.`)
   }
 }
