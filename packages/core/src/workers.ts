@@ -14,7 +14,10 @@ export interface WorkerDescription {
 /** The channel on which workers hear of new workers. */
 export const workersChannel = (schema: string): string => `pgq_${schema}_workers`
 
-/** Enters a new worker, tells the others, and answers its id, which is never used again. */
+/**
+ * Enters a new worker, takes its liveness lock on this connection, tells the others, and answers its id, which is never used
+ * again. One statement: others see the row only when the lock is held, so they cannot take the newcomer for dead.
+ */
 export async function registerWorker(executor: Executor, schema: string, worker: WorkerDescription): Promise<number> {
   const [row] = await run(executor, schema, registerStatement, worker)
   return row!.id
@@ -28,7 +31,8 @@ const registerStatement = defineStatement<WorkerDescription, { id: number }>(
       values (${param('hostname')}, ${param('pid')}, ${param('queues')}::text[], ${param('tasks')}::text[])
       returning id
     )
-    select id, pg_notify('pgq_' || ${schemaName} || '_workers', '') from worker`,
+    select id, pg_advisory_lock_shared(${lockClass({ schemaName })}, id), pg_notify('pgq_' || ${schemaName} || '_workers', '')
+    from worker`,
 )
 
 /**

@@ -45,6 +45,12 @@ export class Control implements Holdings {
     })
   }
 
+  /** Listens on the channel of the worker that was just registered on this connection. */
+  async listenAsWorker(): Promise<void> {
+    const client = await this.connection.client()
+    if (this.options.doorbell) await this.connection.query(`listen ${client.escapeIdentifier(this.#channel)}`)
+  }
+
   /** Hangs up the doorbell. False when it hung already. */
   async hang(): Promise<boolean> {
     if (this.#hung || !this.options.doorbell) return false
@@ -111,6 +117,7 @@ export class Control implements Holdings {
       else this.listener.rung()
     })
     await client.query(`listen ${client.escapeIdentifier(workers)}`)
+    // A client that opens before the worker has its id listens on the worker's channel afterwards: listenAsWorker.
     if (this.session.workerId) await client.query(`listen ${client.escapeIdentifier(this.#channel)}`)
     if (this.#tries > 0) this.events.emit('listener.restored', {})
     this.#tries = 0

@@ -150,10 +150,9 @@ class RunningWorker implements Worker {
   async #register(): Promise<void> {
     const { schema, queues, handlers } = this.options
     const description = { hostname: hostname(), pid: process.pid, queues, tasks: [...handlers.keys()] }
+    // The other connections open under the new id: each takes its share of the liveness lock.
     this.#session.workerId = await registerWorker(this.#control.connection, schema, description)
-    // The connections open again under the new id: each takes its share of the liveness lock.
-    await this.#session.reset()
-    await this.#control.connection.client()
+    await this.#control.listenAsWorker()
   }
 
   #rung(): void {
