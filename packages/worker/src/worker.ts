@@ -108,7 +108,7 @@ class RunningWorker implements Worker {
     this.#caretaker = new Caretaker(this.options, settlements, this.#events, this.#backoff(), this.#charge())
     const make: Record<DeliveryModeName, () => DeliveryMode> = {
       'at-least-once': () => new AtLeastOnce(schema, claims, this.#acknowledger),
-      'at-most-once': () => new AtMostOnce(schema, durableClaims, settlements),
+      'at-most-once': () => new AtMostOnce(schema, durableClaims, settlements, this.#backoff()),
       transactional: () =>
         new Transactional(schema, this.#handlerConnections(concurrency.transactional), this.#control),
     }

@@ -1,5 +1,7 @@
 import { type ClaimedJob, type ClaimRequest, claimAndDelete, type Restore, restoreJobs } from '@pgq/core'
+import type { Backoff } from '../backoff.js'
 import type { Connection } from '../connection.js'
+import { delay } from '../delay.js'
 import type { Claim, DeliveryMode } from './delivery-mode.js'
 
 /**
@@ -18,6 +20,7 @@ export class AtMostOnce implements DeliveryMode {
     private readonly schema: string,
     private readonly claims: Connection,
     private readonly settlements: Connection,
+    private readonly backoff: Backoff,
   ) {}
 
   async claim(request: ClaimRequest): Promise<Claim[]> {
@@ -36,8 +39,23 @@ export class AtMostOnce implements DeliveryMode {
   }
 
   async #restore(job: ClaimedJob, settlement: Restore): Promise<void> {
-    const writing = restoreJobs(this.settlements, this.schema, [{ job, settlement }])
+    const writing = this.#writeUntilDone(job, settlement)
     this.#writing.add(writing)
     await writing.finally(() => this.#writing.delete(writing))
   }
+
+  /** The claim removed the job: until this is written, it exists here alone. */
+  async #writeUntilDone(job: ClaimedJob, settlement: Restore): Promise<void> {
+    for (;;) {
+      try {
+        await restoreJobs(this.settlements, this.schema, [{ job, settlement }])
+        return this.backoff.succeeded()
+      } catch (error) {
+        if ((error as { code?: unknown }).code === UNIQUE_VIOLATION) return // an earlier try was committed, its answer lost
+        await delay(this.backoff.failed(error))
+      }
+    }
+  }
 }
+
+const UNIQUE_VIOLATION = '23505'
