@@ -69,17 +69,26 @@ function writeObject(value: object, parent: Place): string {
   if (prototype !== Object.prototype && prototype !== null) throw refuse(parent, `a ${className(prototype)}`)
   if (Object.getOwnPropertySymbols(value).length > 0) throw refuse(parent, 'an object with symbol keys')
   const entries: string[] = []
-  for (const [key, item] of Object.entries(value)) {
+  for (const key of Object.keys(value)) {
     const place = { key, depth: parent.depth + 1, parent }
-    entries.push(`${writeString(key, place)}:${write(item, place)}`)
+    entries.push(`${writeString(key, place)}:${write(read(value, key, place), place)}`)
   }
   return `{${entries.join(',')}}`
+}
+
+function read(value: object, key: string, place: Place): unknown {
+  try {
+    return value[key as keyof typeof value]
+  } catch (cause) {
+    throw refuse(place, 'a getter that throws', cause)
+  }
 }
 
 const className = (prototype: { constructor?: { name?: string } }): string =>
   prototype.constructor?.name || 'class instance'
 
-const refuse = (place: Place, what: string) => new NotSerialisableError(pathOf(place), what)
+const refuse = (place: Place, what: string, cause?: unknown) =>
+  new NotSerialisableError(pathOf(place), what, cause === undefined ? undefined : { cause })
 
 function pathOf({ key, parent }: Place): string {
   if (!parent) return String(key)

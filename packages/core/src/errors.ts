@@ -52,8 +52,13 @@ export class NotSerialisableError extends PgqError {
   constructor(
     readonly path: string,
     what: string,
+    options?: ErrorOptions,
   ) {
-    super('PGQ_NOT_SERIALISABLE', `${path} is ${what}, which would not come back as it went in. ${remedyFor(what)}`)
+    super(
+      'PGQ_NOT_SERIALISABLE',
+      `${path} is ${what}, which would not come back as it went in. ${remedyFor(what)}`,
+      options,
+    )
   }
 }
 
