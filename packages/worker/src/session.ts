@@ -38,9 +38,9 @@ export class Session {
     return this.#add(config, `${OWN_STATEMENTS};${extra.settings ?? ''}`, extra.prepare, extra.onLost)
   }
 
-  /** A connection on which handlers run statements of their own: the planner is left as it is. */
+  /** A connection on which handlers run statements of their own: the planner is left as it is, and statements may follow on. */
   openForHandlers(): Connection {
-    return this.#add(this.#config(), '')
+    return this.#add({ ...this.#config(), pipeline: true } as pg.ClientConfig, '')
   }
 
   /** Drops all clients: the next use of each connection opens a new one, under the present worker id. */

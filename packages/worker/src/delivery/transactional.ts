@@ -1,4 +1,11 @@
-import { type ClaimedJob, type ClaimRequest, claimAndDelete, restoreJobs, type Settlement } from '@pgq/core'
+import {
+  type ClaimedJob,
+  type ClaimRequest,
+  claimAndDelete,
+  type PreparingClient,
+  restoreJobs,
+  type Settlement,
+} from '@pgq/core'
 import type pg from 'pg'
 import type { Connection } from '../connection.js'
 import type { Claim, DeliveryMode } from './delivery-mode.js'
@@ -41,14 +48,18 @@ export class Transactional implements DeliveryMode {
     if (!connection) return []
     let held = false
     try {
-      await connection.query(BEGIN)
-      const [job] = await claimAndDelete(connection, this.schema, { ...request, limit: 1 })
+      const client = await connection.client()
+      // Sent together, answered together: one round trip. Without a transaction (begin failed) the rest fails, too.
+      const [, [job]] = await Promise.all([
+        client.query(BEGIN),
+        claimAndDelete(prepared(client), this.schema, { ...request, limit: 1 }),
+        client.query(HAND_OVER),
+      ])
       if (!job) {
-        await connection.query('rollback')
+        await client.query('rollback')
         return []
       }
-      const client = await connection.client()
-      await Promise.all([client.query(HAND_OVER), this.holdings.add(job.id)])
+      await this.holdings.add(job.id)
       held = true
       return [this.#claimed(connection, client, job)]
     } catch (error) {
@@ -92,3 +103,7 @@ export class Transactional implements DeliveryMode {
       throw new Error(`The transaction of job ${job.id} was rolled back: a statement in it had failed.`)
   }
 }
+
+const prepared = (client: pg.Client): PreparingClient => ({
+  queryPrepared: (name, text, values) => client.query({ name, text, values }),
+})
