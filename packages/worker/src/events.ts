@@ -29,6 +29,8 @@ export interface WorkerEvents {
   /** Given back unrun or unfinished, its attempt not counted. */
   'job.released': JobLabel
   'job.lost': JobLabel & { readonly error: LostLeaseError }
+  /** The settlement could not be written and the database undid it: the job runs again. */
+  'job.unsettled': JobLabel & { readonly error: unknown }
   /** The handler goes on although its signal was aborted. */
   'job.stuck': JobLabel & { readonly abortedForMs: number }
   /** Ready jobs in this worker's queues that it has no handler for. */

@@ -118,7 +118,7 @@ export class JobRun {
 
   #notSettled(error: unknown): void {
     if (error instanceof LostLeaseError) this.events.emit('job.lost', { ...this.label, error })
-    else this.events.emit('database.lost', { error })
+    else this.events.emit('job.unsettled', { ...this.label, error })
   }
 
   #runAround(): Promise<Outcome> {

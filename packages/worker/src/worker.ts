@@ -81,6 +81,7 @@ class RunningWorker implements Worker {
       await this.#session.close()
       throw error
     }
+    if (this.#stopped) return // stop() came while we connected
     if (this.options.handleSignals) this.#forgetSignals = onStopSignals(() => this.stop())
     this.#events.emit('worker.started', { workerId: this.id })
     this.#caretaker.start()
