@@ -1,7 +1,7 @@
 import { sql } from 'kysely'
 import { DEFAULT_MAX_ARGS_BYTES, encodeArgs } from './encode-args.js'
 import { InvalidOptionError } from './errors.js'
-import { type Executor, run } from './executor.js'
+import { checkExecutor, type Executor, run } from './executor.js'
 import type { DeliveryModeName } from './job.js'
 import { checkName, checkPriority, DEFAULT_SCHEMA } from './names.js'
 import { checkRetryPolicy, MAX_DELAY_MS, type RetryPolicy } from './retry-policy.js'
@@ -63,19 +63,25 @@ export async function enqueueMany(
   return enqueueJobs(
     executor,
     schema,
-    Array.from(jobs, (job) => newJob(defaults, { ...job, args: job.args ?? {} })),
+    Array.from(jobs, (job) => newJob(defaults, { ...job, args: job.args === undefined ? {} : job.args })),
   )
 }
 
 /** Checks the options of one job and encodes its args. */
 export function newJob(
-  task: { readonly name: string; readonly queue: string; readonly priority: number; readonly maxArgsBytes: number },
+  task: {
+    readonly name: string
+    readonly mode?: DeliveryModeName
+    readonly queue: string
+    readonly priority: number
+    readonly maxArgsBytes: number
+  },
   { args, queue, priority, executeAt, delayMs, retry }: { readonly args: unknown } & EnqueueOptions,
 ): NewJob {
   const where = `enqueue of task ${JSON.stringify(task.name)}`
   if (queue !== undefined) checkName(queue, 'queue')
   if (priority !== undefined) checkPriority(priority, where)
-  if (retry !== undefined) checkRetryPolicy(retry, where)
+  if (retry !== undefined) checkJobRetry(task, retry, where)
   checkTime(executeAt, delayMs, where)
   return {
     queue: queue ?? task.queue,
@@ -85,6 +91,16 @@ export function newJob(
     executeAt,
     delayMs,
     retry,
+  }
+}
+
+function checkJobRetry({ mode }: { readonly mode?: DeliveryModeName }, retry: RetryPolicy, where: string): void {
+  checkRetryPolicy(retry, where)
+  if ('backoff' in retry) {
+    throw new InvalidOptionError(`${where}: retry.backoff is code, which a job cannot carry: give it to the task.`)
+  }
+  if (mode === 'at-most-once') {
+    throw new InvalidOptionError(`${where}: an at-most-once job never runs twice, so it cannot have retry.`)
   }
 }
 
@@ -102,6 +118,7 @@ function checkTime(executeAt: Date | undefined, delayMs: number | undefined, whe
 
 /** Hands jobs to the executor's sink, or writes them together with whatever else waits for the same executor. */
 export function enqueueJobs(executor: Executor, schema: string, jobs: readonly NewJob[]): Promise<EnqueueResult[]> {
+  checkExecutor(executor)
   if (jobs.length === 0) return Promise.resolve([])
   const sink = sinks.get(executor) ?? sinks.get(EVERYWHERE)
   if (sink) return sink.enqueue(executor, jobs)
@@ -150,7 +167,7 @@ async function flush(executor: Executor, schema: string, lane: Lane): Promise<vo
   lane.flushing = false
 }
 
-async function write(executor: Executor, schema: string, calls: readonly Call[]): Promise<void> {
+async function write(executor: Executor, schema: string, calls: readonly Call[], refusal?: unknown): Promise<void> {
   try {
     const jobs = calls.length === 1 ? calls[0]!.jobs : calls.flatMap((call) => call.jobs)
     const rows = await run(executor, schema, insertJobs, { jobs: encodeJobs(jobs) })
@@ -161,10 +178,13 @@ async function write(executor: Executor, schema: string, calls: readonly Call[])
     }
   } catch (error) {
     // The database refused a value (a trigger or constraint of the user's): only the call it came from shall fail.
-    if (calls.length > 1 && isRefusal(error)) for (const call of calls) await write(executor, schema, [call])
-    else for (const call of calls) call.reject(error)
+    if (calls.length > 1 && isRefusal(error)) for (const call of calls) await write(executor, schema, [call], error)
+    // Inside a transaction nothing more can be written: then the refusal is what the callers need to hear of.
+    else for (const call of calls) call.reject(isAborted(error) ? (refusal ?? error) : error)
   }
 }
+
+const isAborted = (error: unknown): boolean => (error as { code?: unknown } | null)?.code === '25P02'
 
 // data exception, integrity violation, raised by a trigger
 const isRefusal = (error: unknown): boolean => /^(22|23|P0)/.test(String((error as { code?: unknown } | null)?.code))

@@ -36,9 +36,16 @@ export async function run<Params extends object, Row>(
 }
 
 function send(executor: Executor, name: string, sql: string, params: unknown[]) {
+  checkExecutor(executor)
   if ('queryPrepared' in executor) return executor.queryPrepared(name, sql, params)
   if ('executeQuery' in executor) return executor.executeQuery(CompiledQuery.raw(sql, params))
-  if (typeof executor?.query === 'function') return executor.query(sql, params)
+  return executor.query(sql, params)
+}
+
+/** Throws InvalidOptionError when this is nothing that runs SQL. */
+export function checkExecutor(executor: Executor): void {
+  const methods: Record<string, unknown> | null | undefined = executor as any
+  if (['queryPrepared', 'executeQuery', 'query'].some((name) => typeof methods?.[name] === 'function')) return
   throw new InvalidOptionError(
     'The first argument must be what runs the SQL: a Kysely instance or transaction, a pg Pool or Client, an adapter, or an object with query(sql, params).',
   )

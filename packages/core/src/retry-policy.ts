@@ -69,6 +69,9 @@ export const clampDelay = (ms: number): number => Math.min(Math.max(Number.isNaN
 
 /** Throws InvalidOptionError naming the option that is out of range. */
 export function checkRetryPolicy(policy: TaskRetryPolicy, where: string): void {
+  if (typeof policy !== 'object' || policy === null) {
+    throw new InvalidOptionError(`${where}: retry is ${String(policy)}; use an object, as in { maxAttempts: 3 }.`)
+  }
   const check = (name: keyof RetryPolicy, min: number, max: number, integer = false) => {
     const value = policy[name]
     if (value === undefined) return
