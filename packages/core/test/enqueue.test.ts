@@ -1,0 +1,386 @@
+import { migrate } from '@pgq/migrations'
+import { Kysely, PostgresDialect } from 'kysely'
+import pg from 'pg'
+import { afterAll, beforeEach, describe, expect, test } from 'vitest'
+import {
+  defineTask,
+  divertEnqueues,
+  type Executor,
+  enqueue,
+  enqueueMany,
+  InvalidOptionError,
+  NotMigratedError,
+  type PgqDatabase,
+  typed,
+} from '../src/index.js'
+import { counting, inTransaction, queueDatabase } from './queue-database.js'
+
+const database = await queueDatabase()
+const { pool } = database
+const kysely = new Kysely<PgqDatabase>({
+  dialect: new PostgresDialect({ pool: new pg.Pool({ connectionString: database.url, max: 3 }) }),
+})
+afterAll(() => kysely.destroy())
+await migrate(database.url, { schema: 'second' })
+beforeEach(() => database.truncate('second'))
+
+const work = defineTask('work', { args: typed<unknown>() })
+const stored = async (schema = 'pgq') =>
+  (await database.rows(`select args::text from ${schema}.jobs order by position`)).map(({ args }) => JSON.parse(args))
+const numbers = (count: number, from = 0) => Array.from({ length: count }, (_, number) => number + from)
+const failure = (promise: Promise<unknown>) =>
+  promise.then(
+    () => undefined,
+    (error) => error,
+  )
+
+describe('is a part of the transaction that it is given', () => {
+  const transactions: Record<string, (work: (trx: Executor) => Promise<unknown>) => Promise<unknown>> = {
+    Kysely: (work) => kysely.transaction().execute(work),
+    'pg PoolClient': async (work) => {
+      const client = await pool.connect()
+      try {
+        await client.query('begin')
+        await work(client)
+        await client.query('commit')
+      } catch (error) {
+        await client.query('rollback')
+        throw error
+      } finally {
+        client.release()
+      }
+    },
+    'pg Client': async (work) => {
+      const client = await database.connect()
+      await client.query('begin')
+      await work(client).then(
+        () => client.query('commit'),
+        async (error) => {
+          await client.query('rollback')
+          throw error
+        },
+      )
+    },
+  }
+
+  test.each(Object.keys(transactions))('%s', async (name) => {
+    const transaction = transactions[name]!
+    await transaction(async (trx) => {
+      await work.enqueue(trx, 'committed')
+      expect(await stored()).toEqual([])
+    })
+    await failure(
+      transaction(async (trx) => {
+        await work.enqueueMany(trx, [{ args: 'rolled' }, { args: 'back' }])
+        throw new Error('no')
+      }),
+    )
+    expect(await stored()).toEqual(['committed'])
+  })
+
+  test('without one, a job is durable when the promise resolves: Pool and Kysely', async () => {
+    const results = [await work.enqueue(pool, 1), await work.enqueue(kysely, 2)]
+    expect(await stored()).toEqual([1, 2])
+    expect(results).toEqual(
+      await database.rows(`select 'inserted' as status, id::text from pgq.jobs order by position`),
+    )
+  })
+})
+
+describe('coalescing', () => {
+  test('200 calls in flight are at most two statements, and each gets its own id', async () => {
+    const executor = counting(pool)
+    const results = await Promise.all(numbers(200).map((number) => work.enqueue(executor, number)))
+    expect(executor.statements).toBeLessThanOrEqual(2)
+    const rows = await database.rows('select id::text, args::text from pgq.jobs order by position')
+    expect(rows).toEqual(results.map(({ id }, number) => ({ id, args: String(number) })))
+  })
+
+  test('calls made while a statement is under way travel with the next', async () => {
+    const executor = counting(pool)
+    const first = work.enqueue(executor, 'first')
+    while (executor.statements === 0) await null
+    const rest = numbers(50).map((number) => work.enqueue(executor, number))
+    await Promise.all([first, ...rest])
+    expect(executor.statements).toBe(2)
+    expect(await stored()).toEqual(['first', ...numbers(50)])
+  })
+
+  test('one call that a trigger of the user refuses fails alone, whole', async () => {
+    await pool.query(`
+      create function refuse() returns trigger language plpgsql as
+        $$ begin if new.args::text = '13' then raise 'unlucky'; end if; return new; end $$;
+      create trigger refuse before insert on pgq.jobs for each row execute function refuse()`)
+    try {
+      const settled = await Promise.allSettled([
+        work.enqueueMany(pool, numbers(3).map((args) => ({ args }))), // biome-ignore format: short
+        work.enqueueMany(pool, numbers(3, 12).map((args) => ({ args }))), // biome-ignore format: short
+        work.enqueue(pool, 20),
+      ])
+      expect(settled.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled'])
+      expect(settled[1]).toMatchObject({ reason: { code: 'P0001', message: 'unlucky' } })
+      expect(await stored()).toEqual([0, 1, 2, 20])
+
+      // In a transaction the refusal has ended it for all: each call hears why.
+      await inTransaction(pool, 'rollback', async (trx) => {
+        const both = await Promise.allSettled([work.enqueue(trx, 1), work.enqueue(trx, 13)])
+        expect(both).toMatchObject([{ reason: { message: 'unlucky' } }, { reason: { message: 'unlucky' } }])
+      })
+    } finally {
+      await pool.query('drop trigger refuse on pgq.jobs; drop function refuse')
+    }
+  })
+
+  test('a call with invalid args or options disturbs no other', async () => {
+    const calls = [work.enqueue(pool, 1), work.enqueue(pool, 2n), work.enqueue(pool, 3, { priority: 0.5 })]
+    expect((await Promise.allSettled(calls)).map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'rejected'])
+    expect(await stored()).toEqual([1])
+  })
+
+  test('after a database error the executor goes on working', async () => {
+    let broken = true
+    const executor: Executor = {
+      query: (sql, params) => (broken ? Promise.reject(new Error('down')) : pool.query(sql, params)),
+    }
+    expect(await failure(work.enqueue(executor, 1))).toMatchObject({ message: 'down' })
+    broken = false
+    await work.enqueue(executor, 2)
+    expect(await stored()).toEqual([2])
+  })
+})
+
+describe('order', () => {
+  test('is kept inside a transaction: single, bulk and coalesced calls', async () => {
+    await inTransaction(pool, 'commit', async (trx) => {
+      await work.enqueue(trx, 0)
+      await work.enqueueMany(trx, numbers(500, 1).map((args) => ({ args }))) // biome-ignore format: short
+      await Promise.all([
+        ...numbers(50, 501).map((args) => work.enqueue(trx, args)),
+        work.enqueueMany(trx, [{ args: 551 }, { args: 552 }]),
+      ])
+      await work.enqueue(trx, 553)
+    })
+    expect(await stored()).toEqual(numbers(554))
+  })
+
+  test('results come in the order given', async () => {
+    const results = await work.enqueueMany(pool, numbers(1_000).map((args) => ({ args }))) // biome-ignore format: short
+    const rows = await database.rows('select id::text, args::text from pgq.jobs')
+    const argsById = new Map(rows.map(({ id, args }) => [id, Number(args)]))
+    expect(results.map(({ id }) => argsById.get(id))).toEqual(numbers(1_000))
+  })
+
+  test('any iterable will do, an empty one writes nothing', async () => {
+    const executor = counting(pool)
+    expect(await work.enqueueMany(executor, [])).toEqual([])
+    expect(executor.statements).toBe(0)
+    expect(await work.enqueueMany(executor, new Set([{ args: 1 }, { args: 2 }]))).toHaveLength(2)
+  })
+})
+
+describe('options', () => {
+  const task = defineTask('work', { args: typed<unknown>(), queue: 'mail', priority: 3 })
+  const row = async () => (await database.rows('select *, execute_at - created_at as delay from pgq.jobs'))[0]
+
+  test('default to those of the task', async () => {
+    await task.enqueue(pool, {})
+    expect(await row()).toMatchObject({
+      queue: 'mail',
+      priority: 3,
+      execute_at: null,
+      retry: null,
+      attempt: 0,
+      errors: null,
+    })
+  })
+
+  test('of a call win', async () => {
+    await task.enqueue(pool, {}, { queue: 'other', priority: -32_768, retry: { maxAttempts: 2, jitter: 0 } })
+    expect(await row()).toMatchObject({ queue: 'other', priority: -32_768, retry: { maxAttempts: 2, jitter: 0 } })
+  })
+
+  test('executeAt is kept to the millisecond; in the past it means at once', async () => {
+    const executeAt = new Date(Date.now() + 3_600_123)
+    await task.enqueueMany(pool, [
+      { args: 1, executeAt },
+      { args: 2, executeAt: new Date(0) },
+    ])
+    expect(await database.rows('select execute_at from pgq.jobs order by position')).toEqual([
+      { execute_at: executeAt },
+      { execute_at: null },
+    ])
+  })
+
+  test('delayMs counts from now, by the clock of the database', async () => {
+    await task.enqueue(pool, {}, { delayMs: 90_000.5 })
+    expect((await row()).delay).toMatchObject({ minutes: 1, seconds: 30 })
+    await database.truncate()
+    await task.enqueue(pool, {}, { delayMs: 0 })
+    expect(await row()).toMatchObject({ execute_at: null })
+    await task.enqueue(pool, {}, { delayMs: 315_576_000_000 })
+  })
+
+  const invalid: [options: object, message: string][] = [
+    [{ queue: '' }, 'The queue name "" is not allowed'],
+    [{ queue: 'a\0' }, 'The queue name'],
+    [{ queue: 'x'.repeat(201) }, 'use a text of 1 to 200 characters'],
+    [{ queue: 5 }, 'The queue name 5'],
+    [{ queue: null }, 'The queue name null'],
+    [{ priority: 1.5 }, 'enqueue of task "work": priority is 1.5; use a whole number from -32768 to 32767.'],
+    [{ priority: 32_768 }, 'priority is 32768'],
+    [{ priority: -32_769 }, 'priority is -32769'],
+    [{ priority: '1' }, 'priority is 1'],
+    [{ executeAt: new Date(Number.NaN) }, 'executeAt must be a valid Date'],
+    [{ executeAt: '2030-01-01' }, 'executeAt must be a valid Date'],
+    [{ executeAt: new Date(), delayMs: 1 }, 'give executeAt or delayMs, not both'],
+    [{ delayMs: -1 }, 'delayMs is -1; use milliseconds from 0'],
+    [{ delayMs: Number.NaN }, 'delayMs is NaN'],
+    [{ delayMs: Number.POSITIVE_INFINITY }, 'delayMs is Infinity'],
+    [{ delayMs: '5' }, 'delayMs is 5'],
+    [{ retry: { maxAttempts: 0 } }, 'retry.maxAttempts is 0; use a whole number from 1 to 32767.'],
+    [{ retry: { maxAttempts: 2.5 } }, 'retry.maxAttempts is 2.5'],
+    [{ retry: { jitter: 2 } }, 'retry.jitter is 2; use a number from 0 to 1.'],
+    [{ retry: { factor: 0 } }, 'retry.factor'],
+    [{ retry: { minDelayMs: -1 } }, 'retry.minDelayMs'],
+    [{ retry: { maxDelayMs: Number.NaN } }, 'retry.maxDelayMs'],
+    [{ retry: null }, 'retry is null; use an object'],
+    [{ retry: { backoff: () => 1 } }, 'retry.backoff is code, which a job cannot carry'],
+  ]
+  test.each(invalid)('%o is refused', async (options, message) => {
+    const executor = counting(pool)
+    const errors = [
+      await failure(task.enqueue(executor, {}, options)),
+      await failure(enqueue(executor, 'work', {}, options)),
+    ]
+    for (const error of errors) {
+      expect(error).toBeInstanceOf(InvalidOptionError)
+      expect(error.message).toContain(message)
+    }
+    expect(executor.statements).toBe(0)
+  })
+
+  test('an at-most-once job takes no retry', async () => {
+    const once = defineTask('work', { mode: 'at-most-once', args: typed<unknown>() })
+    expect(await failure(once.enqueue(pool, {}, { retry: {} as never }))).toMatchObject({ code: 'PGQ_INVALID_OPTION' })
+  })
+})
+
+describe('the first argument', () => {
+  const wrong = [undefined, null, 'postgres://', 5, {}, { query: 'text' }, { query: {} }, work]
+  test.each(wrong)('%o is refused', async (executor) => {
+    const error = await failure(work.enqueue(executor as never, {}))
+    expect(error).toBeInstanceOf(InvalidOptionError)
+    expect(error.message).toContain('The first argument must be what runs the SQL')
+  })
+})
+
+describe('by name', () => {
+  test('needs no definition; args default to {}, and null stays null', async () => {
+    await enqueue(pool, 'work')
+    await enqueue(pool, 'work', null)
+    await enqueueMany(pool, 'work', [{}, { args: [1], priority: 2 }, { args: null }])
+    expect(await stored()).toEqual([{}, null, {}, [1], null])
+    expect(await failure(enqueue(pool, ''))).toBeInstanceOf(InvalidOptionError)
+  })
+})
+
+describe('schemas', () => {
+  test('two in one database are two queues', async () => {
+    const second = defineTask('work', { args: typed<unknown>(), schema: 'second' })
+    await Promise.all([
+      work.enqueue(pool, 'first'),
+      second.enqueue(pool, 'second'),
+      enqueue(pool, 'x', 'third', { schema: 'second' }),
+    ])
+    expect(await stored()).toEqual(['first'])
+    expect((await stored('second')).sort()).toEqual(['second', 'third'])
+  })
+
+  test('one that is not there gives NotMigratedError, with the cause', async () => {
+    const error = await failure(enqueue(pool, 'work', {}, { schema: 'nowhere' }))
+    expect(error).toBeInstanceOf(NotMigratedError)
+    expect(error).toMatchObject({
+      code: 'PGQ_NOT_MIGRATED',
+      cause: { code: '42P01' },
+      message: expect.stringContaining('"nowhere"'),
+    })
+  })
+
+  test('a name that is not safe is refused', async () => {
+    for (const schema of ['', 'a-b', 'A', '1a', 'a"; drop table x', 'x'.repeat(49)]) {
+      expect(await failure(enqueue(pool, 'work', {}, { schema }))).toBeInstanceOf(InvalidOptionError)
+      expect(() => defineTask('work', { schema })).toThrow(InvalidOptionError)
+    }
+  })
+})
+
+test('divertEnqueues takes the jobs of one executor, or of all, and gives them back', async () => {
+  const names: string[] = []
+  const sink = {
+    enqueue: async (_: Executor, jobs: readonly { task: string }[]) => {
+      names.push(...jobs.map(({ task }) => task))
+      return jobs.map(() => ({ status: 'inserted' as const, id: '1' }))
+    },
+  }
+  const mine = counting(pool)
+  const stopMine = divertEnqueues(sink, mine)
+  await enqueue(mine, 'mine')
+  await enqueue(pool, 'stored')
+  const stopAll = divertEnqueues(sink)
+  await enqueue(pool, 'all')
+  stopAll()
+  stopMine()
+  await enqueue(mine, 'stored, too')
+  expect(names).toEqual(['mine', 'all'])
+  expect(await database.rows('select task from pgq.jobs order by position')).toEqual([
+    { task: 'stored' },
+    { task: 'stored, too' },
+  ])
+})
+
+describe('the SQL functions give the same rows as enqueue', () => {
+  const columns = `position - min(position) over () as place, ready_at = created_at as ready, execute_at - created_at as delay,
+    priority, attempt, crash_count, queue, task, args::text, retry::text, errors`
+  const cases: [name: string, options: object, sql: string][] = [
+    ['defaults', {}, `select pgq.enqueue('work')`],
+    ['priority', { priority: 7 }, `select pgq.enqueue('work', priority => 7)`],
+    ['queue', { queue: 'other' }, `select pgq.enqueue('work', queue => 'other')`],
+    ['delayMs', { delayMs: 60_000 }, `select pgq.enqueue('work', delay_ms => 60000)`],
+    ['delayMs 0', { delayMs: 0 }, `select pgq.enqueue('work', delay_ms => 0)`],
+    ['executeAt in the past', { executeAt: new Date(0) }, `select pgq.enqueue('work', execute_at => 'epoch')`],
+    ['retry', { retry: { maxAttempts: 3 } }, `select pgq.enqueue('work', retry => '{"maxAttempts":3}')`],
+    ['args', { args: { a: [1, 'ü'] } }, `select pgq.enqueue('work', '{"a":[1,"ü"]}')`],
+  ]
+  test.each(cases)('%s', async (_, { args = {}, ...options }: { args?: unknown }, sql) => {
+    await enqueue(pool, 'work', args, options)
+    const ours = await database.rows(`select ${columns} from pgq.jobs`)
+    await database.truncate()
+    await pool.query(sql)
+    expect(await database.rows(`select ${columns} from pgq.jobs`)).toEqual(ours)
+    expect(ours).toHaveLength(1)
+  })
+
+  test('enqueue_many', async () => {
+    const jobs = [
+      { args: 1 },
+      { args: { a: 2 }, priority: 5, queue: 'q' },
+      { delayMs: 1_000 },
+      { executeAt: new Date('2100-01-01') },
+    ]
+    await enqueueMany(pool, 'work', jobs)
+    const ours = await database.rows(`select ${columns}, execute_at > '2099-01-01' as far from pgq.jobs order by place`)
+    await database.truncate()
+    const theirs = [
+      { task: 'work', args: 1 },
+      { task: 'work', args: { a: 2 }, priority: 5, queue: 'q' },
+      { task: 'work', delay_ms: 1_000 },
+      { task: 'work', execute_at: '2100-01-01T00:00:00Z' },
+    ]
+    await pool.query('select pgq.enqueue_many($1)', [JSON.stringify(theirs)])
+    const rows = await database.rows(`select ${columns}, execute_at > '2099-01-01' as far from pgq.jobs order by place`)
+    // created_at differs, so the fixed instant is another distance away.
+    const comparable = (list: any[]) => list.map((row) => (row.far ? { ...row, delay: null } : row))
+    expect(comparable(rows)).toEqual(comparable(ours))
+    expect(rows).toHaveLength(4)
+  })
+})
