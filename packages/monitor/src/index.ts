@@ -1,1 +1,12 @@
-export {}
+export { backlog, type QueueBacklog } from './backlog.js'
+export { countJobs, type JobCount } from './count-jobs.js'
+export { type FoundJob, getJob, type JobDetails } from './get-job.js'
+export { type DeadJob, listDead } from './list-dead.js'
+export { listReady, type ReadyJob } from './list-ready.js'
+export { listRunning, type RunningJob } from './list-running.js'
+export { listScheduled, type ScheduledJob } from './list-scheduled.js'
+export { listWorkers, type WorkerStatus } from './list-workers.js'
+export type { ListedJob, ListRequest, Page, PageRequest } from './page.js'
+export type { JobsFilter, MonitorOptions } from './question.js'
+export { type RowLock, type RowLocks, rowLocks } from './row-locks.js'
+export type { JobHolder, JobWorker } from './running.js'

@@ -1,0 +1,101 @@
+import type { DeadReason, Executor, JobError, RetryPolicy } from '@pgq/core'
+import { sql } from 'kysely'
+import { type RunningPart, runningPart } from './list-running.js'
+import { checkId, type ListedJob, type ListedRow, listedColumns, listedJob } from './page.js'
+import { dateOf, defineQuestion, type EpochMs, epochMs, type MonitorOptions } from './question.js'
+import { heldJobs, isUnsettled, type JobHolder, type JobWorker } from './running.js'
+
+/** A job with its history. */
+export interface JobDetails extends ListedJob {
+  /** Its own retry policy, where it has one. */
+  readonly retry?: RetryPolicy
+  /** Its failed attempts, oldest first; the newest 20 are kept. */
+  readonly errors: readonly JobError[]
+}
+
+/** Where a job is, told apart by `state`. Missing: it finished, was deleted, or never was; pgq keeps no finished jobs. */
+export type FoundJob =
+  | { readonly state: 'missing'; readonly id: string }
+  | ({ readonly state: 'ready'; readonly readyAt: Date } & JobDetails)
+  | ({ readonly state: 'scheduled'; readonly executeAt: Date } & JobDetails)
+  | ({
+      readonly state: 'running'
+      readonly worker: JobWorker
+      readonly holder: JobHolder
+      readonly since?: Date
+    } & JobDetails)
+  | ({ readonly state: 'dead'; readonly diedAt: Date; readonly reason: DeadReason } & JobDetails)
+
+/** Finds one job, wherever it is. Its args only with `withArgs`. Throws InvalidOptionError when the id is not digits. */
+export async function getJob(
+  executor: Executor,
+  id: string,
+  { withArgs = false, ...options }: MonitorOptions & { readonly withArgs?: boolean } = {},
+): Promise<FoundJob> {
+  const [row] = await askJob(executor, options, { id: checkId(id), withArgs })
+  return row ? foundJob(row, withArgs) : { state: 'missing', id }
+}
+
+function foundJob(row: JobRow, withArgs: boolean): FoundJob {
+  const details = {
+    ...listedJob(row, withArgs),
+    ...(row.retry && { retry: row.retry }),
+    errors: row.errors ?? [],
+  }
+  switch (row.state) {
+    case 'ready':
+      return { state: 'ready', ...details, readyAt: dateOf(row.since) }
+    case 'scheduled':
+      return { state: 'scheduled', ...details, executeAt: dateOf(row.since) }
+    case 'dead':
+      return { state: 'dead', ...details, diedAt: dateOf(row.since), reason: row.reason }
+    case 'running':
+      return { state: 'running', ...details, ...runningPart(row) }
+  }
+}
+
+type JobRow = ListedRow & { retry: RetryPolicy | null; errors: JobError[] | null } & (
+    | { state: 'ready' | 'scheduled'; since: EpochMs }
+    | { state: 'dead'; since: EpochMs; reason: DeadReason }
+    | ({ state: 'running' } & RunningPart)
+  )
+
+/** Four looks by primary key, but for the leases: they are few, and only their ids are searched. */
+const askJob = defineQuestion<{ id: string; withArgs: boolean }, JobRow>('get_job', (parts) => {
+  const { table, param } = parts
+  return sql`
+    with held as (
+      select * from (${heldJobs(parts)}) as held where held.id = ${param('id')}::bigint
+    ), found as (
+      select
+        job.id, job.queue, job.task, job.priority, job.attempt, job.crash_count, job.created_at, job.args, job.retry, job.errors,
+        case when job.execute_at is null then 'ready' else 'scheduled' end as state,
+        coalesce(job.execute_at, job.ready_at) as since, null::text as reason, null::text as holder, null::integer as worker_id
+      from ${table('jobs')} as job
+      where job.id = ${param('id')}::bigint and not exists (select from held)
+      union all
+      select
+        held.id, held.queue, held.task, held.priority, held.attempt, held.crash_count, held.created_at, held.args, held.retry,
+        held.errors, 'running', held.since, null, 'transaction', held.worker_id
+      from held
+      union all
+      select
+        lease.ids[place.ordinal], lease.queues[place.ordinal], lease.tasks[place.ordinal], lease.priorities[place.ordinal], lease.attempts[place.ordinal],
+        lease.crash_counts[place.ordinal], lease.created_ats[place.ordinal], lease.args[place.ordinal], lease.retries[place.ordinal],
+        lease.errors[place.ordinal], 'running', lease.claimed_at, null, 'lease', lease.worker_id
+      from ${table('leases')} as lease
+      cross join lateral array_position(lease.ids, ${param('id')}::bigint) as place (ordinal)
+      where place.ordinal is not null and ${isUnsettled(parts, sql`place.ordinal`)}
+      union all
+      select
+        dead.id, dead.queue, dead.task, dead.priority, dead.attempt, dead.crash_count, dead.created_at, dead.args, dead.retry,
+        dead.errors, 'dead', dead.died_at, dead.reason, null, null
+      from ${table('dead_jobs')} as dead
+      where dead.id = ${param('id')}::bigint
+    )
+    select
+      ${listedColumns('job')}, job.state, ${epochMs(sql`job.since`)} as since, job.reason, job.holder, job.worker_id as "workerId",
+      coalesce(worker.hostname, '') as hostname, coalesce(worker.pid, 0) as pid, job.retry, job.errors,
+      case when ${param('withArgs')}::boolean then job.args end as args
+    from found as job left join ${table('workers')} as worker on worker.id = job.worker_id`
+})

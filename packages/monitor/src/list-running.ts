@@ -1,0 +1,81 @@
+import type { Executor } from '@pgq/core'
+import { sql } from 'kysely'
+import { checkLimit, type ListedJob, type ListedRow, type ListRequest, listedColumns, listedJob } from './page.js'
+import { dateOf, defineQuestion, type EpochMs, epochMs, type MonitorOptions, matches } from './question.js'
+import { heldJobs, isUnsettled, type JobHolder, type JobWorker } from './running.js'
+
+/** A job that a worker holds: its handler runs, or is about to. */
+export interface RunningJob extends ListedJob {
+  readonly worker: JobWorker
+  readonly holder: JobHolder
+  /**
+   * When it was claimed; in a transaction, when that began. Absent only when this role cannot see the transaction (on a
+   * standby, or another role's without pg_read_all_stats).
+   */
+  readonly since?: Date
+}
+
+/**
+ * Lists running jobs, those that run longest first. At-most-once jobs are not among them: they leave the database when
+ * they are claimed.
+ */
+export async function listRunning(
+  executor: Executor,
+  { queue, task, limit, withArgs = false }: ListRequest = {},
+  options: MonitorOptions = {},
+): Promise<RunningJob[]> {
+  const params = { queue: queue ?? null, task: task ?? null, limit: checkLimit(limit), withArgs }
+  const rows = await askRunning(executor, options, params)
+  return rows.map((row) => ({ ...listedJob(row, withArgs), ...runningPart(row) }))
+}
+
+/** What a row tells of the run itself. */
+export interface RunningPart {
+  holder: JobHolder
+  workerId: number
+  hostname: string
+  pid: number
+  since: EpochMs | null
+}
+
+export const runningPart = ({ workerId, hostname, pid, holder, since }: RunningPart) => ({
+  worker: { id: workerId, hostname, pid },
+  holder,
+  ...(since !== null && { since: dateOf(since) }),
+})
+
+interface RunningParams {
+  readonly queue: string | null
+  readonly task: string | null
+  readonly limit: number
+  readonly withArgs: boolean
+}
+
+/** Args come out of a lease by unnest, all at once, and not at all when nobody asks: a subscript would unpack them for each. */
+const askRunning = defineQuestion<RunningParams, ListedRow & RunningPart>('list_running', (parts) => {
+  const { table, param } = parts
+  return sql`
+    select
+      ${listedColumns('running')}, running.holder, running.worker_id as "workerId", ${epochMs(sql`running.since`)} as since,
+      coalesce(worker.hostname, '') as hostname, coalesce(worker.pid, 0) as pid, running.args
+    from (
+      select
+        place.id, place.queue, place.task, place.priority, place.attempt, place.crash_count, place.created_at,
+        'lease' as holder, lease.worker_id, lease.claimed_at as since, place.args
+      from ${table('leases')} as lease
+      cross join lateral unnest(
+        lease.ids, lease.queues, lease.tasks, lease.priorities, lease.attempts, lease.crash_counts, lease.created_ats,
+        case when ${param('withArgs')}::boolean then lease.args end
+      ) with ordinality as place (id, queue, task, priority, attempt, crash_count, created_at, args, ordinal)
+      where ${isUnsettled(parts, sql`place.ordinal`)}
+      union all
+      select
+        held.id, held.queue, held.task, held.priority, held.attempt, held.crash_count, held.created_at,
+        'transaction', held.worker_id, held.since, case when ${param('withArgs')}::boolean then held.args end
+      from (${heldJobs(parts)}) as held
+    ) as running
+    left join ${table('workers')} as worker on worker.id = running.worker_id
+    where ${matches('running', param)}
+    order by running.since, running.id
+    limit ${param('limit')}::integer`
+})

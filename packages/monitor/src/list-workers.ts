@@ -1,0 +1,50 @@
+import type { Executor } from '@pgq/core'
+import { sql } from 'kysely'
+import { dateOf, defineQuestion, type EpochMs, epochMs, type MonitorOptions } from './question.js'
+import { heldJobs, isUnsettled, type JobWorker } from './running.js'
+
+/** A worker that is registered: it lives, or nobody has found it lost yet. */
+export interface WorkerStatus extends JobWorker {
+  readonly queues: readonly string[]
+  readonly tasks: readonly string[]
+  readonly startedAt: Date
+  /** For how many ms it has not said that it lives. */
+  readonly beatAgeMs: number
+  /** Jobs that it holds, in leases and in transactions. */
+  readonly running: number
+  /** Has nothing to do and waits for the doorbell. */
+  readonly idle: boolean
+}
+
+/** Lists the workers, in the order of their starts. */
+export async function listWorkers(executor: Executor, options: MonitorOptions = {}): Promise<WorkerStatus[]> {
+  const rows = await askWorkers(executor, options, {})
+  return rows.map(({ startedAt, ...worker }) => ({ ...worker, startedAt: dateOf(startedAt) }))
+}
+
+interface WorkerRow extends Omit<WorkerStatus, 'startedAt'> {
+  startedAt: EpochMs
+}
+
+const askWorkers = defineQuestion<object, WorkerRow>('list_workers', (parts) => {
+  const { table } = parts
+  return sql`
+    with leased as (
+      select lease.worker_id, count(*) as jobs
+      from ${table('leases')} as lease
+      cross join lateral generate_subscripts(lease.ids, 1) as place (ordinal)
+      where ${isUnsettled(parts, sql`place.ordinal`)}
+      group by lease.worker_id
+    ), held as (
+      select held.worker_id, count(*) as jobs from (${heldJobs(parts)}) as held group by held.worker_id
+    )
+    select
+      worker.id, worker.hostname, worker.pid, worker.queues, worker.tasks, ${epochMs(sql`worker.started_at`)} as "startedAt",
+      greatest(0, ${epochMs(sql`statement_timestamp() - worker.beat_at`)}) as "beatAgeMs",
+      coalesce(leased.jobs, 0) + coalesce(held.jobs, 0) as running,
+      exists (select from ${table('idle_workers')} as idle where idle.worker_id = worker.id) as idle
+    from ${table('workers')} as worker
+    left join leased on leased.worker_id = worker.id
+    left join held on held.worker_id = worker.id
+    order by worker.id`
+})

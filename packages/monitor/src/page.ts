@@ -1,0 +1,97 @@
+import { InvalidOptionError, type JobError } from '@pgq/core'
+import { type RawBuilder, sql } from 'kysely'
+import { dateOf, type EpochMs, epochMs, type JobsFilter } from './question.js'
+
+/** Which jobs to list, and how many. */
+export interface ListRequest extends JobsFilter {
+  /** At most this many jobs: 1 to 10,000. Default 100. */
+  readonly limit?: number
+  /** Answers the args as well. They may be large, and may hold what not everybody should see. Default false. */
+  readonly withArgs?: boolean
+}
+
+/** The same, page by page. */
+export interface PageRequest extends ListRequest {
+  /** Where to go on: `next` of the page before. */
+  readonly after?: string
+}
+
+/** A part of a list. Jobs that come or go between two pages move no others: none is seen twice or left out. */
+export interface Page<Job> {
+  readonly jobs: readonly Job[]
+  /** Pass it as `after` for the next page. Absent on the last one. */
+  readonly next?: string
+}
+
+/** What is known of every job, wherever it is. */
+export interface ListedJob {
+  /** A bigint, as a string. */
+  readonly id: string
+  readonly queue: string
+  readonly task: string
+  readonly priority: number
+  /** Handler runs so far, the one that runs now included. */
+  readonly attempt: number
+  /** Workers that were lost while they ran it. */
+  readonly crashCount: number
+  readonly createdAt: Date
+  /** Only when asked for with `withArgs`. */
+  readonly args?: unknown
+}
+
+/** A job as it travels. */
+export interface ListedRow extends Omit<ListedJob, 'createdAt' | 'args'> {
+  createdAt: EpochMs
+  args: unknown
+}
+
+export const listedJob = (row: ListedRow, withArgs = false): ListedJob => ({
+  id: row.id,
+  queue: row.queue,
+  task: row.task,
+  priority: row.priority,
+  attempt: row.attempt,
+  crashCount: row.crashCount,
+  createdAt: dateOf(row.createdAt),
+  ...(withArgs && { args: row.args }),
+})
+
+/** The columns of ListedRow but for the args, of an alias that has the columns of jobs. */
+export const listedColumns = (alias: 'job' | 'dead' | 'running' | 'held'): RawBuilder<unknown> => {
+  const column = (name: string) => sql.ref(`${alias}.${name}`)
+  return sql`
+    ${column('id')}::text as id, ${column('queue')}, ${column('task')}, ${column('priority')}, ${column('attempt')},
+    ${column('crash_count')} as "crashCount", ${epochMs(column('created_at'))} as "createdAt"`
+}
+
+/** What failed last, where something did. */
+export const lastErrorOf = (error: JobError | null): { lastError?: JobError } => (error ? { lastError: error } : {})
+
+/** One row more than asked for tells whether there is a next page. */
+export function pageOf<Row extends { cursor: string }, Job>(
+  rows: readonly Row[],
+  limit: number,
+  read: (row: Row) => Job,
+): Page<Job> {
+  const jobs = rows.slice(0, limit).map(read)
+  return rows.length > limit ? { jobs, next: rows[limit - 1]!.cursor } : { jobs }
+}
+
+export function checkLimit(limit = 100): number {
+  if (Number.isInteger(limit) && limit >= 1 && limit <= 10_000) return limit
+  throw new InvalidOptionError(`limit is ${String(limit)}; use a whole number from 1 to 10000.`)
+}
+
+/** The parts of a cursor that `pattern` captures; null for the first page. */
+export function readCursor(after: string | undefined, pattern: RegExp): string[] | null {
+  if (after === undefined) return null
+  const found = pattern.exec(after)
+  if (!found) throw new InvalidOptionError(`after is ${JSON.stringify(after)}: pass the "next" of a page of this list.`)
+  return found.slice(1)
+}
+
+/** Job ids are bigints. */
+export function checkId(id: string): string {
+  if (typeof id === 'string' && /^\d{1,19}$/.test(id) && BigInt(id) < 2n ** 63n) return id
+  throw new InvalidOptionError(`${JSON.stringify(id)} is no job id: ids are digits in a string.`)
+}

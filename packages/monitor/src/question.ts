@@ -1,0 +1,53 @@
+import { DEFAULT_SCHEMA, defineStatement, type Executor, run, type StatementParts } from '@pgq/core'
+import { type RawBuilder, sql } from 'kysely'
+
+/** Where to ask. */
+export interface MonitorOptions {
+  /** The schema that pgq was migrated into. Default 'pgq'. */
+  readonly schema?: string
+}
+
+/** Which jobs; all of them when nothing is given. */
+export interface JobsFilter {
+  readonly queue?: string
+  readonly task?: string
+}
+
+/** One read-only statement, ready to be asked. */
+export type Question<Params, Row> = (executor: Executor, options: MonitorOptions, params: Params) => Promise<Row[]>
+
+/**
+ * Defines a question. Each row travels as one JSON text, so that neither the client's type parsers nor a plugin that renames
+ * columns can change it. The rows keep the order of the query.
+ */
+export function defineQuestion<Params extends object, Row>(
+  name: string,
+  write: (parts: StatementParts<Params>) => RawBuilder<unknown>,
+): Question<Params, Row> {
+  const statement = defineStatement<Params, { answer: string }>(
+    name,
+    (parts) => sql`select row_to_json(answer)::text as answer from (${write(parts)}) as answer`,
+  )
+  return async (executor, { schema = DEFAULT_SCHEMA }, params) =>
+    (await run(executor, schema, statement, params)).map(({ answer }) => JSON.parse(answer) as Row)
+}
+
+/** An instant as it travels: ms since 1970; 'Infinity' is a text in JSON. */
+export type EpochMs = number | 'Infinity' | '-Infinity'
+
+/** Sends an instant, whatever the session's DateStyle and time zone. */
+export const epochMs = (instant: RawBuilder<unknown>): RawBuilder<unknown> =>
+  sql`(extract(epoch from ${instant}) * 1000)::double precision`
+
+const LAST_DATE_MS = 8.64e15
+
+/** Reads it. What a Date cannot hold (SQL may write 'infinity') becomes the first or the last Date there is. */
+export const dateOf = (ms: EpochMs): Date => new Date(Math.max(-LAST_DATE_MS, Math.min(LAST_DATE_MS, Number(ms))))
+
+/** The filter as a condition on an alias that has the columns queue and task. */
+export const matches = (
+  alias: string,
+  param: (name: 'queue' | 'task') => RawBuilder<string | null>,
+): RawBuilder<unknown> => sql`
+  (${param('queue')}::text is null or ${sql.ref(`${alias}.queue`)} = ${param('queue')})
+  and (${param('task')}::text is null or ${sql.ref(`${alias}.task`)} = ${param('task')})`
