@@ -33,6 +33,8 @@ export interface ClaimedJob {
   readonly queue: string
   readonly task: string
   readonly args: unknown
+  /** The args as they are stored, whatever a handler does to its own; only claimAndDelete answers them. */
+  readonly argsText?: string
   readonly retry: RetryPolicy | null
   readonly createdAt: Date
   readonly readyAt: Date
@@ -72,7 +74,8 @@ interface BatchRow {
   crash_counts: string
   queues: string
   tasks: string
-  args: string
+  args?: string
+  args_texts?: string
   retries: string
   created_ats: string
   ready_ats: string
@@ -118,8 +121,7 @@ const removeReadyJobs = ({ table, param }: StatementParts<ClaimRequest>): RawBui
 /** The columns of a batch as text: read by JSON.parse and split, whatever the client's type parsers are. */
 const batchAsText = sql`
   ids::text, positions::text, priorities::text, attempts::text, crash_counts::text,
-  array_to_json(queues)::text as queues, array_to_json(tasks)::text as tasks,
-  array_to_json(args)::text as args, array_to_json(retries)::text as retries,
+  array_to_json(queues)::text as queues, array_to_json(tasks)::text as tasks, array_to_json(retries)::text as retries,
   array_to_json(created_ats)::text as created_ats, array_to_json(ready_ats)::text as ready_ats`
 
 const batchColumns = sql`
@@ -142,7 +144,7 @@ const claimLeaseStatement = defineStatement<ClaimRequest & { readonly number: nu
       having count(*) > 0
       returning *
     )
-    select ${batchAsText} from lease`,
+    select ${batchAsText}, array_to_json(args)::text as args from lease`,
 )
 
 const claimDeleteStatement = defineStatement<ClaimRequest, BatchRow>(
@@ -150,7 +152,7 @@ const claimDeleteStatement = defineStatement<ClaimRequest, BatchRow>(
   (parts) => sql`
     with claimed as (${removeReadyJobs(parts)}),
     batch as (select ${batchOf(sql`claimed`)})
-    select ${batchAsText}, array_to_json(errors)::text as errors from batch`,
+    select ${batchAsText}, array_to_json(args::text[])::text as args_texts, array_to_json(errors)::text as errors from batch`,
 )
 
 /** Reads a lease back whose claim was sent but whose answer was lost; empty when the claim did not happen. */
@@ -165,7 +167,7 @@ export async function readLease(
 const readLeaseStatement = defineStatement<{ workerId: number; number: number }, BatchRow>(
   'read_lease',
   ({ table, param }) => sql`
-    select ${batchAsText} from ${table('leases')}
+    select ${batchAsText}, array_to_json(args)::text as args from ${table('leases')}
     where worker_id = ${param('workerId')} and number = ${param('number')}`,
 )
 
@@ -179,7 +181,8 @@ function readBatch([row]: BatchRow[]): ClaimedJob[] {
   const crashCounts = split(row.crash_counts)
   const queues: string[] = JSON.parse(row.queues)
   const tasks: string[] = JSON.parse(row.tasks)
-  const args: unknown[] = JSON.parse(row.args)
+  const argsTexts: string[] | undefined = row.args_texts ? JSON.parse(row.args_texts) : undefined
+  const args: unknown[] = argsTexts ? argsTexts.map((text) => JSON.parse(text)) : JSON.parse(row.args!)
   const retries: (RetryPolicy | null)[] = JSON.parse(row.retries)
   const createdAts: string[] = JSON.parse(row.created_ats)
   const readyAts: string[] = JSON.parse(row.ready_ats)
@@ -195,6 +198,7 @@ function readBatch([row]: BatchRow[]): ClaimedJob[] {
       queue: queues[index]!,
       task: tasks[index]!,
       args: args[index],
+      ...(argsTexts && { argsText: argsTexts[index]! }),
       retry: retries[index]!,
       createdAt: new Date(createdAts[index]!),
       readyAt: new Date(readyAts[index]!),

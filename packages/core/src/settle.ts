@@ -184,7 +184,6 @@ export async function restoreJobs(
     crash_count: job.crashCount,
     queue: job.queue,
     task: job.task,
-    args: job.args,
     retry: job.retry,
     errors: job.errors,
     kind: settlement.kind,
@@ -192,7 +191,12 @@ export async function restoreJobs(
     reason: 'reason' in settlement ? settlement.reason : null,
     error: 'error' in settlement ? settlement.error : null,
   }))
-  await run(executor, schema, restoreStatement, { jobs: JSON.stringify(rows) })
+  // The text, not what it was parsed into: a handler may have changed that, and -0 would be 0.
+  const texts = rows.map((row, index) => {
+    const { args, argsText = JSON.stringify(args) } = restores[index]!.job
+    return `{"args":${argsText},${JSON.stringify(row).slice(1)}`
+  })
+  await run(executor, schema, restoreStatement, { jobs: `[${texts.join(',')}]` })
 }
 
 const restoreStatement = defineStatement<{ jobs: string }, never>(
