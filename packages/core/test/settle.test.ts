@@ -1,0 +1,228 @@
+import { describe, expect, test } from 'vitest'
+import {
+  acknowledge,
+  claimAndDelete,
+  enqueueMany,
+  finishInTransaction,
+  LostLeaseError,
+  type Return,
+  restoreJobs,
+  returnJobs,
+} from '../src/index.js'
+import { claimRequest, inTransaction, leaseJobs, newWorker, queueDatabase } from './queue-database.js'
+
+const database = await queueDatabase()
+const { pool } = database
+const jobs = (count: number, options = {}) => Array.from({ length: count }, (_, args) => ({ args, ...options }))
+const done = async () => (await database.rows('select number, done from pgq.leases order by number'))[0]?.done
+const error = (attempt: number) => ({ attempt, at: new Date(0).toISOString(), name: 'Error', message: `no ${attempt}` })
+
+describe('acknowledge', () => {
+  test('a whole lease goes, a part of it is noted', async () => {
+    const { workerId } = await leaseJobs(pool, jobs(5))
+    expect(await acknowledge(pool, 'pgq', { workerId, finished: [], partial: [{ number: 1, done: [2, 4] }] })).toEqual(
+      new Set([1]),
+    )
+    expect(await acknowledge(pool, 'pgq', { workerId, finished: [], partial: [{ number: 1, done: [5] }] })).toEqual(
+      new Set([1]),
+    )
+    expect(await done()).toEqual([2, 4, 5])
+    expect(await database.rows(`select args from pgq.job_states where state = 'running' order by id`)).toEqual([
+      { args: 0 },
+      { args: 2 },
+    ])
+    expect(await acknowledge(pool, 'pgq', { workerId, finished: [1], partial: [] })).toEqual(new Set([1]))
+    expect(await database.rows('select * from pgq.job_states')).toEqual([])
+  })
+
+  // Caught by: leaving out worker_id in either half.
+  test('what is not ours is not touched, and not answered', async () => {
+    const { workerId } = await leaseJobs(pool, jobs(1))
+    const foreign = { workerId: workerId + 1, finished: [1], partial: [{ number: 1, done: [1] }] }
+    expect(await acknowledge(pool, 'pgq', foreign)).toEqual(new Set())
+    expect(await done()).toEqual([])
+    expect(await acknowledge(pool, 'pgq', { workerId, finished: [7, 1], partial: [{ number: 9, done: [1] }] })).toEqual(
+      new Set([1]),
+    )
+  })
+})
+
+describe('returnJobs', () => {
+  const returnAll = (workerId: number, returns: Return[]) => returnJobs(pool, 'pgq', { workerId, returns })
+
+  test('requeues behind the others, at once or later, with the attempt and the error', async () => {
+    const { workerId } = await leaseJobs(pool, jobs(3, { priority: 2, retry: { maxAttempts: 9 } }))
+    await enqueueMany(pool, 'work', [{ args: 'before' }])
+    const answered = await returnAll(workerId, [
+      { number: 1, ordinal: 1, kind: 'requeue', attempt: 1, delayMs: 0, error: error(1) },
+      { number: 1, ordinal: 3, kind: 'requeue', attempt: 0, delayMs: 60_000 },
+    ])
+    expect(answered).toEqual(new Set([1]))
+    const rows = await database.rows('select *, execute_at - now() as delay from pgq.jobs order by position')
+    expect(rows).toMatchObject([
+      { args: 'before' },
+      { args: 0, attempt: 1, priority: 2, retry: { maxAttempts: 9 }, execute_at: null, errors: [error(1)] },
+      { args: 2, attempt: 0, errors: null },
+    ])
+    expect(rows[2].delay.seconds).toBeGreaterThan(30)
+    expect(await done()).toEqual([1, 3])
+  })
+
+  test('releases as if nothing had been: attempt, position, times and errors kept', async () => {
+    await enqueueMany(pool, 'work', jobs(4))
+    await pool.query(`update pgq.jobs set attempt = 3, errors = '[{"attempt": 3}]'`)
+    const select =
+      'select *, xmin::text = xmax::text as nothing, created_at::text as c, ready_at::text as r from pgq.jobs order by position'
+    const before = await database.rows(select)
+    const { workerId } = await leaseJobs(pool, [])
+    await enqueueMany(pool, 'work', [{ args: 'later' }])
+    await returnAll(
+      workerId,
+      [4, 2, 1, 3].map((ordinal) => ({ number: 1, ordinal, kind: 'release' })),
+    )
+    const after = await database.rows(select)
+    expect(after.slice(0, 4)).toEqual(before)
+    expect(after[4]).toMatchObject({ args: 'later' })
+  })
+
+  test('buries with reason and error', async () => {
+    const { workerId, jobs: claimed } = await leaseJobs(pool, jobs(1, { queue: 'default', priority: 4 }))
+    await returnAll(workerId, [{ number: 1, ordinal: 1, kind: 'bury', reason: 'exhausted', error: error(1) }])
+    expect(await database.rows('select * from pgq.dead_jobs')).toMatchObject([
+      { id: claimed[0]!.id, reason: 'exhausted', errors: [error(1)], attempt: 1, priority: 4, args: 0, task: 'work' },
+    ])
+  })
+
+  // Caught by: leaving out the check of done.
+  test('said twice, it happens once', async () => {
+    const { workerId } = await leaseJobs(pool, jobs(2))
+    const returns: Return[] = [{ number: 1, ordinal: 1, kind: 'requeue', attempt: 1, delayMs: 0 }]
+    await returnAll(workerId, returns)
+    expect(await returnAll(workerId, returns)).toEqual(new Set([1]))
+    expect(await database.rows('select args from pgq.jobs')).toEqual([{ args: 0 }])
+  })
+
+  // Caught by: leaving out worker_id.
+  test('what is not ours is not touched', async () => {
+    const { workerId } = await leaseJobs(pool, jobs(1))
+    expect(await returnAll(workerId + 1, [{ number: 1, ordinal: 1, kind: 'release' }])).toEqual(new Set())
+    expect(await returnAll(workerId, [{ number: 2, ordinal: 1, kind: 'release' }])).toEqual(new Set())
+    expect(await database.rows('select * from pgq.jobs')).toEqual([])
+    expect(await done()).toEqual([])
+  })
+
+  test('keeps the newest 20 errors, oldest first', async () => {
+    const history = Array.from({ length: 25 }, (_, attempt) => error(attempt + 1))
+    await enqueueMany(pool, 'work', jobs(1))
+    await pool.query('update pgq.jobs set errors = $1', [JSON.stringify(history)])
+    const { workerId } = await leaseJobs(pool, [])
+    await returnAll(workerId, [{ number: 1, ordinal: 1, kind: 'requeue', attempt: 26, delayMs: 0, error: error(26) }])
+    expect((await database.rows('select errors from pgq.jobs'))[0].errors).toEqual([...history.slice(6), error(26)])
+  })
+})
+
+describe('finishInTransaction', () => {
+  const place = (workerId: number, ordinal = 1) => ({ workerId, number: 1, ordinal })
+
+  test('a commit finishes the job: nothing brings it back', async () => {
+    const { workerId, jobs: claimed } = await leaseJobs(pool, jobs(2))
+    await inTransaction(pool, 'commit', (trx) => finishInTransaction(trx, 'pgq', place(workerId), claimed[0]!.id))
+    await returnJobs(pool, 'pgq', {
+      workerId,
+      returns: [1, 2].map((ordinal) => ({ number: 1, ordinal, kind: 'release' })),
+    })
+    expect(await database.rows('select args from pgq.jobs')).toEqual([{ args: 1 }])
+    expect(await database.rows(`select * from pgq.job_states where state = 'running'`)).toEqual([])
+  })
+
+  test('a rollback does not', async () => {
+    const { workerId, jobs: claimed } = await leaseJobs(pool, jobs(1))
+    await inTransaction(pool, 'rollback', (trx) => finishInTransaction(trx, 'pgq', place(workerId), claimed[0]!.id))
+    await returnJobs(pool, 'pgq', { workerId, returns: [{ number: 1, ordinal: 1, kind: 'release' }] })
+    expect(await database.rows('select args from pgq.jobs')).toEqual([{ args: 0 }])
+  })
+
+  test('a lease that is lost, or a place that is settled, gives LostLeaseError', async () => {
+    const { workerId } = await leaseJobs(pool, jobs(2))
+    await acknowledge(pool, 'pgq', { workerId, finished: [], partial: [{ number: 1, done: [1] }] })
+    const lost = finishInTransaction(pool, 'pgq', place(workerId), '11')
+    await expect(lost).rejects.toThrow(LostLeaseError)
+    await expect(lost).rejects.toMatchObject({ code: 'PGQ_LOST_LEASE', jobId: '11' })
+    await expect(finishInTransaction(pool, 'pgq', place(workerId + 1, 2), '12')).rejects.toThrow(LostLeaseError)
+    await finishInTransaction(pool, 'pgq', place(workerId, 2), '12')
+  })
+
+  test('twice in one transaction is once', async () => {
+    const { workerId } = await leaseJobs(pool, jobs(1))
+    await inTransaction(pool, 'commit', async (trx) => {
+      await finishInTransaction(trx, 'pgq', place(workerId), '1')
+      await finishInTransaction(trx, 'pgq', place(workerId), '1')
+    })
+    expect(await database.rows('select * from pgq.finished_jobs')).toHaveLength(1)
+  })
+
+  // Caught by: leaving out FOR KEY SHARE and the foreign key.
+  test('while its transaction is open, nobody can take the lease away', async () => {
+    const { workerId } = await leaseJobs(pool, jobs(1))
+    await inTransaction(pool, 'commit', async (trx) => {
+      await finishInTransaction(trx, 'pgq', place(workerId), '1')
+      await inTransaction(pool, 'rollback', async (thief) => {
+        await thief.query(`set local lock_timeout = '100ms'`)
+        await expect(thief.query('delete from pgq.leases')).rejects.toMatchObject({ code: '55P03' })
+      })
+    })
+  })
+
+  test('the acknowledgement of the lease takes its notes along', async () => {
+    const { workerId } = await leaseJobs(pool, jobs(1))
+    await finishInTransaction(pool, 'pgq', place(workerId), '1')
+    await acknowledge(pool, 'pgq', { workerId, finished: [1], partial: [] })
+    expect(await database.rows('select * from pgq.finished_jobs')).toEqual([])
+  })
+})
+
+describe('restoreJobs', () => {
+  const claim = async () => claimAndDelete(pool, 'pgq', claimRequest(await newWorker(pool)))
+
+  test('a release is as if nothing had been', async () => {
+    const args = [-0, null, { a: [1e21, '\u2028"'], ['__proto__']: 1 }, 'x']
+    await enqueueMany(pool, 'work', args.map((args) => ({ args, priority: 3, retry: { jitter: 0 } }))) // biome-ignore format: short
+    await pool.query(`update pgq.jobs set attempt = 3, crash_count = 1, errors = '[{"attempt": 3}]'`)
+    // Times pass through JavaScript, which has milliseconds.
+    const select = `select *, args::text as text, retry::text as retry, date_trunc('ms', created_at) as c from pgq.jobs order by position`
+    const before = await database.rows(select)
+    const claimed = await claim()
+    await restoreJobs(pool, 'pgq', claimed.map((job) => ({ job, settlement: { kind: 'release' } }))) // biome-ignore format: short
+    expect(await database.rows(select)).toEqual(before)
+    expect(before.map(({ text }) => text)).toEqual(['-0', 'null', '{"a":[1e+21,"\u2028\\""],"__proto__":1}', '"x"'])
+  })
+
+  test('a handler that changed its args has not changed the job', async () => {
+    await enqueueMany(pool, 'work', [{ args: { items: [1, 2] } }, { args: { items: [3] } }])
+    const claimed = await claim()
+    const args = claimed.map((job) => job.args as { items: unknown[] })
+    args[0]!.items.pop()
+    args[1]!.items.push(args) // a cycle
+    await restoreJobs(pool, 'pgq', [
+      { job: claimed[0]!, settlement: { kind: 'requeue', attempt: 1, delayMs: 0, error: error(1) } },
+      { job: claimed[1]!, settlement: { kind: 'bury', reason: 'failed', error: error(1) } },
+    ])
+    expect(await database.rows('select args, attempt, errors from pgq.jobs')).toEqual([
+      { args: { items: [1, 2] }, attempt: 1, errors: [error(1)] },
+    ])
+    expect(await database.rows('select args, attempt, reason from pgq.dead_jobs')).toEqual([
+      { args: { items: [3] }, attempt: 1, reason: 'failed' },
+    ])
+  })
+
+  test('in the transaction that claimed them, a requeue keeps the job hidden until the commit', async () => {
+    await enqueueMany(pool, 'work', jobs(1))
+    const workerId = await newWorker(pool)
+    await inTransaction(pool, 'commit', async (trx) => {
+      const [job] = await claimAndDelete(trx, 'pgq', claimRequest(workerId))
+      await restoreJobs(trx, 'pgq', [{ job: job!, settlement: { kind: 'requeue', attempt: 1, delayMs: 0 } }])
+      expect(await claimAndDelete(pool, 'pgq', claimRequest(workerId))).toEqual([])
+    })
+    expect(await claimAndDelete(pool, 'pgq', claimRequest(workerId))).toMatchObject([{ args: 0, attempt: 2 }])
+  })
+})
