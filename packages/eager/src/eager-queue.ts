@@ -1,0 +1,297 @@
+import { AssertionError } from 'node:assert'
+import { AsyncLocalStorage } from 'node:async_hooks'
+import {
+  decideSettlement,
+  divertEnqueues,
+  type EnqueueResult,
+  type EnqueueSink,
+  type Executor,
+  type Handler,
+  InvalidOptionError,
+  type NewJob,
+  type Outcome,
+  type Settlement,
+  type SqlClient,
+  type Task,
+  UnknownTaskError,
+} from '@pgq/core'
+import type { Transaction } from 'kysely'
+import { describeMissing } from './describe-jobs.js'
+import { type EagerJob, type Entry, resultOf } from './eager-job.js'
+import { type Match, matches } from './matches.js'
+import { runJob } from './run-job.js'
+import { isTransaction } from './savepoint.js'
+import { Timetable } from './timetable.js'
+import { type Undo, undoOnce } from './undo.js'
+
+/** Options of eagerQueue. */
+export interface EagerQueueOptions {
+  /** What to run: the handlers that the worker gets. */
+  readonly handlers: readonly Handler[]
+  /** inline: a job runs when it is enqueued, unless it is delayed. manual: on drain() and advance() only. Default 'inline'. */
+  readonly mode?: 'inline' | 'manual'
+  /**
+   * throw: the call that ran a job rejects with what its handler threw. record: it is kept in job.errors, and drain() goes on
+   * with the retries. Default 'throw'.
+   */
+  readonly onError?: 'throw' | 'record'
+  /** Where the queue's clock starts; it moves on drain() and advance() only. Default: now. */
+  readonly now?: Date
+}
+
+/**
+ * A queue without a database, for tests: pass it where an executor goes, as in `task.enqueue(queue, args)`. Jobs live in
+ * memory, so nothing is left over that a worker could run again.
+ */
+export interface EagerQueue extends SqlClient {
+  /** All jobs, in the order of their enqueueing. */
+  readonly jobs: readonly EagerJob[]
+  /** The queue's clock. */
+  readonly now: Date
+  /**
+   * Runs everything that waits, also what is delayed, by moving the clock to each job's time. Answers the number of handler
+   * runs. With maxJobs it ends after so many; without, it throws when 100,000 runs find no end. Throws UnknownTaskError when
+   * jobs without a handler are left.
+   */
+  drain(options?: { readonly maxJobs?: number }): Promise<number>
+  /** Moves the clock by so many ms and runs what becomes due on the way, each at its time. Answers the number of runs. */
+  advance(ms: number): Promise<number>
+  /**
+   * Enqueues on this executor go to the queue, until undone: for code that enqueues on a real transaction of the test. When
+   * it is an open Kysely transaction, transactional handlers get it as job.trx, inside a savepoint of their own.
+   */
+  attach(executor: Executor): Undo
+  /** Every enqueue in this process goes to the queue, whatever its executor, until undone. */
+  intercept(): Undo
+  /** The jobs of this task, with these args when given. */
+  enqueued<Output>(task: Task<any, Output, any>, match?: Match<Output>): EagerJob<Output>[]
+  enqueued(task: string, match?: Match<any>): EagerJob[]
+  /** The same, but throws an AssertionError that lists what was enqueued when there is none. */
+  assertEnqueued<Output>(task: Task<any, Output, any>, match?: Match<Output>): EagerJob<Output>[]
+  assertEnqueued(task: string, match?: Match<any>): EagerJob[]
+  /** Forgets all jobs. The clock stays where it is. */
+  clear(): void
+}
+
+/** Makes an eager queue. Throws InvalidOptionError when a task has two handlers. */
+export const eagerQueue = (options: EagerQueueOptions): EagerQueue => new MemoryQueue(options)
+
+/** More runs than this in one call are taken for jobs that bring themselves back without end. */
+const ENDLESS = 100_000
+
+class MemoryQueue implements EagerQueue {
+  readonly #handlers: ReadonlyMap<string, Handler>
+  readonly #timetable: Timetable
+  #entries: Entry[] = []
+  #nextId = 1
+  /** One call works at a time. */
+  #turn: Promise<unknown> = Promise.resolve()
+  #working = false
+  /** Set in what handlers call: their jobs run after them, not inside them. */
+  readonly #insideHandler = new AsyncLocalStorage<true>()
+  readonly #attached: Executor[] = []
+
+  constructor(private readonly options: EagerQueueOptions) {
+    this.#handlers = byTask(options.handlers)
+    this.#timetable = new Timetable((options.now ?? new Date()).getTime())
+    divertEnqueues(this.#sink, this)
+  }
+
+  get jobs(): readonly EagerJob[] {
+    return this.#entries.map(({ job }) => job)
+  }
+
+  get now(): Date {
+    return new Date(this.#timetable.now)
+  }
+
+  drain({ maxJobs }: { readonly maxJobs?: number } = {}): Promise<number> {
+    return this.#inTurn('drain', () => this.#work(Number.POSITIVE_INFINITY, maxJobs))
+  }
+
+  advance(ms: number): Promise<number> {
+    if (!(ms >= 0)) return Promise.reject(new InvalidOptionError(`advance(${ms}): use milliseconds from 0.`))
+    return this.#inTurn('advance', async () => {
+      const until = this.#timetable.now + ms
+      const runs = await this.#work(until)
+      this.#timetable.now = until
+      return runs
+    })
+  }
+
+  attach(executor: Executor): Undo {
+    const undo = divertEnqueues(this.#sink, executor)
+    this.#attached.push(executor)
+    return undoOnce(() => {
+      undo()
+      this.#attached.splice(this.#attached.lastIndexOf(executor), 1)
+    })
+  }
+
+  intercept(): Undo {
+    return undoOnce(divertEnqueues(this.#sink))
+  }
+
+  enqueued(task: Task<any, any, any> | string, match?: Match<any>): EagerJob<any>[] {
+    const name = typeof task === 'string' ? task : task.name
+    return this.jobs.filter((job) => job.task === name && (match === undefined || matches(job.args, match)))
+  }
+
+  assertEnqueued(task: Task<any, any, any> | string, match?: Match<any>): EagerJob<any>[] {
+    const found = this.enqueued(task, match)
+    if (found.length > 0) return found
+    const message = describeMissing(typeof task === 'string' ? task : task.name, match, this.jobs)
+    throw new AssertionError({ message, stackStartFn: this.assertEnqueued })
+  }
+
+  clear(): void {
+    this.#forget(new Set(this.#entries))
+  }
+
+  /** The queue takes jobs, not statements. */
+  query(sql: string): never {
+    throw new InvalidOptionError(
+      `An eager queue has no database, so it runs no SQL: it is for enqueue() alone. Asked for: ${sql.trim().slice(0, 80)}`,
+    )
+  }
+
+  readonly #sink: EnqueueSink = { enqueue: (executor, jobs) => this.#enqueue(executor, jobs) }
+
+  async #enqueue(executor: Executor, jobs: readonly NewJob[]): Promise<EnqueueResult[]> {
+    const inline = this.options.mode !== 'manual'
+    const unknown = jobs.find(({ task }) => !this.#handlers.has(task))
+    if (inline && unknown) throw new UnknownTaskError(unknown.task)
+    const args = await Promise.all(jobs.map((job) => this.#argsOf(job)))
+    const added = jobs.map((job, index) => this.#add(executor, job, args[index]))
+    if (inline && !this.#isInsideHandler()) await this.#inTurn('enqueue', () => this.#work(this.#timetable.now))
+    return added.map(resultOf)
+  }
+
+  /** What the handler will see; of args that it will not see, the JSON. */
+  async #argsOf(job: NewJob): Promise<unknown> {
+    const args: unknown = JSON.parse(job.args)
+    try {
+      return await (this.#handlers.get(job.task)?.task.parse(args) ?? args)
+    } catch {
+      return args
+    }
+  }
+
+  #add(executor: Executor, { task, queue, priority, args: argsText, retry, ...job }: NewJob, args: unknown): Entry {
+    const { now } = this.#timetable
+    const entry: Entry = {
+      job: {
+        id: String(this.#nextId++),
+        task,
+        queue,
+        priority,
+        args,
+        state: 'waiting',
+        reason: null,
+        attempts: 0,
+        errors: [],
+        createdAt: new Date(now),
+        executeAt: null,
+      },
+      argsText,
+      retry,
+      executor,
+      position: 0,
+      readyAt: now,
+      finished: false,
+    }
+    this.#entries.push(entry)
+    this.#timetable.add(entry, job.executeAt?.getTime() ?? now + (job.delayMs ?? 0))
+    return entry
+  }
+
+  async #work(until: number, maxJobs?: number): Promise<number> {
+    let runs = 0
+    for (; runs < (maxJobs ?? ENDLESS); runs++) {
+      const entry = this.#timetable.next(until, this.#hasHandler)
+      if (!entry) break
+      await this.#run(entry)
+    }
+    if (runs === maxJobs) return runs
+    if (runs === ENDLESS) throw new Error(NO_END)
+    const unknown = this.#timetable.findReady((entry) => !this.#hasHandler(entry))
+    if (unknown) throw new UnknownTaskError(unknown.job.task)
+    return runs
+  }
+
+  async #run(entry: Entry): Promise<void> {
+    const handler = this.#handlers.get(entry.job.task)!
+    const trx = this.#transactionFor(entry)
+    const before = this.#entries.length
+    entry.job.state = 'running'
+    entry.job.attempts += 1
+    const outcome = await this.#insideHandler.run(true, () => runJob(handler, entry, trx))
+    if (outcome.type !== 'success' && handler.task.mode === 'transactional') {
+      // Rolled back, as all that it wrote there.
+      this.#forget(new Set(this.#entries.slice(before).filter(({ executor }) => executor === trx)))
+    }
+    const settlement = this.#settle(entry, handler, outcome)
+    const failure = failureOf(outcome, settlement)
+    if (failure && this.options.onError !== 'record') throw failure.error
+  }
+
+  #settle(entry: Entry, { task }: Handler, outcome: Outcome): Settlement {
+    const settled = { attempt: entry.job.attempts, retry: entry.retry ?? null }
+    // random: 0 is the longest delay, so that tests see the same one each time.
+    const given = { mayRetry: task.mode !== 'at-most-once', now: this.now, random: 0 }
+    const settlement = decideSettlement(settled, outcome, task.retry, given)
+    this.#timetable.settle(entry, settlement)
+    return settlement
+  }
+
+  #transactionFor({ executor }: Entry): Transaction<any> | undefined {
+    const attached = this.#attached.toReversed()
+    const own = attached.filter((one) => one === executor)
+    return [...own, ...attached, executor].find(isTransaction)
+  }
+
+  #forget(entries: ReadonlySet<Entry>): void {
+    this.#entries = this.#entries.filter((entry) => !entries.has(entry))
+    this.#timetable.remove(entries)
+  }
+
+  readonly #hasHandler = ({ job }: Entry): boolean => this.#handlers.has(job.task)
+
+  #isInsideHandler(): boolean {
+    return this.#working && this.#insideHandler.getStore() === true
+  }
+
+  async #inTurn<Result>(what: string, work: () => Promise<Result>): Promise<Result> {
+    if (this.#isInsideHandler()) {
+      throw new InvalidOptionError(`${what}() inside a handler would wait for itself. Call it in the test.`)
+    }
+    const turn = this.#turn.then(async () => {
+      this.#working = true
+      return work().finally(() => {
+        this.#working = false
+      })
+    })
+    this.#turn = turn.catch(() => {})
+    return turn
+  }
+}
+
+const NO_END = `${ENDLESS} runs and no end: a job brings itself back for ever. Stop earlier with drain({ maxJobs }).`
+
+function byTask(handlers: readonly Handler[]): Map<string, Handler> {
+  const found = new Map<string, Handler>()
+  for (const handler of handlers) {
+    const { name } = handler.task
+    if (found.has(name)) throw new InvalidOptionError(`There are two handlers for task "${name}": keep one.`)
+    found.set(name, handler)
+  }
+  return found
+}
+
+/** What the test should hear of: failures, but not what a handler decided on purpose. Boxed: undefined can be thrown. */
+function failureOf(outcome: Outcome, settlement: Settlement): { readonly error: unknown } | undefined {
+  if (outcome.type === 'error' || outcome.type === 'fail') return { error: outcome.error }
+  if (settlement.kind !== 'bury' || settlement.reason === 'cancelled') return undefined
+  const error = outcome.type === 'retry' ? outcome.error : undefined
+  return { error: error ?? new Error(settlement.error?.message) }
+}
