@@ -30,7 +30,13 @@ export async function queueDatabase(): Promise<QueueDatabase> {
     await Promise.all(clients.map((client) => client.end().catch(() => {})))
     await pool.end()
   })
-  beforeEach(() => database.truncate())
+  let nextWorkerId = 1
+  beforeEach(async () => {
+    await database.truncate()
+    // Not again from 1: pooled connections keep the liveness locks of earlier tests' workers.
+    nextWorkerId += 1_000
+    await pool.query(`alter table pgq.workers alter column id restart with ${nextWorkerId}`)
+  })
   return {
     ...database,
     pool,

@@ -1,0 +1,218 @@
+import { once } from 'node:events'
+import type pg from 'pg'
+import { describe, expect, test } from 'vitest'
+import {
+  acknowledge,
+  beat,
+  claimAndDelete,
+  claimIntoLease,
+  enqueueMany,
+  finishInTransaction,
+  LostLeaseError,
+  lockLiveness,
+  noteHolding,
+  removeWorker,
+  rescueLostWorkers,
+  returnJobs,
+  workersChannel,
+} from '../src/index.js'
+import { claimRequest, inTransaction, newWorker, queueDatabase } from './queue-database.js'
+
+const database = await queueDatabase()
+const { pool } = database
+const jobs = (count: number) => Array.from({ length: count }, (_, args) => ({ args }))
+/** By somebody who is not in the list, and so does not count as lost. */
+const rescue = (request = {}) =>
+  rescueLostWorkers(pool, 'pgq', { workerId: 0, leaseMs: 60_000, maxCrashes: 3, ...request })
+
+/** A worker on a connection of its own, with a lease of `count` jobs. */
+async function workerWithLease(count: number) {
+  const client = await database.connect()
+  const workerId = await newWorker(client)
+  if (count > 0) await enqueueMany(pool, 'work', jobs(count))
+  const claimed = await claimIntoLease(client, 'pgq', { ...claimRequest(workerId), number: 1 })
+  return { client, workerId, claimed }
+}
+
+/** Ends a connection, and waits until the server has ended the session, too. */
+async function close(client: pg.Client): Promise<void> {
+  const { rows } = await client.query('select pg_backend_pid() as pid')
+  await client.end()
+  while ((await database.rows('select from pg_stat_activity where pid = $1', [rows[0].pid])).length > 0);
+}
+
+describe('registration', () => {
+  test('gives new ids, and tells the others', async () => {
+    const listener = await database.connect()
+    await listener.query(`listen ${workersChannel('pgq')}`)
+    const heard = once(listener, 'notification')
+    const first = await newWorker(pool)
+    await removeWorker(pool, 'pgq', first)
+    expect(await newWorker(pool)).toBeGreaterThan(first)
+    expect(await heard).toMatchObject([{ channel: 'pgq_pgq_workers' }])
+  })
+
+  test('holds the liveness lock from the start', async () => {
+    const { workerId } = await workerWithLease(1)
+    expect(await rescue()).toMatchObject({ workers: [], requeued: 0 })
+    expect(await beat(pool, 'pgq', workerId)).toEqual({ others: 0 })
+  })
+
+  test('a beat of one that was removed answers null', async () => {
+    const workerId = await newWorker(pool)
+    await newWorker(pool)
+    expect(await beat(pool, 'pgq', workerId)).toEqual({ others: 1 })
+    await removeWorker(pool, 'pgq', workerId)
+    expect(await beat(pool, 'pgq', workerId)).toBeNull()
+  })
+
+  test('removal waits while a lease is left', async () => {
+    const { client, workerId } = await workerWithLease(1)
+    await removeWorker(client, 'pgq', workerId)
+    expect(await beat(pool, 'pgq', workerId)).not.toBeNull()
+    await acknowledge(client, 'pgq', { workerId, finished: [1], partial: [] })
+    await removeWorker(client, 'pgq', workerId)
+    expect(await beat(pool, 'pgq', workerId)).toBeNull()
+  })
+})
+
+describe('rescue', () => {
+  test('gives the jobs of a closed connection back, in their places, with one more crash', async () => {
+    await enqueueMany(pool, 'work', [{ args: 'a', priority: 2, retry: { jitter: 0 } }, { args: 'b' }, { args: 'c' }])
+    await pool.query(`update pgq.jobs set errors = '[{"attempt": 9}]', attempt = 9 where args::text = '"a"'`)
+    const select =
+      'select id, position, created_at, ready_at, priority, queue, task, args, retry, errors from pgq.jobs order by position'
+    const before = await database.rows(select)
+    const { client, workerId, claimed } = await workerWithLease(0)
+    const done = claimed.filter(({ args }) => args === 'b').map(({ ordinal }) => ordinal)
+    await acknowledge(client, 'pgq', { workerId, finished: [], partial: [{ number: 1, done }] })
+    await close(client)
+    expect(await rescue()).toMatchObject({ workers: [workerId], requeued: 2, buried: 0 })
+    expect(await database.rows(select)).toEqual([before[0], before[2]])
+    expect(await database.rows('select attempt, crash_count from pgq.jobs order by position')).toEqual([
+      { attempt: 10, crash_count: 1 },
+      { attempt: 1, crash_count: 1 },
+    ])
+    expect(await database.rows('select * from pgq.leases')).toEqual([])
+    expect(await beat(pool, 'pgq', workerId)).toBeNull()
+  })
+
+  test('a second connection with the lock keeps the worker alive', async () => {
+    const { client, workerId } = await workerWithLease(1)
+    const second = await database.connect()
+    await lockLiveness(second, 'pgq', workerId)
+    await close(client)
+    expect((await rescue()).workers).toEqual([])
+    await close(second)
+    expect((await rescue()).workers).toEqual([workerId])
+  })
+
+  test('an old beat is enough, though the connection is open', async () => {
+    const { client, workerId } = await workerWithLease(1)
+    await pool.query(`update pgq.workers set beat_at = now() - interval '61 s' where id = $1`, [workerId])
+    expect(await rescue({ leaseMs: 62_000 })).toMatchObject({ workers: [] })
+    expect(await rescue()).toMatchObject({ workers: [workerId], requeued: 1 })
+
+    // Now the sleeper wakes up: whatever it says of its lease comes too late.
+    expect(await acknowledge(client, 'pgq', { workerId, finished: [1], partial: [] })).toEqual(new Set())
+    expect(await acknowledge(client, 'pgq', { workerId, finished: [], partial: [{ number: 1, done: [1] }] })).toEqual(
+      new Set(),
+    )
+    expect(
+      await returnJobs(client, 'pgq', { workerId, returns: [{ number: 1, ordinal: 1, kind: 'release' }] }),
+    ).toEqual(new Set())
+    const finish = finishInTransaction(client, 'pgq', { workerId, number: 1, ordinal: 1 }, '1')
+    await expect(finish).rejects.toThrow(LostLeaseError)
+    expect(await claimIntoLease(client, 'pgq', { ...claimRequest(workerId), number: 2 })).toEqual([])
+    expect(await beat(client, 'pgq', workerId)).toBeNull()
+    expect(await database.rows('select args from pgq.jobs')).toEqual([{ args: 0 }])
+  })
+
+  test('does not rescue itself', async () => {
+    const { client, workerId } = await workerWithLease(1)
+    await pool.query(`update pgq.workers set beat_at = 'epoch'`)
+    expect((await rescueLostWorkers(client, 'pgq', { workerId, leaseMs: 1, maxCrashes: 3 })).workers).toEqual([])
+  })
+
+  test('what took its workers down maxCrashes times is buried, its neighbours go on', async () => {
+    await enqueueMany(pool, 'work', jobs(3))
+    await pool.query('update pgq.jobs set crash_count = args::text::integer')
+    const { client } = await workerWithLease(0)
+    await close(client)
+    expect(await rescue()).toMatchObject({ requeued: 2, buried: 1 })
+    expect(await database.rows('select args, crash_count from pgq.jobs order by id')).toEqual([
+      { args: 0, crash_count: 1 },
+      { args: 1, crash_count: 2 },
+    ])
+    const [dead] = await database.rows('select * from pgq.dead_jobs')
+    expect(dead).toMatchObject({
+      args: 2,
+      crash_count: 3,
+      attempt: 1,
+      reason: 'crashed',
+      errors: [{ name: 'CrashError', attempt: 1 }],
+    })
+    expect(dead.errors[0].message).toContain('3 times in all')
+    expect(new Date(dead.errors[0].at).getTime()).toBeGreaterThan(Date.now() - 60_000)
+  })
+
+  test('a job finished in a committed transaction does not come back', async () => {
+    const { client, workerId } = await workerWithLease(3)
+    const place = (ordinal: number) => ({ workerId, number: 1, ordinal })
+    await inTransaction(pool, 'commit', (trx) => finishInTransaction(trx, 'pgq', place(1), '1'))
+    await inTransaction(pool, 'rollback', (trx) => finishInTransaction(trx, 'pgq', place(2), '2'))
+    await close(client)
+    expect(await rescue()).toMatchObject({ requeued: 2 })
+    expect(await database.rows('select args from pgq.jobs order by id')).toEqual([{ args: 1 }, { args: 2 }])
+    expect(await database.rows('select * from pgq.finished_jobs')).toEqual([])
+  })
+
+  // Caught by: FOR UPDATE OF held without SKIP LOCKED hangs; without FOR KEY SHARE in finish the job runs twice.
+  test('a lease with an open finish is left for the next rescue, and so is its worker', async () => {
+    const { client, workerId } = await workerWithLease(1)
+    await inTransaction(pool, 'commit', async (trx) => {
+      await finishInTransaction(trx, 'pgq', { workerId, number: 1, ordinal: 1 }, '1')
+      await close(client)
+      expect(await rescue()).toMatchObject({ workers: [], requeued: 0 })
+    })
+    expect(await rescue()).toMatchObject({ workers: [workerId], requeued: 0 })
+    expect(await database.rows('select * from pgq.job_states')).toEqual([])
+  })
+
+  test('two rescuers at once give each job back once', async () => {
+    const lost = await Promise.all([1, 2, 3, 4].map(() => workerWithLease(0)))
+    await enqueueMany(pool, 'work', jobs(400))
+    for (const { client, workerId } of lost) {
+      await claimIntoLease(client, 'pgq', { ...claimRequest(workerId), number: 2 })
+    }
+    await Promise.all(lost.map(({ client }) => close(client)))
+    const rescues = await Promise.all([rescue(), rescue(), rescue()])
+    expect(rescues.flatMap(({ workers }) => workers).sort()).toEqual(lost.map(({ workerId }) => workerId).sort())
+    expect(await database.rows('select count(*)::integer as n, max(crash_count) as crashes from pgq.jobs')).toEqual([
+      { n: 400, crashes: 1 },
+    ])
+  })
+
+  test('jobs of transactional handlers are counted by what their worker noted', async () => {
+    await enqueueMany(pool, 'work', jobs(3))
+    await pool.query('update pgq.jobs set crash_count = 2 where args::text = $1', ['2'])
+    const client = await database.connect()
+    const workerId = await newWorker(client)
+    await client.query('begin')
+    const claimed = await claimAndDelete(client, 'pgq', claimRequest(workerId))
+    await noteHolding(pool, 'pgq', { workerId, jobIds: [claimed[1]!.id, claimed[2]!.id] })
+    expect(await database.rows(`select args from pgq.job_states where state = 'running' order by id`)).toEqual([
+      { args: 1 },
+      { args: 2 },
+    ])
+    await close(client)
+    expect(await rescue()).toMatchObject({ workers: [workerId], requeued: 1, buried: 1 })
+    expect(await database.rows('select args, attempt, crash_count from pgq.jobs order by id')).toEqual([
+      { args: 0, attempt: 0, crash_count: 0 },
+      { args: 1, attempt: 1, crash_count: 1 },
+    ])
+    expect(await database.rows('select args, reason, crash_count from pgq.dead_jobs')).toEqual([
+      { args: 2, reason: 'crashed', crash_count: 3 },
+    ])
+  })
+})
