@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { setTimeout } from 'node:timers/promises'
 import pg from 'pg'
 
 export interface CreateDatabaseOptions {
@@ -9,7 +10,7 @@ export interface CreateDatabaseOptions {
 export interface TemporaryDatabase {
   readonly url: string
   readonly name: string
-  /** Sends everyone away who is connected, and drops the database. */
+  /** Drops the database, when everyone has left or after two seconds: then whoever is still connected is sent away. */
   drop(): Promise<void>
 }
 
@@ -25,15 +26,27 @@ export async function createDatabase(
   return {
     url: url.href,
     name,
-    drop: () => runOn(adminUrl, `drop database if exists ${name} with (force)`),
+    drop: () => dropWhenLeft(adminUrl, name),
   }
 }
 
-async function runOn(url: string, sql: string): Promise<void> {
+// A pool that has ended may still have a backend on its way out; sending that one away would be an error nobody awaits.
+async function dropWhenLeft(adminUrl: string, name: string): Promise<void> {
+  const patienceEndsAt = Date.now() + 2_000
+  while (Date.now() < patienceEndsAt && (await isInUse(adminUrl, name))) await setTimeout(20)
+  await runOn(adminUrl, `drop database if exists ${name} with (force)`)
+}
+
+async function isInUse(adminUrl: string, name: string): Promise<boolean> {
+  const { rowCount } = await runOn(adminUrl, `select from pg_stat_activity where datname = '${name}'`)
+  return rowCount !== 0
+}
+
+async function runOn(url: string, sql: string): Promise<pg.QueryResult> {
   const client = new pg.Client(url)
   await client.connect()
   try {
-    await client.query(sql)
+    return await client.query(sql)
   } finally {
     await client.end()
   }
