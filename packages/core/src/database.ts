@@ -1,9 +1,16 @@
-import type { ColumnType, Generated } from 'kysely'
+import type { ColumnType } from 'kysely'
 
 // bigint columns are strings in JavaScript: their values can exceed what a number holds.
 type BigInt8 = ColumnType<string, string | number | bigint, string>
 type Stamp = ColumnType<Date, Date | string, Date | string>
 type Json = ColumnType<unknown, string, string>
+type JsonArray = ColumnType<unknown[], string[], string[]>
+
+// Kysely's own Generated does not look into a ColumnType: rows would have that type itself in place of what it stands for.
+type Generated<Type> =
+  Type extends ColumnType<infer Select, infer Insert, infer Update>
+    ? ColumnType<Select, Insert | undefined, Update>
+    : ColumnType<Type, Type | undefined, Type>
 
 /** What waits: ready when execute_at is null, else for its time. */
 export interface JobsTable {
@@ -49,9 +56,9 @@ export interface LeasesTable {
   crash_counts: Generated<number[]>
   queues: Generated<string[]>
   tasks: Generated<string[]>
-  args: Generated<Json>
-  retries: Generated<Json>
-  errors: Generated<Json>
+  args: Generated<JsonArray>
+  retries: Generated<JsonArray>
+  errors: Generated<JsonArray>
 }
 
 /** Jobs finished inside a transaction of their handler. */
