@@ -57,7 +57,7 @@ export class Task<Input, Output = Input, Mode extends DeliveryModeName = 'at-lea
     this.mode = options.mode ?? ('at-least-once' as Mode)
     this.queue = options.queue ?? 'default'
     this.priority = options.priority ?? 0
-    this.retry = options.retry
+    this.retry = options.retry && given(options.retry)
     this.timeoutMs = options.timeoutMs
     this.maxArgsBytes = options.maxArgsBytes ?? DEFAULT_MAX_ARGS_BYTES
     this.schema = checkSchemaName(options.schema ?? DEFAULT_SCHEMA)
@@ -139,6 +139,12 @@ const pathText = (path: StandardSchemaV1.Issue['path'] = []): string =>
     const key = typeof part === 'object' ? part.key : part
     return typeof key === 'number' ? `${text}[${key}]` : `${text}.${String(key)}`
   }, 'args')
+
+/** Without the keys that are undefined: { maxAttempts: undefined } means the default, not no end. */
+const given = <Options>(options: Options): Options =>
+  typeof options === 'object' && options !== null
+    ? (Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Options)
+    : options
 
 function checkTask(task: Task<any, any, any>): void {
   const where = `task ${JSON.stringify(task.name)}`

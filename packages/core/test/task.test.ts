@@ -9,6 +9,7 @@ import {
   InvalidArgsError,
   InvalidOptionError,
   type Job,
+  resolveRetry,
   retryAfter,
   runHandler,
   snooze,
@@ -86,6 +87,11 @@ describe('defineTask', () => {
       schema: 'pgq',
     })
     expect(defineTask('work')).toBeInstanceOf(Task)
+  })
+
+  test('an undefined in retry means the default', () => {
+    const { retry } = defineTask('work', { retry: { maxAttempts: undefined, factor: 3 } as object })
+    expect(resolveRetry(retry)).toMatchObject({ maxAttempts: 20, factor: 3 })
   })
 
   const invalid: [name: string, options: object, message: string][] = [
