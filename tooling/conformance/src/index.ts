@@ -1,1 +1,2 @@
-export {}
+export { describeDelivery } from './describe-delivery.js'
+export type { Delivery, Harness, OpenOptions, UnfinishedJob } from './harness.js'
