@@ -155,6 +155,10 @@ export interface Rescue {
  * Finds workers that are gone (nobody holds their liveness lock, or their beat is too old) and gives their jobs back,
  * with one more crash counted: in their old positions, or among the dead letters when they took too many workers down. One
  * statement: a crash in the middle leaves everything as it was. Two rescuers never meet: they skip each other's rows.
+ *
+ * A transactional job of a lost worker may run again before the rescue comes. Its crash is counted when that run has ended;
+ * until then the row of the lost worker stays, as the note of it. Without that, a poison job that is always picked up at
+ * once would never be buried.
  */
 export async function rescueLostWorkers(executor: Executor, schema: string, request: RescueRequest): Promise<Rescue> {
   const [row] = await run(executor, schema, rescueStatement, request)
@@ -198,19 +202,25 @@ const rescueStatement = defineStatement<RescueRequest, Rescue>('rescue_lost_work
         where finished.worker_id = lease.worker_id and finished.number = lease.number and finished.ordinal = job.ordinal
       )
     ), held as (
-      select ctid from ${table('jobs')}
-      where id = any (array(select unnest(lost.holding) from lost))
+      select job.ctid, job.id, job.crash_count + (select count(*) from lost where job.id = any (lost.holding)) as crashes
+      from ${table('jobs')} as job
+      where job.id = any (array(select unnest(lost.holding) from lost))
       for update skip locked
     ), poison as (
-      delete from ${table('jobs')}
-      where ctid = any (array(select ctid from held)) and crash_count + 1 >= ${param('maxCrashes')}
-      returning id, position, created_at, ready_at, priority, (attempt + 1)::smallint as attempt,
-        (crash_count + 1)::smallint as crash_count, queue, task, args, retry, errors
+      delete from ${table('jobs')} as job using held
+      where job.ctid = held.ctid and held.crashes >= ${param('maxCrashes')}
+      returning job.id, position, created_at, ready_at, priority,
+        (attempt + held.crashes - crash_count)::smallint as attempt, held.crashes::smallint as crash_count,
+        queue, task, args, retry, errors
     ), noted as (
-      update ${table('jobs')}
-      set crash_count = (crash_count + 1)::smallint, attempt = (attempt + 1)::smallint
-      where ctid = any (array(select ctid from held)) and crash_count + 1 < ${param('maxCrashes')}
+      update ${table('jobs')} as job
+      set crash_count = held.crashes, attempt = (attempt + held.crashes - crash_count)::smallint
+      from held
+      where job.ctid = held.ctid and held.crashes < ${param('maxCrashes')}
       returning queue
+    ), running as (
+      select job.id from ${table('jobs')} as job
+      where job.id = any (array(select unnest(lost.holding) from lost)) and job.id not in (select id from held)
     ), requeued as (
       insert into ${table('jobs')}
         (id, position, created_at, ready_at, priority, attempt, crash_count, queue, task, args, retry, errors)
@@ -225,9 +235,16 @@ const rescueStatement = defineStatement<RescueRequest, Rescue>('rescue_lost_work
       from (select * from leased union all select * from poison) as job
       where job.crash_count >= ${param('maxCrashes')}
       returning 1
+    ), waiting as (
+      update ${table('workers')} as worker
+      set holding = array(select id from running where id = any (lost.holding))
+      from lost
+      where worker.id = lost.id and exists (select from running where id = any (lost.holding))
     ), gone as (
       delete from ${table('workers')} as worker
       where worker.id in (select id from lost) and not exists (
+        select from running where running.id = any (worker.holding)
+      ) and not exists (
         select from ${table('leases')} as left_over
         where left_over.worker_id = worker.id
           and (left_over.worker_id, left_over.number) not in (select lease.worker_id, lease.number from lease)

@@ -36,6 +36,15 @@ export class Caretaker {
     private readonly charge: Charge,
   ) {}
 
+  /** Before the first claim: a job that took the last worker down must be counted before it runs again. */
+  async rescueFirst(): Promise<void> {
+    try {
+      await this.#rescue()
+    } catch (error) {
+      this.backoff.failed(error)
+    }
+  }
+
   start(): void {
     this.#running = Promise.all([
       this.#every(() => this.#promote()),

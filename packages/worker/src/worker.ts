@@ -75,6 +75,7 @@ class RunningWorker implements Worker {
     this.#assemble()
     try {
       await this.#register()
+      await this.#caretaker.rescueFirst()
     } catch (error) {
       this.#state = 'stopped'
       this.#control.close()

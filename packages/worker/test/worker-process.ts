@@ -1,0 +1,56 @@
+import { type ChildProcess, fork } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
+import { onTestFinished } from 'vitest'
+import type { ChildOptions } from './child-worker.js'
+
+export interface WorkerProcess {
+  readonly pid: number
+  readonly child: ChildProcess
+  /** What the worker told, as [event, fields], in order. */
+  readonly told: readonly [string, any][]
+  /** Resolves with the fields of the first such event, also when it came before. */
+  heard(event: string, times?: number): Promise<any>
+  kill(signal: NodeJS.Signals): void
+  /** How the process ended. */
+  readonly ended: Promise<{ code: number | null; signal: NodeJS.Signals | null }>
+}
+
+const root = join(import.meta.dirname, '../../..')
+
+/** A worker in a process of its own; killed after the test. */
+export function workerProcess(options: ChildOptions): WorkerProcess {
+  const child = fork(join(import.meta.dirname, 'child-worker.ts'), [JSON.stringify(options)], {
+    execArgv: ['--import', 'tsx'],
+    // The sources of the other packages, not what was built of them.
+    env: { ...process.env, TSX_TSCONFIG_PATH: join(root, 'tsconfig.json') },
+    cwd: join(import.meta.dirname, '..'),
+  })
+  onTestFinished(() => void child.kill('SIGKILL'))
+  const told: [string, any][] = []
+  const listeners = new Set<() => void>()
+  child.on('message', (message) => {
+    told.push(message as [string, any])
+    for (const listener of listeners) listener()
+  })
+  const ended = once(child, 'exit').then(([code, signal]) => ({ code, signal }))
+  return {
+    pid: child.pid!,
+    child,
+    told,
+    ended,
+    kill: (signal) => void child.kill(signal),
+    heard: (event, times = 1) =>
+      new Promise((resolve, reject) => {
+        const look = () => {
+          const found = told.filter(([name]) => name === event)
+          if (found.length < times) return
+          listeners.delete(look)
+          resolve(found[times - 1]![1])
+        }
+        listeners.add(look)
+        look()
+        void ended.then(({ code, signal }) => reject(new Error(`The worker ended: ${code ?? signal}; no ${event}.`)))
+      }),
+  }
+}
