@@ -11,7 +11,7 @@ import {
   TimeoutError,
   WorkerStoppingError,
 } from '@pgq/core'
-import type { Claim, DeliveryMode } from './delivery/delivery-mode.js'
+import { type Claim, CommitRefused, type DeliveryMode } from './delivery/delivery-mode.js'
 import type { Events, JobLabel } from './events.js'
 import type { Around } from './options.js'
 
@@ -65,7 +65,8 @@ export class JobRun {
   }
 
   /** Writes what the outcome means, and tells it when it is durable. Never rejects. */
-  async settle({ outcome, startedAt, durationMs }: JobResult): Promise<void> {
+  async settle(result: JobResult): Promise<void> {
+    const { outcome, startedAt, durationMs } = result
     const { job } = this.claim
     try {
       if (this.#abortReason instanceof WorkerStoppingError && outcome.type === 'error') return await this.release()
@@ -80,7 +81,9 @@ export class JobRun {
         this.events.emit('job.settled', { ...this.label, outcome, settlement, waitMs, durationMs })
       }
     } catch (error) {
-      this.#notSettled(error)
+      if (error instanceof CommitRefused)
+        await this.settle({ ...result, outcome: { type: 'error', error: error.cause } })
+      else this.#notSettled(error)
     }
   }
 

@@ -15,6 +15,9 @@ export interface DeliveryMode {
   drain(): Promise<void>
 }
 
+/** The database refuses to commit what the handler did. The job is still ours: settle it as failed, with the cause. */
+export class CommitRefused extends Error {}
+
 /** A job that is ours, until it is settled or released. */
 export interface Claim {
   readonly job: ClaimedJob
@@ -24,7 +27,10 @@ export interface Claim {
   isSpoiled?(): boolean
   /** Completes the job inside the handler's transaction (at-least-once). */
   finish?(trx: Executor): Promise<void>
-  /** Durable when it resolves. Throws LostLeaseError when the job is no longer ours: its result is dropped. */
+  /**
+   * Durable when it resolves. Throws LostLeaseError when the job is no longer ours: its result is dropped. Throws
+   * CommitRefused instead of a completion that the database refuses.
+   */
   settle(settlement: Settlement): Promise<void>
   /** Gives the job back unrun, its attempt not counted. */
   release(): Promise<void>

@@ -13,9 +13,9 @@ import type pg from 'pg'
 
 /**
  * The worker's open transaction as a Kysely transaction, for the handler. It cannot be committed, rolled back or begun again
- * through it: it ends with the job.
+ * through it: it ends with the job, and after close() it runs nothing any more.
  */
-export function handlerTransaction(client: pg.Client): Transaction<any> {
+export function handlerTransaction(client: pg.Client): { trx: Transaction<any>; close(): void } {
   const adapter = new PostgresAdapter()
   const compiler = new PostgresQueryCompiler()
   const connection = new ClientConnection(client)
@@ -26,13 +26,21 @@ export function handlerTransaction(client: pg.Client): Transaction<any> {
     createQueryCompiler: () => compiler,
   }
   const executor = new DefaultQueryExecutor(compiler, adapter, new SingleConnectionProvider(connection))
-  return new Transaction({ config: { dialect }, dialect, driver: REFUSING_DRIVER as never, executor })
+  const trx = new Transaction({ config: { dialect }, dialect, driver: REFUSING_DRIVER as never, executor })
+  return { trx, close: () => connection.close() }
 }
 
 class ClientConnection implements DatabaseConnection {
+  #closed = false
+
   constructor(private readonly client: pg.Client) {}
 
+  close(): void {
+    this.#closed = true
+  }
+
   async executeQuery<Row>({ sql, parameters }: CompiledQuery) {
+    if (this.#closed) throw new Error('job.trx ended with its job: await every statement before the handler returns.')
     const { command, rowCount, rows } = await this.client.query(sql, [...parameters])
     const changes = command === 'INSERT' || command === 'UPDATE' || command === 'DELETE' || command === 'MERGE'
     return { rows: rows as Row[], ...(changes && { numAffectedRows: BigInt(rowCount ?? 0) }) }

@@ -7,9 +7,12 @@ import {
   type Settlement,
 } from '@pgq/core'
 import type pg from 'pg'
-import type { Connection } from '../connection.js'
-import type { Claim, DeliveryMode } from './delivery-mode.js'
+import { breaksConnection, type Connection } from '../connection.js'
+import { type Claim, CommitRefused, type DeliveryMode } from './delivery-mode.js'
 import { handlerTransaction } from './handler-transaction.js'
+
+// Deferred constraints speak up while the savepoint is still there; the rest of the text is not run then.
+const COMMIT = 'set constraints all immediate; commit'
 
 // The planner settings of our own statement, for the claim alone: what the handler runs is planned as always.
 const BEGIN = 'begin isolation level read committed; set local enable_seqscan = off; set local enable_bitmapscan = off'
@@ -73,20 +76,27 @@ export class Transactional implements DeliveryMode {
   async drain(): Promise<void> {}
 
   #claimed(connection: Connection, client: pg.Client, job: ClaimedJob): Claim {
+    const transaction = handlerTransaction(client)
     const ended = async (work: () => Promise<void>) => {
+      // A handler that goes on after its abort, or that awaits nothing, must not write into the next job's transaction.
+      transaction.close()
+      let refused = false
       try {
         await work()
       } catch (error) {
-        await connection.reset()
+        refused = error instanceof CommitRefused
+        if (!refused) await connection.reset()
         throw error
       } finally {
-        this.holdings.remove(job.id)
-        this.#free.push(connection)
+        if (!refused) {
+          this.holdings.remove(job.id)
+          this.#free.push(connection)
+        }
       }
     }
     return {
       job,
-      trx: handlerTransaction(client),
+      trx: transaction.trx,
       isSpoiled: () => client.getTransactionStatus?.() === 'E',
       settle: (settlement) => ended(() => this.#settle(client, job, settlement)),
       release: () => ended(async () => void (await client.query('rollback'))),
@@ -94,12 +104,20 @@ export class Transactional implements DeliveryMode {
   }
 
   async #settle(client: pg.Client, job: ClaimedJob, settlement: Settlement): Promise<void> {
-    if (settlement.kind !== 'complete') {
-      await client.query('rollback to savepoint pgq_handler')
-      await restoreJobs(client, this.schema, [{ job, settlement }])
+    if (settlement.kind === 'complete') return this.#complete(client, job)
+    await client.query('rollback to savepoint pgq_handler')
+    await restoreJobs(client, this.schema, [{ job, settlement }])
+    await client.query('commit')
+  }
+
+  async #complete(client: pg.Client, job: ClaimedJob): Promise<void> {
+    let results: pg.QueryResult[]
+    try {
+      results = (await client.query(COMMIT)) as unknown as pg.QueryResult[]
+    } catch (error) {
+      throw breaksConnection(error) ? error : new CommitRefused('', { cause: error })
     }
-    const { command } = await client.query('commit')
-    if (command !== 'COMMIT')
+    if (results.at(-1)?.command !== 'COMMIT')
       throw new Error(`The transaction of job ${job.id} was rolled back: a statement in it had failed.`)
   }
 }

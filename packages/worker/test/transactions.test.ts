@@ -1,0 +1,209 @@
+import { enqueueMany, LostLeaseError } from '@pgq/core'
+import { sql } from 'kysely'
+import { beforeAll, describe, expect, test } from 'vitest'
+import { all, gate, next, numbered, queue, until } from './queue.js'
+
+const db = await queue()
+const quick = { minDelayMs: 1, jitter: 0 }
+const effects = () => db.rows('select n from effects order by n')
+
+beforeAll(() =>
+  db.pool.query(`create table parents (id integer primary key);
+    create table children (parent integer references parents deferrable initially deferred)`),
+)
+
+describe('transactional', () => {
+  const task = numbered('work', { mode: 'transactional', retry: quick })
+
+  test('what the handler writes commits with the job', async () => {
+    const worker = await db.worker([task.handle((n, { trx }) => sql`insert into effects values (${n})`.execute(trx))])
+    const settled = next(worker, 'job.settled')
+    await task.enqueue(db.pool, 3)
+    await settled
+    expect(await effects()).toEqual([{ n: 3 }])
+    await db.empty()
+  })
+
+  // Mutant: a plain COMMIT; the attempt is not counted and the error is lost.
+  test('a COMMIT that a deferred constraint refuses: retried, the attempt and the error kept, no effects', async () => {
+    const attempts: number[] = []
+    const worker = await db.worker([
+      task.handle(async (n, { trx, attempt }) => {
+        attempts.push(attempt)
+        await sql`insert into effects values (${n})`.execute(trx)
+        if (attempt === 1) await sql`insert into children values (99)`.execute(trx)
+      }),
+    ])
+    const settled = all(worker, 'job.settled')
+    await task.enqueue(db.pool, 1)
+    await until(() => settled.length === 2)
+    expect(attempts).toEqual([1, 2])
+    expect(settled[0]).toMatchObject({
+      outcome: { type: 'error', error: { code: '23503' } },
+      settlement: { kind: 'requeue' },
+    })
+    expect(await effects()).toEqual([{ n: 1 }])
+  })
+
+  test('its last attempt refused at COMMIT: a dead letter with the error', async () => {
+    const last = numbered('work', { mode: 'transactional', retry: { maxAttempts: 1 } })
+    const worker = await db.worker([last.handle((_, { trx }) => sql`insert into children values (99)`.execute(trx))])
+    const settled = next(worker, 'job.settled')
+    await last.enqueue(db.pool, 1)
+    await settled
+    expect(await db.value("select errors->0->>'message' from pgq.dead_jobs where reason = 'exhausted'")).toMatch(
+      'foreign key',
+    )
+  })
+
+  // Mutant: isSpoiled() always false and COMMIT's answer not checked: the job counts as done, its effects are gone.
+  test('a handler that swallows a failed statement: failed, not committed', async () => {
+    const worker = await db.worker([
+      task.handle(async (n, { trx, attempt }) => {
+        await sql`insert into effects values (${n})`.execute(trx)
+        if (attempt === 1) await sql`select 1 / 0`.execute(trx).catch(() => {})
+      }),
+    ])
+    const settled = all(worker, 'job.settled')
+    await task.enqueue(db.pool, 1)
+    await until(() => settled.length === 2)
+    expect(settled.map(({ outcome }) => outcome.type)).toEqual(['error', 'success'])
+    expect(await effects()).toEqual([{ n: 1 }])
+  })
+
+  test('a handler that throws: its writes are rolled back, the job is retried', async () => {
+    const worker = await db.worker([
+      task.handle(async (n, { trx, attempt }) => {
+        await sql`insert into effects values (${n * 10 + attempt})`.execute(trx)
+        if (attempt === 1) throw new Error('not yet')
+      }),
+    ])
+    const settled = all(worker, 'job.settled')
+    await task.enqueue(db.pool, 1)
+    await until(() => settled.length === 2)
+    expect(await effects()).toEqual([{ n: 12 }])
+  })
+
+  test('job.trx.transaction() is refused', async () => {
+    const refused = gate<unknown>()
+    await db.worker([
+      task.handle(async (_, { trx }) => {
+        try {
+          await trx.transaction().execute(async () => {})
+        } catch (error) {
+          refused.open(error)
+        }
+      }),
+    ])
+    await task.enqueue(db.pool, 1)
+    expect(String(await refused.opened)).toMatch(/transaction|job\.trx/)
+  })
+
+  // Mutant: no close(): the late insert commits in the next job's transaction, or by itself.
+  test('job.trx runs nothing after its job', async () => {
+    const go = gate()
+    const late = gate<unknown>()
+    const worker = await db.worker(
+      [
+        task.handle((n, { trx }) => {
+          if (n > 0) return
+          void go.opened.then(() => sql`insert into effects values (666)`.execute(trx)).then(late.open, late.open)
+        }),
+      ],
+      { concurrency: 1 },
+    )
+    const settled = all(worker, 'job.settled')
+    await task.enqueue(db.pool, 0)
+    await until(() => settled.length === 1)
+    go.open()
+    expect(String(await late.opened)).toContain('job.trx ended with its job')
+    await task.enqueue(db.pool, 1)
+    await until(() => settled.length === 2)
+    expect(await effects()).toEqual([])
+  })
+
+  test('a connection that dies under the handler: the job runs again, nothing is committed twice', async () => {
+    const worker = await db.worker([
+      task.handle(async (n, { trx }) => {
+        await sql`insert into effects values (${n})`.execute(trx)
+        const runs = await db.pool.query(
+          'insert into runs (n) values ($1) returning (select count(*)::int from runs)',
+          [n],
+        )
+        if (runs.rows[0].count === 0) await sql`select pg_terminate_backend(pg_backend_pid())`.execute(trx)
+      }),
+    ])
+    const settled = all(worker, 'job.settled')
+    await task.enqueue(db.pool, 1)
+    await until(() => settled.some(({ outcome }) => outcome.type === 'success'))
+    await db.empty()
+    expect(await effects()).toEqual([{ n: 1 }])
+  })
+})
+
+describe('finish(trx) of at-least-once', () => {
+  const task = numbered('work', { retry: quick })
+  const inTransaction = async (end: 'commit' | 'rollback', work: (client: any) => Promise<unknown>) => {
+    const client = await db.pool.connect()
+    try {
+      await client.query('begin')
+      await work(client)
+      await client.query(end)
+    } catch (error) {
+      await client.query('rollback')
+      throw error
+    } finally {
+      client.release()
+    }
+  }
+  const effect = (n: number, job: any) => async (client: any) => {
+    await client.query('insert into effects values ($1)', [n])
+    await job.finish(client)
+  }
+
+  test('rolled back, then thrown: the job runs again', async () => {
+    const worker = await db.worker([
+      task.handle(async (n, job) => {
+        await inTransaction(job.attempt === 1 ? 'rollback' : 'commit', effect(n, job))
+        if (job.attempt === 1) throw new Error('rolled back')
+      }),
+    ])
+    const settled = all(worker, 'job.settled')
+    await task.enqueue(db.pool, 1)
+    await until(() => settled.length === 2)
+    expect(await effects()).toEqual([{ n: 1 }])
+    await db.empty()
+  })
+
+  // Mutant: return_jobs without the look at finished_jobs.
+  test('committed, then thrown: the job stays finished', async () => {
+    const worker = await db.worker([
+      task.handle(async (n, job) => {
+        await inTransaction('commit', effect(n, job))
+        throw new Error('after the finish')
+      }),
+    ])
+    const settled = next(worker, 'job.settled')
+    await task.enqueue(db.pool, 1)
+    await settled
+    await db.empty()
+    expect(await db.rows('select * from pgq.finished_jobs union all select id, 0, 0 from pgq.dead_jobs')).toEqual([])
+    expect(await effects()).toEqual([{ n: 1 }])
+  })
+
+  // Mutant: finish without "for key share" on the lease; acknowledge that takes zero rows for success.
+  test('a lease deleted behind its back: LostLeaseError, and job.lost', async () => {
+    const thrown = gate<unknown>()
+    const worker = await db.worker([
+      task.handle(async (n, job) => {
+        await db.pool.query('delete from pgq.leases')
+        await inTransaction('commit', effect(n, job)).catch(thrown.open)
+      }),
+    ])
+    const lost = next(worker, 'job.lost')
+    await enqueueMany(db.pool, 'work', [{ args: 1 }])
+    expect(await thrown.opened).toBeInstanceOf(LostLeaseError)
+    expect((await lost).error).toBeInstanceOf(LostLeaseError)
+    expect(await effects()).toEqual([])
+  })
+})
