@@ -1,9 +1,9 @@
-import { acknowledge, defineTask, finishInTransaction, returnJobs } from '@pgq/core'
+import { acknowledge, defineTask, finishInTransaction, noteHolding, returnJobs } from '@pgq/core'
 import { testDatabase } from '@pgq/test-db'
 import { CamelCasePlugin, Kysely, PostgresDialect } from 'kysely'
 import pg from 'pg'
 import { beforeEach, describe, expect, test } from 'vitest'
-import { countJobs } from '../src/index.js'
+import { countJobs, getJob } from '../src/index.js'
 import { everyState } from './every-state.js'
 import { openQueue } from './queue.js'
 
@@ -127,6 +127,15 @@ describe('one state after the other', () => {
     await queue.claim(await queue.worker(), 1)
     expect(await counts()).toEqual([['default', 'mail', 'running', 1]])
     expect(await viewedCounts()).toEqual([['default', 'mail', 'running', 1]])
+  })
+
+  test('a job that waits for its next attempt is scheduled, though a worker still notes it', async () => {
+    const workerId = await queue.worker()
+    const id = await queue.enqueue('mail', { delayMs: 3_600_000 })
+    await noteHolding(queue.pool, 'pgq', { workerId, jobIds: [id] })
+    expect(await counts()).toEqual([['default', 'mail', 'scheduled', 1]])
+    expect(await viewedCounts()).toEqual([['default', 'mail', 'scheduled', 1]])
+    expect(await getJob(queue.pool, id)).toMatchObject({ state: 'scheduled' })
   })
 
   test('a job that two workers have noted is one job', async () => {

@@ -66,6 +66,12 @@ describe('listReady', () => {
     expect((await listReady(queue.pool, { limit: 1 })).jobs.map(({ id }) => id)).toEqual([more])
   })
 
+  test('takes the first of each queue by priority, not by age', async () => {
+    const ids: string[] = []
+    for (const priority of [1, 2, 3, 4]) ids.unshift(await queue.enqueue('mail', { priority }))
+    expect(await pages((request) => listReady(queue.pool, request), { limit: 1 })).toEqual(ids.map((id) => [id]))
+  })
+
   test('filters by task', async () => {
     await queue.enqueue('mail')
     const bill = await queue.enqueue('bill')

@@ -2,7 +2,17 @@ import { acknowledge, hangDoorbell, NotMigratedError, rescueLostWorkers } from '
 import { createDatabase, testDatabase } from '@pgq/test-db'
 import pg from 'pg'
 import { beforeEach, describe, expect, inject, test } from 'vitest'
-import { backlog, getJob, listRunning, listWorkers } from '../src/index.js'
+import {
+  backlog,
+  countJobs,
+  getJob,
+  listDead,
+  listReady,
+  listRunning,
+  listScheduled,
+  listWorkers,
+  rowLocks,
+} from '../src/index.js'
 import { everyState } from './every-state.js'
 import { openQueue } from './queue.js'
 
@@ -215,4 +225,22 @@ test('a database without the queue is named as that', async () => {
   await expect(backlog(client)).rejects.toThrow(NotMigratedError)
   await client.end()
   await empty.drop()
+})
+
+test('every question can be asked in a transaction that may not write', async () => {
+  const { ids, end } = await everyState(queue)
+  const client = await queue.pool.connect()
+  await client.query('begin read only')
+  expect(await countJobs(client)).toHaveLength(6)
+  expect(await backlog(client)).toHaveLength(2)
+  expect(await listWorkers(client)).toHaveLength(3)
+  expect(await listRunning(client)).toHaveLength(5)
+  expect((await listReady(client)).jobs).toHaveLength(3)
+  expect((await listScheduled(client)).jobs).toHaveLength(2)
+  expect((await listDead(client)).jobs).toHaveLength(1)
+  expect(await getJob(client, ids.held)).toMatchObject({ state: 'running' })
+  expect(await rowLocks(client)).toMatchObject({ available: false })
+  await client.query('commit')
+  client.release()
+  await end()
 })
