@@ -1,0 +1,164 @@
+import type pg from 'pg'
+import { beforeEach, describe, expect, test } from 'vitest'
+import {
+  acknowledge,
+  claimAndDelete,
+  claimIntoLease,
+  claimRank,
+  type Executor,
+  enqueueMany,
+  finishInTransaction,
+  promoteDueJobs,
+  restoreJobs,
+  returnJobs,
+} from '../src/index.js'
+import { claimRequest, newWorker, queueDatabase } from './queue-database.js'
+
+const database = await queueDatabase()
+const { pool } = database
+const client = await database.connect()
+// As @pgq/worker's session.ts has it.
+await client.query(`
+  set enable_seqscan = off; set enable_bitmapscan = off; set enable_sort = off; set enable_hashjoin = off;
+  set enable_mergejoin = off; set jit = off; set plan_cache_mode = force_generic_plan`)
+// The test decides when there are statistics.
+await pool.query(
+  'alter table pgq.jobs set (autovacuum_enabled = off); alter table pgq.leases set (autovacuum_enabled = off)',
+)
+
+const MANY = 100_000
+const LIMIT = 500
+const OWN_LEASES = 20
+
+interface PlanNode {
+  readonly 'Node Type': string
+  readonly 'Relation Name'?: string
+  readonly 'Actual Rows': number
+  readonly 'Actual Loops': number
+  readonly 'Rows Removed by Filter'?: number
+  readonly Plans?: readonly PlanNode[]
+}
+
+const nodesOf = (node: PlanNode): PlanNode[] => [node, ...(node.Plans ?? []).flatMap(nodesOf)]
+
+/** The plan with which a statement ran; what it did is rolled back. */
+async function planOf(run: (executor: Executor) => Promise<unknown>): Promise<PlanNode[]> {
+  const plans: PlanNode[] = []
+  const explaining = {
+    async query(sql: string, params: unknown[]): Promise<pg.QueryResult> {
+      const { rows } = await client.query(`explain (analyze, timing off, format json) ${sql}`, params)
+      plans.push(...nodesOf(rows[0]['QUERY PLAN'][0].Plan))
+      return { rows: [] } as unknown as pg.QueryResult
+    },
+  }
+  await client.query('begin')
+  try {
+    await run(explaining).catch((error) => {
+      if (plans.length === 0) throw error // otherwise it misses its rows, which went into the plan
+    })
+  } finally {
+    await client.query('rollback')
+  }
+  expect(plans.length).toBeGreaterThan(0)
+  return plans
+}
+
+const rowsOf = (node: PlanNode) => (node['Actual Rows'] + (node['Rows Removed by Filter'] ?? 0)) * node['Actual Loops']
+
+/** No sequential scan of a table of the queue, no sort of more than a batch, and no more rows read than `rows`. */
+function expectFrugal(plan: readonly PlanNode[], rows: number): void {
+  const scans = plan.filter((node) => ['jobs', 'leases', 'dead_jobs'].includes(node['Relation Name'] ?? ''))
+  expect(scans.filter((node) => node['Node Type'] === 'Seq Scan')).toEqual([])
+  const sorts = plan.filter((node) => node['Node Type'].endsWith('Sort'))
+  expect(sorts.filter((node) => rowsOf(node) > rows)).toEqual([])
+  const read = scans.filter((node) => /Scan$/.test(node['Node Type'])).map(rowsOf)
+  expect(Math.max(0, ...read)).toBeLessThanOrEqual(rows)
+}
+
+const insert = (queue: string, count: number, executeAt = 'null') =>
+  pool.query(
+    `insert into pgq.jobs (queue, task, args, priority, execute_at)
+     select '${queue}', 'work', '{"n": 1}', n % 3, ${executeAt} from generate_series(1, ${count}) as n`,
+  )
+
+/** 100,000 jobs are ready, as many wait for their time, and as many are another queue's. */
+async function load(): Promise<void> {
+  await insert('default', MANY)
+  await insert('default', MANY, `now() + interval '1 hour' + n * interval '1 ms'`)
+  await insert('default', 1_000, `now() - n * interval '1 ms'`)
+  await insert('other', MANY)
+}
+
+const statistics: Record<string, () => Promise<unknown>> = {
+  'no statistics': async () => {
+    await load()
+  },
+  'statistics of the empty table': async () => {
+    await pool.query('analyze pgq.jobs, pgq.leases')
+    await load()
+  },
+  'statistics of another time': async () => {
+    await insert('third', 50)
+    await pool.query(`insert into pgq.leases (worker_id, number) select 0, n from generate_series(1, 1000) as n`)
+    await pool.query('analyze pgq.jobs, pgq.leases')
+    await pool.query('delete from pgq.leases')
+    await load()
+  },
+  'fresh statistics': async () => {
+    await load()
+    await pool.query('vacuum analyze pgq.jobs, pgq.leases')
+  },
+  'statistics of the full table, which is now nearly empty': async () => {
+    await load()
+    await pool.query('vacuum analyze pgq.jobs, pgq.leases')
+    await pool.query(`delete from pgq.jobs where id % 1000 <> 0`)
+    await pool.query('vacuum pgq.jobs')
+  },
+}
+
+describe.each(Object.keys(statistics))('%s', (name) => {
+  let workerId: number
+  beforeEach(async () => {
+    await statistics[name]!()
+    workerId = await newWorker(pool)
+  }, 60_000)
+
+  // One test, because the load takes longer than the plans.
+  test('every statement reads what it takes, not what is there', { timeout: 60_000 }, async () => {
+    const claim = claimRequest(workerId, { limit: LIMIT })
+    expectFrugal(await planOf((executor) => claimIntoLease(executor, 'pgq', { ...claim, number: 1 })), LIMIT)
+    expectFrugal(await planOf((executor) => claimAndDelete(executor, 'pgq', claim)), LIMIT)
+    expectFrugal(await planOf((executor) => claimAndDelete(executor, 'pgq', { ...claim, limit: 1 })), 1)
+
+    const behind = { after: [String(claimRank(0, 50_000))] }
+    expectFrugal(await planOf((executor) => claimAndDelete(executor, 'pgq', { ...claim, ...behind })), LIMIT)
+
+    const two = {
+      queues: ['default', 'other'],
+      after: [...claim.after, ...claim.after],
+      upto: [...claim.upto, ...claim.upto],
+    }
+    expectFrugal(await planOf((executor) => claimAndDelete(executor, 'pgq', { ...claim, ...two })), 2 * LIMIT)
+
+    expectFrugal(
+      await planOf((executor) => promoteDueJobs(executor, 'pgq', { queues: ['default', 'other'], limit: LIMIT })),
+      LIMIT,
+    )
+    expectFrugal(await planOf((executor) => enqueueMany(executor, 'work', [{ args: 1 }, { args: 2 }])), 2)
+
+    const leased = await claimIntoLease(pool, 'pgq', { ...claim, number: 1 })
+    expect(leased.length).toBeGreaterThan(1)
+    // The worker's own open leases may be read, nobody else's.
+    await pool.query(`insert into pgq.leases (worker_id, number) select 0, n from generate_series(1, 1000) as n`)
+    for (let number = 2; number <= OWN_LEASES; number++)
+      await claimIntoLease(pool, 'pgq', { ...claim, limit: 1, number })
+    const returns = [1, 2].map((ordinal) => ({ number: 1, ordinal, kind: 'requeue' as const, attempt: 1, delayMs: 0 }))
+    expectFrugal(await planOf((executor) => returnJobs(executor, 'pgq', { workerId, returns })), OWN_LEASES)
+    const acknowledgement = { workerId, finished: [2, 3], partial: [{ number: 1, done: [1] }] }
+    expectFrugal(await planOf((executor) => acknowledge(executor, 'pgq', acknowledgement)), OWN_LEASES)
+    const place = { workerId, number: 1, ordinal: 1 }
+    expectFrugal(await planOf((executor) => finishInTransaction(executor, 'pgq', place, '1')), 1)
+    const restores = [{ job: leased[0]!, settlement: { kind: 'release' as const } }]
+    expectFrugal(await planOf((executor) => restoreJobs(executor, 'pgq', restores)), 1)
+  })
+})

@@ -1,0 +1,133 @@
+import type { Kysely, Transaction } from 'kysely'
+import { describe, expectTypeOf, test } from 'vitest'
+import { z } from 'zod'
+import {
+  defineTask,
+  type EnqueueResult,
+  type Executor,
+  enqueue,
+  enqueueMany,
+  handleAll,
+  type JsonValue,
+  type LeasedJob,
+  typed,
+} from '../src/index.js'
+
+declare const db: Kysely<{ users: { id: number } }>
+const parsed = defineTask('parsed', { args: z.object({ at: z.string().transform((text) => new Date(text)) }) })
+const plain = defineTask<{ orderId: string }>('plain')
+const once = defineTask('once', { mode: 'at-most-once', args: typed<number>() })
+const transactional = defineTask('transactional', { mode: 'transactional', args: typed<number>() })
+
+describe('args', () => {
+  test('come from the schema: its input at enqueue, its output in the handler', () => {
+    expectTypeOf(parsed.enqueue).parameter(1).toEqualTypeOf<{ at: string }>()
+    parsed.handle((args) => expectTypeOf(args).toEqualTypeOf<{ at: Date }>())
+    // @ts-expect-error the wrong type
+    parsed.enqueue(db, { at: 5 })
+    // @ts-expect-error a missing key
+    parsed.enqueueMany(db, [{ args: {} }])
+  })
+
+  test('come from a plain type', () => {
+    expectTypeOf(plain.enqueue).parameter(1).toEqualTypeOf<{ orderId: string }>()
+    plain.handle((args) => expectTypeOf(args).toEqualTypeOf<{ orderId: string }>())
+    once.handle((args) => expectTypeOf(args).toEqualTypeOf<number>())
+    // @ts-expect-error the wrong type
+    plain.enqueue(db, { orderId: 5 })
+    // @ts-expect-error none
+    plain.enqueue(db)
+  })
+
+  test('are any JSON without either', () => {
+    expectTypeOf(defineTask('any').enqueue).parameter(1).toEqualTypeOf<JsonValue>()
+    // @ts-expect-error a Date is none
+    defineTask('any').enqueue(db, { at: new Date() })
+  })
+})
+
+describe('at-most-once', () => {
+  test('takes no retry, neither in its definition nor in a call', () => {
+    // @ts-expect-error it never runs twice
+    defineTask('once', { mode: 'at-most-once', args: typed<number>(), retry: { maxAttempts: 3 } })
+    // @ts-expect-error it never runs twice
+    once.enqueue(db, 1, { retry: { maxAttempts: 3 } })
+    // @ts-expect-error it never runs twice
+    once.enqueueMany(db, [{ args: 1, retry: { maxAttempts: 3 } }])
+    defineTask('again', { mode: 'transactional', args: typed<number>(), retry: { maxAttempts: 3 } })
+    plain.enqueue(db, { orderId: '1' }, { retry: { maxAttempts: 3 } })
+  })
+
+  test('a job carries no backoff function', () => {
+    // @ts-expect-error code belongs to the task
+    plain.enqueue(db, { orderId: '1' }, { retry: { backoff: () => 1 } })
+    defineTask<string>('own', { retry: { backoff: (attempt) => attempt * 10 } })
+  })
+})
+
+describe('what a job can do depends on its mode', () => {
+  test('finish in at-least-once only', () => {
+    plain.handle((_, job) => {
+      expectTypeOf(job).toEqualTypeOf<LeasedJob>()
+      expectTypeOf(job.finish).parameter(0).toEqualTypeOf<Executor>()
+    })
+    // @ts-expect-error an at-most-once job is gone already
+    once.handle((_, job) => job.finish(db))
+    // @ts-expect-error the worker's commit finishes it
+    transactional.handle((_, job) => job.finish(db))
+  })
+
+  test('trx in transactional only, typed on request', () => {
+    transactional.handle<{ users: { id: number } }>((_, job) => {
+      expectTypeOf(job.trx).toEqualTypeOf<Transaction<{ users: { id: number } }>>()
+    })
+    // @ts-expect-error there is no transaction
+    plain.handle((_, job) => job.trx)
+    // @ts-expect-error there is no transaction
+    once.handle((_, job) => job.trx)
+  })
+
+  test('all jobs have these, for reading', () => {
+    once.handle((_, job) => {
+      expectTypeOf(job.id).toEqualTypeOf<string>()
+      expectTypeOf(job.signal).toEqualTypeOf<AbortSignal>()
+      expectTypeOf(job.readyAt).toEqualTypeOf<Date>()
+      // @ts-expect-error read only
+      job.attempt = 1
+    })
+  })
+})
+
+test('handleAll wants one handler for each task, with its args', () => {
+  const tasks = { parsed, plain, once }
+  handleAll(tasks, {
+    parsed: (args) => expectTypeOf(args).toEqualTypeOf<{ at: Date }>(),
+    plain: async (args, job) => {
+      expectTypeOf(args).toEqualTypeOf<{ orderId: string }>()
+      await job.finish(db)
+    },
+    once: (args) => expectTypeOf(args).toEqualTypeOf<number>(),
+  })
+  // @ts-expect-error once is missing
+  handleAll(tasks, { parsed: () => {}, plain: () => {} })
+  // @ts-expect-error no such task
+  handleAll({ plain }, { plain: () => {}, other: () => {} })
+})
+
+test('an enqueue answers a result, never null', () => {
+  expectTypeOf(plain.enqueue(db, { orderId: '1' })).resolves.toEqualTypeOf<EnqueueResult>()
+  expectTypeOf(enqueue(db, 'plain')).resolves.toEqualTypeOf<EnqueueResult>()
+  expectTypeOf(enqueueMany(db, 'plain', [])).resolves.toEqualTypeOf<EnqueueResult[]>()
+  expectTypeOf<null>().not.toExtend<EnqueueResult>()
+  expectTypeOf<EnqueueResult['id']>().toEqualTypeOf<string>()
+})
+
+test('an executor is Kysely, its transactions, pg, an adapter, or anything with query', () => {
+  expectTypeOf<Kysely<{ anything: { a: 1 } }>>().toExtend<Executor>()
+  expectTypeOf<Transaction<{ anything: { a: 1 } }>>().toExtend<Executor>()
+  expectTypeOf<import('pg').Pool>().toExtend<Executor>()
+  expectTypeOf<import('pg').Client>().toExtend<Executor>()
+  expectTypeOf<import('pg').PoolClient>().toExtend<Executor>()
+  expectTypeOf<{ query(sql: string, params: unknown[]): Promise<{ rows: object[] }> }>().toExtend<Executor>()
+  expectTypeOf<string>().not.toExtend<Executor>()
+})
