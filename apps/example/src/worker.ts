@@ -1,0 +1,69 @@
+import { handleAll, type TransactionalJob } from '@pgq/core'
+import { createWorker, type Worker } from '@pgq/worker'
+import type { Shop, ShopDatabase } from './database.js'
+import { fakeMailServer, type MailServer } from './mail-server.js'
+import { tasks } from './tasks.js'
+
+/** How each task is done; a task without a handler does not compile. Tests run these without a database. */
+export const shopHandlers = (db: ShopDatabase, mails: MailServer = fakeMailServer(db)) =>
+  handleAll(tasks, {
+    // transactional: job.trx commits together with the removal of the job, or not at all.
+    chargeOrder: async ({ orderId }, { trx }: TransactionalJob<Shop>) => {
+      const { total_cents } = await trx
+        .selectFrom('shop.orders')
+        .where('id', '=', orderId)
+        .select('total_cents')
+        .executeTakeFirstOrThrow()
+      await trx.insertInto('shop.charges').values({ order_id: orderId, amount_cents: total_cents }).execute()
+      // The next step belongs to the same transaction: no receipt without a charge, no charge without a receipt.
+      await tasks.writeReceipt.enqueue(trx, { orderId })
+    },
+
+    // at-least-once, made exactly-once: the receipt and the end of the job commit together.
+    writeReceipt: async ({ orderId }, job) => {
+      await db.transaction().execute(async (trx) => {
+        const { total_cents } = await trx
+          .selectFrom('shop.orders')
+          .where('id', '=', orderId)
+          .select('total_cents')
+          .executeTakeFirstOrThrow()
+        const text = `Receipt for order ${orderId}: ${(total_cents / 100).toFixed(2)} EUR, paid.`
+        await trx.insertInto('shop.receipts').values({ order_id: orderId, text }).execute()
+        await job.finish(trx)
+      })
+    },
+
+    // at-least-once: an error is thrown on purpose to be retried; the signal ends what takes too long.
+    sendMail: async ({ orderId, to }, job) => {
+      await mails.send({ orderId, to, attempt: job.attempt, signal: job.signal })
+    },
+
+    // at-most-once: the job is gone before this runs.
+    trackVisit: async ({ orderId }) => {
+      await db.insertInto('shop.visits').values({ order_id: orderId }).execute()
+    },
+
+    // at-least-once, and harmless when it runs twice: the simplest way, wherever it is possible.
+    followUp: async ({ orderId }) => {
+      await db
+        .insertInto('shop.follow_ups')
+        .values({ order_id: orderId })
+        .onConflict((conflict) => conflict.doNothing())
+        .execute()
+    },
+
+    restock: async ({ orderId, sku, quantity }, { trx }: TransactionalJob<Shop>) => {
+      await trx.insertInto('shop.deliveries').values({ order_id: orderId, sku, quantity }).execute()
+    },
+  })
+
+export const shopWorker = (connectionString: string, db: ShopDatabase): Worker =>
+  createWorker({
+    connectionString,
+    handlers: shopHandlers(db),
+    // The database may have work of other programs waiting, and this is a small machine.
+    concurrency: { transactional: 6, 'at-least-once': 10, 'at-most-once': 5 },
+    // main.ts stops everything in its order, and a demo should end at once. In production, leave both out.
+    handleSignals: false,
+    graceMs: 300,
+  })
