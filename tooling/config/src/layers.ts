@@ -34,7 +34,15 @@ const toolsMayUse: Readonly<Record<string, readonly string[]>> = {
   '@pgq/test-db': ['@pgq/config'],
   '@pgq/conformance': ['@pgq/config', '@pgq/test-db', '@pgq/core'],
   '@pgq/publish': ['@pgq/config', '@pgq/test-db'],
-  '@pgq/docs': ['@pgq/config', '@pgq/test-db', '@pgq/core', '@pgq/migrations', '@pgq/worker', '@pgq/eager', '@pgq/monitor'],
+  '@pgq/docs': [
+    '@pgq/config',
+    '@pgq/test-db',
+    '@pgq/core',
+    '@pgq/migrations',
+    '@pgq/worker',
+    '@pgq/eager',
+    '@pgq/monitor',
+  ],
 }
 
 /** What breaks the layers: a sentence for each. Applications (`apps/*`) may use anything. */
