@@ -6,6 +6,8 @@ import { delay } from './delay.js'
 /** A claimed batch and what is settled of it. (workerId, number) is its token. */
 export class Lease {
   settled = 0
+  /** How many of the settled ones were written: only what is written may take the lease's row along. */
+  written = 0
   lost = false
 
   constructor(
@@ -114,9 +116,11 @@ export class Acknowledger {
       }
       const returned =
         returns.length > 0 ? await returnJobs(this.connection, this.schema, { workerId, returns }) : undefined
-      const finished = leases.filter((lease) => lease.settled === lease.size)
+      // Not what is settled: that may have grown since this batch was taken, and must wait for the next one.
+      const isWhole = (lease: Lease) => lease.written + batch.get(lease)!.length === lease.size
+      const finished = leases.filter(isWhole)
       const partial = leases
-        .filter((lease) => lease.settled < lease.size)
+        .filter((lease) => !isWhole(lease))
         .map((lease) => ({ number: lease.number, done: completedPlaces(batch.get(lease)!) }))
         .filter(({ done }) => done.length > 0)
       const numbers = finished.map(({ number }) => number)
@@ -134,6 +138,7 @@ export class Acknowledger {
 
   #answer(lease: Lease, entries: readonly Entry[], ours: boolean): void {
     if (!ours) lease.lost = true
+    lease.written += entries.length
     for (const { job, resolve, reject } of entries) {
       if (ours) resolve()
       else reject(new LostLeaseError(job.id))

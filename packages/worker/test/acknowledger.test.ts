@@ -1,0 +1,68 @@
+import { enqueueMany } from '@pgq/core'
+import { expect, onTestFinished, test } from 'vitest'
+import { all, gate, numbered, numbers, queue, until } from './queue.js'
+
+const db = await queue()
+const task = numbered('work', { retry: { minDelayMs: 1, jitter: 0 } })
+
+// Mutant: a lease counts as whole when all of it is settled, also what the statement under way does not write. Its row goes,
+// and with it the job that has just failed.
+test('a job that fails while its failed neighbour is written', async () => {
+  const tooSoon = () => {
+    throw new Error('first')
+  }
+  expect(await retriesOf(tooSoon, async () => {})).toEqual(['first', 'last'])
+})
+
+// Mutant: the same, decided before the first statement: a settlement that is tried again counts what ended since.
+test('a job that fails while the settlement of its neighbour is tried again', async () => {
+  const terminate = (pid: number) => db.rows('select pg_terminate_backend($1)', [pid])
+  expect(await retriesOf(() => {}, terminate)).toEqual(['last'])
+})
+
+/**
+ * Three jobs of one lease: while the end of the first is being written, the second succeeds and the third fails. Answers the
+ * messages of the jobs that ran again; all three are done then, and none of them is lost.
+ */
+async function retriesOf(first: () => void, whileWriting: (pid: number) => Promise<unknown>): Promise<string[]> {
+  const [running, firstMayEnd, othersMayEnd] = [gate(), gate(), gate()]
+  let runs = 0
+  const worker = db.idleWorker([
+    task.handle(async (n, { attempt }) => {
+      if (attempt > 1) return
+      if (++runs === 3) running.open()
+      await (n === 0 ? firstMayEnd : othersMayEnd).opened
+      if (n === 0) first()
+      if (n === 2) throw new Error('last')
+    }),
+  ])
+  const lost = all(worker, 'job.lost')
+  const settled = all(worker, 'job.settled')
+  await enqueueMany(db.pool, 'work', numbers(3))
+  await worker.start()
+  await running.opened
+  const letGo = await holdTheLease()
+  firstMayEnd.open()
+  await until(() => db.value(WAITING))
+  othersMayEnd.open()
+  await whileWriting(await db.value(WAITING))
+  await letGo()
+  const done = () => settled.filter(({ settlement }) => settlement.kind === 'complete')
+  await until(() => done().length + lost.length === 3)
+  expect(lost).toEqual([])
+  await db.empty()
+  return settled.flatMap(({ settlement }) => (settlement.kind === 'requeue' ? settlement.error!.message : []))
+}
+
+/** The worker of these tests, as it waits to write a settlement. */
+const WAITING = `select pid from pg_stat_activity
+  where datname = current_database() and application_name = 'pgq worker' and wait_event_type = 'Lock'`
+
+async function holdTheLease(): Promise<() => Promise<unknown>> {
+  const client = await db.pool.connect()
+  onTestFinished(() => client.release())
+  await client.query('begin')
+  const { rows } = await client.query('select cardinality(ids) as jobs from pgq.leases for update')
+  expect(rows).toEqual([{ jobs: 3 }])
+  return () => client.query('rollback')
+}
