@@ -1,0 +1,104 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { BatchSize } from '../src/batch-size.js'
+
+/** A size that has learnt the pace of its handlers, having grown to its full batches. */
+function paced(concurrency: number, ms: number, maxBatch = 1_000, lookahead = true): BatchSize {
+  const size = new BatchSize(concurrency, maxBatch, lookahead)
+  for (let run = 0; run < 200; run++) size.ran(ms)
+  size.claimed(maxBatch)
+  return size
+}
+
+describe('how many jobs to claim', () => {
+  test('before anything ran: one per free slot', () => {
+    const size = new BatchSize(10, 1_000, true)
+    expect(size.next(0, 0)).toBe(10)
+    expect(size.next(7, 0)).toBe(3)
+    expect(size.next(10, 0)).toBe(0)
+    expect(size.next(4, 6)).toBe(0)
+  })
+
+  // Mutant: LOOKAHEAD_MS = 750.
+  test.each([
+    [1, 750, 760],
+    [10, 75, 85],
+    [75, 10, 20],
+  ])('handlers of %d ms: what starts within 75 ms, %d jobs, beside the free slots', (ms, ahead, all) => {
+    const size = paced(10, ms)
+    expect(size.next(10, 0)).toBe(ahead)
+    expect(size.next(0, 0)).toBe(all)
+  })
+
+  // Mutant: at least one job ahead.
+  test('slow handlers: never more than the free slots', () => {
+    const size = paced(10, 1_000)
+    for (let running = 0; running <= 10; running++) expect(size.next(running, 0)).toBe(10 - running)
+    expect(size.next(3, 7)).toBe(0)
+  })
+
+  test('a slot that is free is filled at once; jobs ahead only when half of them are missing', () => {
+    const size = paced(10, 1)
+    expect(size.next(10, 700)).toBe(0)
+    expect(size.next(10, 376)).toBe(0)
+    expect(size.next(10, 375)).toBe(375)
+    expect(size.next(9, 0)).toBe(751)
+    expect(size.next(0, 9)).toBe(751)
+  })
+
+  test('a mode that cannot claim ahead: its free slots, however fast', () => {
+    const size = paced(10, 0.01, 1_000, false)
+    expect(size.next(6, 0)).toBe(4)
+    expect(size.next(10, 0)).toBe(0)
+  })
+
+  // Mutant: no growth limit; one burst of fast jobs would fetch the whole batch for whatever comes next.
+  test('grows at most twofold from claim to claim', () => {
+    const size = new BatchSize(10, 1_000, true)
+    size.claimed(10)
+    size.ran(0.01)
+    const sizes = []
+    for (let claim = 0; claim < 8; claim++) {
+      const next = size.next(10, 0)
+      size.claimed(next)
+      sizes.push(next)
+    }
+    expect(sizes).toEqual([20, 40, 80, 160, 320, 640, 1_000, 1_000])
+  })
+
+  test('slow runs count at once, fast ones by and by', () => {
+    const size = paced(10, 1)
+    size.ran(5_000)
+    expect(size.next(10, 0)).toBe(0)
+    for (let run = 0; run < 10; run++) size.ran(1)
+    expect(size.next(10, 0)).toBeLessThan(10)
+    for (let run = 0; run < 300; run++) size.ran(1)
+    expect(size.next(10, 0)).toBeGreaterThan(700)
+  })
+
+  test('whatever happens: whole numbers, within maxBatch, and all slots can be filled', () => {
+    const state = fc.record({
+      concurrency: fc.integer({ min: 1, max: 200 }),
+      maxBatch: fc.integer({ min: 1, max: 2_000 }),
+      lookahead: fc.boolean(),
+      runs: fc.array(fc.double({ min: 0, max: 1e6, noNaN: true }), { maxLength: 20 }),
+      last: fc.nat(2_000),
+      waiting: fc.nat(2_000),
+    })
+    fc.assert(
+      fc.property(state, fc.double({ min: 0, max: 1, noNaN: true }), (given, share) => {
+        const { concurrency, maxBatch, lookahead, runs, last, waiting } = given
+        const size = new BatchSize(concurrency, maxBatch, lookahead)
+        for (const ms of runs) size.ran(ms)
+        size.claimed(last)
+        const running = Math.floor(concurrency * share)
+        const next = size.next(running, waiting)
+        const missing = Math.max(concurrency - running - waiting, 0)
+        expect(Number.isInteger(next)).toBe(true)
+        expect(next).toBeGreaterThanOrEqual(Math.min(missing, maxBatch))
+        expect(next).toBeLessThanOrEqual(maxBatch)
+        if (!lookahead || runs.length === 0) expect(next).toBe(Math.min(missing, maxBatch))
+      }),
+    )
+  })
+})
