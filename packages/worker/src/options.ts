@@ -83,6 +83,7 @@ const DEFAULTS = Object.freeze({
 /** Decides every option, or throws InvalidOptionError saying what to change. */
 export function resolveOptions(options: WorkerOptions): ResolvedOptions {
   const schema = checkSchemaName(options.schema ?? DEFAULT_SCHEMA)
+  checkKinds(options)
   const handlers = byTask(options.handlers, schema)
   const queues = options.queues ?? [...new Set([...handlers.values()].map(({ task }) => task.queue))]
   if (queues.length === 0) throw new InvalidOptionError('queues is empty: name at least one queue, or leave it out.')
@@ -110,6 +111,22 @@ export function resolveOptions(options: WorkerOptions): ResolvedOptions {
   })
 }
 
+/** What the types say already, for those who call from JavaScript or read their options from the environment. */
+function checkKinds({ handlers, queues, doorbell, handleSignals, logger, around }: WorkerOptions): void {
+  const check = (fits: boolean, problem: string) => {
+    if (!fits) throw new InvalidOptionError(problem)
+  }
+  check(Array.isArray(handlers), 'handlers must be a list: [task.handle(...), ...].')
+  check(queues === undefined || Array.isArray(queues), "queues must be a list of names: ['default'].")
+  for (const [name, value] of Object.entries({ doorbell, handleSignals })) {
+    check([undefined, true, false].includes(value), `${name} is ${JSON.stringify(value)}; use true or false.`)
+  }
+  const methods = ['debug', 'info', 'warn', 'error'] as const
+  const isLogger = logger === undefined || methods.every((method) => typeof logger?.[method] === 'function')
+  check(isLogger, 'logger must have the functions debug, info, warn and error, as pino has.')
+  check(around === undefined || typeof around === 'function', 'around must be a function (job, next) => next().')
+}
+
 function byTask(handlers: readonly Handler[], schema: string): Map<string, Handler> {
   const found = new Map<string, Handler>()
   for (const handler of handlers) {
@@ -135,8 +152,13 @@ function connectionOf({ connection, connectionString }: WorkerOptions): ClientCo
 }
 
 function concurrencyOf(given: WorkerOptions['concurrency']): Record<DeliveryModeName, number> {
+  const modes = ['at-least-once', 'at-most-once', 'transactional']
+  const unknown = typeof given === 'object' && Object.keys(given ?? {}).find((mode) => !modes.includes(mode))
+  if (unknown) {
+    throw new InvalidOptionError(`concurrency.${unknown}: there is no such mode; there are ${modes.join(', ')}.`)
+  }
   const of = (mode: DeliveryModeName) =>
-    checkNumber('concurrency', (typeof given === 'object' ? given[mode] : given) ?? DEFAULTS.concurrency, 1, 10_000)
+    checkNumber('concurrency', (typeof given === 'object' ? given?.[mode] : given) ?? DEFAULTS.concurrency, 1, 10_000)
   return {
     'at-least-once': of('at-least-once'),
     'at-most-once': of('at-most-once'),
