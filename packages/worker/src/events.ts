@@ -42,7 +42,7 @@ export interface WorkerEvents {
   'database.restored': { readonly downMs: number }
 }
 
-/** Hands events to observers. An observer that throws is reported once and cannot disturb the work. */
+/** Hands events to observers. An observer that throws or rejects is reported, and cannot disturb the work. */
 export class Events {
   readonly #emitter = new EventEmitter<{ [Name in keyof WorkerEvents]: [WorkerEvents[Name]] }>()
 
@@ -51,9 +51,10 @@ export class Events {
   on<Name extends keyof WorkerEvents>(name: Name, observer: (event: WorkerEvents[Name]) => void): () => void {
     const guarded = (event: WorkerEvents[Name]) => {
       try {
-        observer(event)
+        const answer: unknown = observer(event)
+        if (answer instanceof Promise) answer.catch((error) => this.#report(error, name))
       } catch (error) {
-        this.onObserverError(error, name)
+        this.#report(error, name)
       }
     }
     this.#emitter.on(name, guarded as never)
@@ -67,5 +68,11 @@ export class Events {
 
   emit<Name extends keyof WorkerEvents>(name: Name, event: WorkerEvents[Name]): void {
     this.#emitter.emit(name, ...([event] as never))
+  }
+
+  #report(error: unknown, event: string): void {
+    try {
+      this.onObserverError(error, event)
+    } catch {} // the logger throws, too: there is nobody left to tell
   }
 }
