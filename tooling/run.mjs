@@ -50,6 +50,11 @@ const commands = {
     await install()
     await step('typecheck', node, turbo('typecheck', '//#typecheck:root'))
   },
+  bench: async (args) => {
+    await install()
+    await step('build', node, turbo('build'))
+    await become(node, ['--import', 'tsx', 'apps/bench/src/main.ts', ...args])
+  },
   version: async () => {
     await install()
     await become(node, [changesets, 'version'])

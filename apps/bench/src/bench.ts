@@ -1,0 +1,42 @@
+import type { Run } from './report.js'
+import type { Scenario } from './scenarios/scenario.js'
+import type { Servers } from './servers.js'
+import { Stage } from './stage.js'
+import type { SystemName } from './systems/index.js'
+
+export interface Plan {
+  readonly scenarios: readonly Scenario[]
+  readonly systems: readonly SystemName[]
+  readonly repetitions: number
+  /** A share of the jobs and the time, for tests. Default 1. */
+  readonly scale?: number
+  readonly fromSources?: boolean
+}
+
+/** Called before each run. */
+export type Announce = (run: Omit<Run, 'figures'>) => void
+
+/** Which systems of the plan a scenario has. */
+export const systemsOf = ({ systems }: Plan, scenario: Scenario): SystemName[] =>
+  scenario.systems.filter((system) => systems.includes(system))
+
+/**
+ * Runs the scenarios, one after the other, and within each the systems in turn, A B C A B C, so that whatever else the machine
+ * does meets them alike.
+ */
+export async function* bench(servers: Servers, plan: Plan, announce: Announce = () => {}): AsyncGenerator<Run> {
+  for (const scenario of plan.scenarios) {
+    for (let repetition = 1; repetition <= plan.repetitions; repetition++) {
+      for (const system of systemsOf(plan, scenario)) {
+        const run = { scenario: scenario.name, system, repetition }
+        announce(run)
+        const stage = await Stage.set(servers, system, plan.fromSources)
+        try {
+          yield { ...run, figures: await scenario.run(stage, plan.scale ?? 1) }
+        } finally {
+          await stage.clear()
+        }
+      }
+    }
+  }
+}

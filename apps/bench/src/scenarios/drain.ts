@@ -1,0 +1,48 @@
+import type { DeliveryModeName } from '@pgq/core'
+import type { WorkOrder } from '../load.js'
+import type { Stage } from '../stage.js'
+import type { SystemName } from '../systems/index.js'
+import { COSTS, costs, type Measurement, RATE, type Scenario } from './scenario.js'
+
+interface Drain {
+  readonly mode: DeliveryModeName
+  readonly systems: readonly SystemName[]
+  readonly jobs: number
+  readonly work: WorkOrder['work']
+}
+
+const drains: readonly Drain[] = [
+  { mode: 'at-least-once', systems: ['pgq', 'graphile', 'graphile-tuned', 'sql'], jobs: 100_000, work: 'nothing' },
+  { mode: 'at-most-once', systems: ['pgq', 'sql'], jobs: 100_000, work: 'nothing' },
+  { mode: 'transactional', systems: ['pgq', 'sql'], jobs: 20_000, work: 'insert' },
+]
+
+/** How fast a backlog is worked off, and what a job costs. */
+export const drain: readonly Scenario[] = drains.flatMap((each) => [withProcesses(each, 1), withProcesses(each, 2)])
+
+function withProcesses({ mode, systems, jobs, work }: Drain, processes: number): Scenario {
+  const does = work === 'insert' ? 'one INSERT in the handler' : 'the handler does nothing'
+  return {
+    name: `drain/${mode}/${processes}`,
+    title: `Drain ${jobs.toLocaleString('en')} jobs, ${mode}, ${processes === 1 ? 'one process' : `${processes} processes`}; ${does}`,
+    systems,
+    columns: [RATE, ...COSTS],
+    run: (stage, scale) => measure(stage, Math.round(jobs * scale), processes, { mode, ...(work ? { work } : {}) }),
+  }
+}
+
+async function measure(stage: Stage, jobs: number, processes: number, order: WorkOrder): Promise<Measurement> {
+  // Connections, prepared statements and the compiler of JavaScript warm up on the first tenth, which does not count.
+  const warmUp = Math.ceil(jobs / 10)
+  const marks = processes === 1 ? [warmUp, warmUp + jobs] : []
+  await stage.query('create table effects (n integer)')
+  await stage.assistant.call('fill', { jobs: warmUp + jobs })
+  await stage.analyze()
+  const workers = await stage.workers(processes, { ...order, marks })
+  const begin = await stage.reached(workers, warmUp)
+  const last = await stage.reached(workers, warmUp + jobs)
+  if (last.runs >= warmUp + jobs) await stage.finished()
+  const end = await stage.sample(workers)
+  const done = end.runs - begin.runs
+  return { rate: (done / (end.at - begin.at)) * 1_000, ...costs(begin, end, done) }
+}

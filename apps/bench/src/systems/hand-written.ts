@@ -1,0 +1,108 @@
+import pg from 'pg'
+import { type Handler, type Place, QUEUE, type Runner, type System, type WorkerOptions } from './system.js'
+
+const BATCH = 1_000
+const CONNECTIONS = 10
+
+/**
+ * SQL without a queue around it: the limit of what this server and this client can do. Not a queue to use: no retries,
+ * no priorities, no delays; a batch that was deleted is lost in a crash.
+ */
+export const handWritten: System = {
+  async prepare({ postgresUrl }) {
+    const client = new pg.Client(postgresUrl)
+    await client.connect()
+    await client.query(`
+      create table jobs (
+        id bigint generated always as identity primary key,
+        queue text not null default '${QUEUE}',
+        args json not null
+      )`)
+    await client.end()
+  },
+  async producer({ postgresUrl }) {
+    const pool = new pg.Pool({ connectionString: postgresUrl, max: 50 })
+    return {
+      enqueue: (args) =>
+        pool.query({ name: 'insert', text: 'insert into jobs (args) values ($1)', values: [JSON.stringify(args)] }),
+      enqueueMany: (jobs) =>
+        pool.query('insert into jobs (args) select unnest($1::json[])', [jobs.map(({ args }) => JSON.stringify(args))]),
+      async unfinished() {
+        const { rows } = await pool.query('/* bench */ select exists(select from jobs) as unfinished')
+        return rows[0].unfinished
+      },
+      close: () => pool.end(),
+    }
+  },
+  worker: (place, options) =>
+    options.mode === 'transactional' ? oneTransactionPerJob(place, options) : batchesAhead(place, options),
+}
+
+/** Deletes a batch with one autocommitted statement while the one before runs. */
+async function batchesAhead({ postgresUrl }: Place, { handler }: WorkerOptions): Promise<Runner> {
+  const client = new pg.Client(postgresUrl)
+  await client.connect()
+  await client.query('set enable_seqscan = off; set enable_sort = off; set enable_bitmapscan = off')
+  let after = '0'
+  const claim = async () => {
+    const { rows } = await client.query({
+      name: 'claim',
+      text: `delete from jobs where id = any(array(
+               select id from jobs where id > $1 order by id limit ${BATCH} for update skip locked
+             )) returning id, args`,
+      values: [after],
+    })
+    if (rows.length > 0) after = rows.at(-1).id
+    return rows as { id: string; args: object }[]
+  }
+  const loop = async (isStopping: () => boolean) => {
+    let next = claim()
+    while (!isStopping()) {
+      const batch = await next
+      next = batch.length === 0 ? pause().then(claim) : claim()
+      for (const { args } of batch) await handler(args)
+    }
+    await next
+  }
+  return runner([loop], () => client.end())
+}
+
+/** One job in one transaction, on each of ten connections: exactly-once for what the handler writes. */
+async function oneTransactionPerJob({ postgresUrl }: Place, { handler, concurrency }: WorkerOptions): Promise<Runner> {
+  const pool = new pg.Pool({ connectionString: postgresUrl, max: concurrency ?? CONNECTIONS })
+  const loop = async (isStopping: () => boolean) => {
+    const client = await pool.connect()
+    while (!isStopping()) if (!(await runOne(client, handler))) await pause()
+    client.release()
+  }
+  return runner(new Array(concurrency ?? CONNECTIONS).fill(loop), () => pool.end())
+}
+
+async function runOne(client: pg.PoolClient, handler: Handler): Promise<boolean> {
+  await client.query('begin')
+  const { rows } = await client.query({
+    name: 'claim',
+    text: `delete from jobs where id = (
+             select id from jobs order by id limit 1 for update skip locked
+           ) returning args`,
+  })
+  if (rows.length > 0) await handler(rows[0].args, (sql) => client.query({ name: sql.slice(0, 60), text: sql }))
+  await client.query('commit')
+  return rows.length > 0
+}
+
+type Loop = (isStopping: () => boolean) => Promise<void>
+
+function runner(loops: readonly Loop[], close: () => Promise<void>): Runner {
+  let stopping = false
+  const running = Promise.all(loops.map((loop) => loop(() => stopping)))
+  return {
+    async stop() {
+      stopping = true
+      await running
+      await close()
+    },
+  }
+}
+
+const pause = () => new Promise<void>((resolve) => setTimeout(resolve, 20))

@@ -1,0 +1,39 @@
+import type { System } from './system.js'
+
+interface Entry {
+  /** The npm package whose version counts. */
+  readonly package?: string
+  readonly store: 'postgres' | 'redis'
+  /** Recognises, among the statements, the one that claims. */
+  readonly claims?: string
+  load(): Promise<System>
+}
+
+/** Every system, by the name that --systems knows. Loaded when needed: the packages of the others stay out of its process. */
+export const systems = {
+  pgq: {
+    package: '@pgq/worker',
+    store: 'postgres',
+    load: () => import('./pgq.js').then(({ pgq }) => pgq),
+  },
+  graphile: {
+    package: 'graphile-worker',
+    store: 'postgres',
+    load: () => import('./graphile.js').then(({ graphile }) => graphile),
+  },
+  'graphile-tuned': {
+    package: 'graphile-worker',
+    store: 'postgres',
+    load: () => import('./graphile.js').then(({ graphileTuned }) => graphileTuned),
+  },
+  sql: {
+    store: 'postgres',
+    load: () => import('./hand-written.js').then(({ handWritten }) => handWritten),
+  },
+} as const satisfies Record<string, Entry>
+
+export type SystemName = keyof typeof systems
+
+export const systemNames = Object.keys(systems) as SystemName[]
+
+export const systemEntry = (name: SystemName): Entry => systems[name]

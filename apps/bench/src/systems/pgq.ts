@@ -1,0 +1,54 @@
+import { type DeliveryModeName, defineTask, type TransactionalJob, typed } from '@pgq/core'
+import { migrate } from '@pgq/migrations'
+import { createWorker } from '@pgq/worker'
+import { sql } from 'kysely'
+import pg from 'pg'
+import { type NewJob, type System, TASK, type WorkerOptions } from './system.js'
+
+const taskOf = <Mode extends DeliveryModeName>(mode: Mode) => defineTask(TASK, { mode, args: typed<object>() })
+
+/** pgq with its defaults. */
+export const pgq: System = {
+  async prepare({ postgresUrl }) {
+    await migrate(postgresUrl)
+  },
+  async producer({ postgresUrl }) {
+    const pool = new pg.Pool({ connectionString: postgresUrl })
+    const task = taskOf('at-least-once')
+    return {
+      enqueue: (args) => task.enqueue(pool, args),
+      enqueueMany: (jobs) => task.enqueueMany(pool, jobs.map(given)),
+      async unfinished() {
+        const { rows } = await pool.query(
+          '/* bench */ select exists(select from pgq.jobs) or exists(select from pgq.leases) as unfinished',
+        )
+        return rows[0].unfinished
+      },
+      close: () => pool.end(),
+    }
+  },
+  async worker({ postgresUrl }, options) {
+    const { concurrency } = options
+    const worker = createWorker({
+      connectionString: postgresUrl,
+      handlers: [handlerOf(options)],
+      ...(concurrency ? { concurrency } : {}),
+    })
+    await worker.start()
+    return worker
+  },
+}
+
+function handlerOf({ mode, handler }: WorkerOptions) {
+  if (mode !== 'transactional') return taskOf(mode).handle((args) => handler(args))
+  return taskOf(mode).handle((args, { trx }: TransactionalJob<any>) =>
+    handler(args, (text) => sql.raw(text).execute(trx)),
+  )
+}
+
+const given = ({ args, queue, priority, delayMs }: NewJob) => ({
+  args,
+  ...(queue === undefined ? {} : { queue }),
+  ...(priority === undefined ? {} : { priority }),
+  ...(delayMs === undefined ? {} : { delayMs }),
+})
