@@ -129,8 +129,11 @@ export function enqueueJobs(executor: Executor, schema: string, jobs: readonly N
   })
 }
 
-const EVERYWHERE = {}
-const sinks = new WeakMap<object, EnqueueSink>()
+// One for the whole process: the ESM and the CJS build of this package may meet in it.
+const SINKS = Symbol.for('pgq.sinks')
+const EVERYWHERE: typeof globalThis & { [SINKS]?: WeakMap<object, EnqueueSink> } = globalThis
+EVERYWHERE[SINKS] ??= new WeakMap()
+const sinks = EVERYWHERE[SINKS]
 
 /** Sends what is enqueued on this executor, or on every one when none is given, to the sink. Answers the way back. */
 export function divertEnqueues(sink: EnqueueSink, executor: object = EVERYWHERE): () => void {

@@ -1,4 +1,4 @@
-import { InvalidArgsError } from './errors.js'
+import type { PgqErrorCode } from './errors.js'
 import type { Job } from './job.js'
 import { isDecision, type Outcome } from './outcome.js'
 import type { Handler } from './task.js'
@@ -14,8 +14,12 @@ export async function runHandler(handler: Handler, args: unknown, job: Job): Pro
     return isDecision(result) ? result.outcome : SUCCESS
   } catch (error) {
     if (isDecision(error)) return error.outcome
-    return error instanceof InvalidArgsError ? { type: 'fail', error } : { type: 'error', error }
+    return { type: refusesArgs(error) ? 'fail' : 'error', error }
   }
 }
+
+// The code instead of instanceof: the task may be from the CJS build of this package, and this the ESM build.
+const refusesArgs = (error: unknown): boolean =>
+  (error as { code?: PgqErrorCode } | null | undefined)?.code === 'PGQ_INVALID_ARGS'
 
 const SUCCESS: Outcome = Object.freeze({ type: 'success' })

@@ -48,7 +48,8 @@ export class Task<Input, Output = Input, Mode extends DeliveryModeName = 'at-lea
   readonly timeoutMs: number | undefined
   readonly maxArgsBytes: number
   readonly schema: string
-  readonly #args: StandardSchemaV1<Input, Output> | undefined
+  /** What its args must fit; undefined when nothing checks them. No #private: the types of two builds must go together. */
+  readonly args: StandardSchemaV1<Input, Output> | undefined
 
   constructor(
     readonly name: string,
@@ -61,14 +62,14 @@ export class Task<Input, Output = Input, Mode extends DeliveryModeName = 'at-lea
     this.timeoutMs = options.timeoutMs
     this.maxArgsBytes = options.maxArgsBytes ?? DEFAULT_MAX_ARGS_BYTES
     this.schema = checkSchemaName(options.schema ?? DEFAULT_SCHEMA)
-    this.#args = options.args
+    this.args = options.args
     checkTask(this)
   }
 
   /** The args as the handler gets them. Throws InvalidArgsError when the schema refuses them. */
   parse(args: unknown): Output | Promise<Output> {
-    if (!this.#args) return args as Output
-    const result = this.#args['~standard'].validate(args)
+    if (!this.args) return args as Output
+    const result = this.args['~standard'].validate(args)
     return result instanceof Promise ? result.then((r) => accept(this.name, r)) : accept(this.name, result)
   }
 
