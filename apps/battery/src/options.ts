@@ -1,0 +1,53 @@
+import { cac } from 'cac'
+import type { BatteryTest } from './battery-test.js'
+
+export interface Options {
+  readonly seed: number
+  readonly long: boolean
+  readonly mutants: boolean
+  readonly chosen: readonly BatteryTest[]
+}
+
+/** The command line. Ends the process after --help, and with code 2 when there is something that it does not know. */
+export function readOptions(argv: string[], tests: readonly BatteryTest[]): Options {
+  const cli = cac('npm run battery --')
+  cli
+    .command(
+      '',
+      'Breaks a running queue in many ways, and checks what must hold. The short form takes about 8 minutes.',
+    )
+    .option('--long', 'More of everything: hours')
+    .option('--seed <number>', 'Repeat the random choices of an earlier run')
+    .option('--only <names>', 'Only these tests, separated by commas')
+    .option('--mutants', 'Instead, check that every safety test fails with each defect that it is there to find')
+    .action((options) => options)
+  cli.help()
+  try {
+    const { options, args } = cli.parse(['', '', ...argv], { run: false })
+    if (options.help) process.exit(0)
+    cli.runMatchedCommand()
+    if (args.length > 0) throw new Error(`"${args[0]}" is no option`)
+    const seed = Number(options.seed ?? Math.floor(Math.random() * 1_000_000))
+    if (!Number.isInteger(seed)) throw new Error(`--seed ${options.seed} is no whole number`)
+    return {
+      seed,
+      long: options.long === true,
+      mutants: options.mutants === true,
+      chosen: choose(tests, options.only),
+    }
+  } catch (error) {
+    console.error(`${error instanceof Error ? error.message : error}. See: npm run battery -- --help`)
+    process.exit(2)
+  }
+}
+
+function choose(tests: readonly BatteryTest[], only: unknown): readonly BatteryTest[] {
+  if (only === undefined) return tests
+  return String(only)
+    .split(',')
+    .map((name) => {
+      const test = tests.find((test) => test.name === name || String(test.number) === name)
+      if (!test) throw new Error(`there is no test "${name}"; there are: ${tests.map(({ name }) => name).join(', ')}`)
+      return test
+    })
+}

@@ -1,0 +1,50 @@
+// Runs the tests that its argument names, in this build; prints a line for each. The last line of its report goes to the parent.
+import { type BatteryTest, CheckFailed, Skipped } from './battery-test.js'
+import { type OpenContext, openContext, type Shared, shareServer } from './test-context.js'
+import { tests } from './tests.js'
+
+export interface RunRequest {
+  readonly seed: number
+  readonly long: boolean
+  readonly names: readonly string[]
+}
+
+/** failed: something did not hold; broken: the test itself could not go on. */
+export type Verdict = 'passed' | 'failed' | 'broken' | 'skipped'
+
+const LABELS: Record<Verdict, string> = { passed: 'ok  ', failed: 'FAIL', broken: 'FAIL', skipped: 'skip' }
+
+const request: RunRequest = JSON.parse(process.argv[2]!)
+let starting: Promise<Shared> | undefined
+const shared = () => {
+  starting ??= shareServer()
+  return starting
+}
+process.on('disconnect', () => process.exit(1))
+for (const test of tests) {
+  if (request.names.includes(test.name)) process.send?.([test.name, await runTest(test)])
+}
+await (await starting)?.close()
+process.exit(0)
+
+async function runTest(test: BatteryTest): Promise<Verdict> {
+  const start = performance.now()
+  const context = openContext(test.name, { ...request, shared })
+  let verdict: Verdict = 'passed'
+  let says: string
+  try {
+    says = await test.run(context)
+  } catch (error) {
+    verdict = error instanceof Skipped ? 'skipped' : error instanceof CheckFailed ? 'failed' : 'broken'
+    says = error instanceof Error ? (verdict === 'broken' ? error.stack! : error.message) : String(error)
+    if (verdict !== 'skipped') says += ` History: ${context.folder}`
+  }
+  await close(context, verdict)
+  const took = ((performance.now() - start) / 1_000).toFixed(1)
+  console.log(`${LABELS[verdict]} ${String(test.number).padStart(2)} ${test.name.padEnd(24)} ${says} (${took} s)`)
+  return verdict
+}
+
+async function close(context: OpenContext, verdict: Verdict): Promise<void> {
+  await context.close(verdict === 'failed' || verdict === 'broken')
+}
