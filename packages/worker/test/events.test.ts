@@ -1,8 +1,14 @@
-import { describe, expect, test } from 'vitest'
+import { once } from 'node:events'
+import { sql } from 'kysely'
+import { beforeAll, describe, expect, test } from 'vitest'
 import { Events } from '../src/events.js'
-import { MODES, next, numbered, queue } from './queue.js'
+import { all, gate, MODES, next, numbered, pause, queue, until } from './queue.js'
 
 const db = await queue()
+beforeAll(() =>
+  db.pool.query(`create table parents (id integer primary key);
+    create table children (parent integer references parents deferrable initially deferred); insert into parents values (1)`),
+)
 const events = () => {
   const reported: string[] = []
   return { events: new Events((error, event) => reported.push(`${event}: ${(error as Error).message}`)), reported }
@@ -88,4 +94,133 @@ test.each(MODES)('%s: jobs run although every observer and every line of the log
   }
   await worker.stop()
   expect(seen).toEqual([1, 2])
+})
+
+describe('each event comes after it is true', () => {
+  const connections = () => db.workerConnections()
+
+  test('worker.started, worker.stopping and worker.stopped', async () => {
+    const go = gate()
+    const task = numbered()
+    const worker = db.idleWorker([task.handle(() => go.opened)])
+    const started = next(worker, 'worker.started')
+    const stopping = next(worker, 'worker.stopping')
+    let alive: Promise<[string, number]> | undefined
+    worker.on('worker.stopped', () => {
+      alive = Promise.all([db.value('select count(*) from pgq.workers'), connections()])
+    })
+    expect(worker.id).toBe(0)
+    await worker.start()
+    expect(worker.id).toBeGreaterThan(0)
+    expect((await started).workerId).toBe(worker.id)
+    const running = next(worker, 'job.started')
+    await task.enqueue(db.pool, 1)
+    await running
+    const stopped = worker.stop()
+    expect(await stopping).toEqual({ workerId: worker.id, running: 1 })
+    expect(alive).toBeUndefined()
+    await task.enqueue(db.pool, 2)
+    go.open()
+    await stopped
+    expect(await alive).toEqual(['0', 0])
+    expect(await db.value('select args from pgq.jobs')).toBe(2)
+  })
+
+  test('jobs.claimed and job.started: the job is held, its attempt counted, its handler not yet called', async () => {
+    const task = numbered()
+    const seen: string[] = []
+    const worker = await db.worker([
+      task.handle(async () => {
+        seen.push('handler')
+        const held = await db.rows('select state, attempt, worker_id from pgq.job_states')
+        expect(held).toEqual([{ state: 'running', attempt: 1, worker_id: worker.id }])
+      }),
+    ])
+    worker.on('jobs.claimed', ({ mode, jobs }) => seen.push(`${jobs} ${mode}`))
+    worker.on('job.started', (event) => {
+      seen.push('started')
+      expect(event).toEqual({ jobId: '1', task: 'work', queue: 'default', attempt: 1, mode: 'at-least-once' })
+    })
+    const settled = next(worker, 'job.settled')
+    await task.enqueue(db.pool, 1)
+    expect((await settled).outcome).toEqual({ type: 'success' })
+    expect(seen).toEqual(['1 at-least-once', 'started', 'handler'])
+  })
+
+  // Mutant: emit before the settlement is awaited. The row lock stops the statement that writes it.
+  test.each([
+    ['at-least-once', 'complete', 'select from pgq.leases for update'],
+    ['at-least-once', 'requeue', 'select from pgq.leases for update'],
+    ['at-most-once', 'bury', 'lock table pgq.dead_jobs'],
+    ['transactional', 'requeue', 'lock table pgq.dead_jobs in exclusive mode'],
+    ['transactional', 'complete', 'select from parents for update'],
+  ] as const)('job.settled, %s: the settlement %s is durable', async (mode, kind, lock) => {
+    const [began, go] = [gate(), gate()]
+    const task = numbered('work', mode === 'at-most-once' ? { mode } : { mode, retry: { minDelayMs: 60_000 } })
+    const worker = await db.worker([
+      task.handle(async (_, job: any) => {
+        began.open()
+        await go.opened
+        if (kind !== 'complete') throw new Error('not this time')
+        if (mode === 'transactional') await sql`insert into children values (1)`.execute(job.trx)
+      }),
+    ])
+    const settled = all(worker, 'job.settled')
+    await task.enqueue(db.pool, 1)
+    await began.opened
+    const release = await db.hold(lock)
+    go.open()
+    await db.blocked()
+    await pause(20)
+    expect(settled).toEqual([])
+    await release()
+    await until(() => settled.length === 1)
+    expect(settled[0]!.settlement.kind).toBe(kind)
+    const left = { complete: [], requeue: ['scheduled'], bury: ['dead'] }[kind]
+    expect((await db.rows('select state from pgq.job_states')).map(({ state }) => state)).toEqual(left)
+  })
+
+  test('job.settled tells how long the job waited and ran', async () => {
+    const task = numbered()
+    await task.enqueue(db.pool, 1)
+    await db.pool.query("update pgq.jobs set ready_at = now() - interval '1 minute'")
+    const worker = db.idleWorker([task.handle(() => pause(30))])
+    const settled = next(worker, 'job.settled')
+    await worker.start()
+    const { waitMs, durationMs } = await settled
+    expect(waitMs).toBeGreaterThan(59_000)
+    expect(waitMs).toBeLessThan(90_000)
+    expect(durationMs).toBeGreaterThanOrEqual(28)
+  })
+
+  test('job.released: the job waits again, its attempt not counted', async () => {
+    const task = numbered()
+    const worker = await db.worker([task.handle((_, { signal }) => once(signal, 'abort').then(() => fail('late')()))], {
+      graceMs: 0,
+    })
+    const started = next(worker, 'job.started')
+    await task.enqueue(db.pool, 1)
+    await started
+    const released = next(worker, 'job.released')
+    const rows = released.then(() => db.rows('select attempt, execute_at from pgq.jobs'))
+    await worker.stop()
+    expect(await rows).toEqual([{ attempt: 0, execute_at: null }])
+    expect(await released).toMatchObject({ jobId: '1', attempt: 1 })
+  })
+
+  test('workers.rescued: the jobs are back', async () => {
+    const lost = numbered('lost')
+    const frozen = await db.worker([lost.handle(() => new Promise(() => {}))], { graceMs: 0 })
+    const started = next(frozen, 'job.started')
+    await lost.enqueue(db.pool, 1)
+    await started
+    await db.pool.query("update pgq.workers set beat_at = now() - interval '1 day'")
+    const other = db.idleWorker([numbered().handle(() => {})])
+    const rescued = next(other, 'workers.rescued')
+    await other.start()
+    expect(await rescued).toMatchObject({ workers: [frozen.id], requeued: 1, buried: 0 })
+    expect(await db.rows('select state, attempt, crash_count from pgq.job_states')).toEqual([
+      { state: 'ready', attempt: 1, crash_count: 1 },
+    ])
+  })
 })

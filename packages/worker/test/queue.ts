@@ -15,11 +15,20 @@ export interface Queue extends TestDatabase {
   idleWorker(handlers: readonly Handler[], options?: Partial<WorkerOptions>): Worker
   /** Resolves when every job has left the queue and the leases. */
   empty(ms?: number): Promise<void>
+  /** Runs SQL in a transaction that stays open, with its locks, until the answer is called. */
+  hold(sql: string): Promise<() => Promise<void>>
+  /** Resolves when so many statements wait for a lock. */
+  blocked(statements?: number): Promise<void>
+  /** How many connections workers have to this database. */
+  workerConnections(): Promise<number>
 }
 
 /** A migrated database with the tables that handlers of these tests write to, empty before each test. */
-export async function queue(): Promise<Queue> {
-  const database = await testDatabase()
+export async function queue(database?: TestDatabase): Promise<Queue> {
+  return queueOn(database ?? (await testDatabase()))
+}
+
+function queueOn(database: TestDatabase): Queue {
   const pool = new pg.Pool({ connectionString: database.url, max: 8 })
   pool.on('error', () => {})
   beforeAll(() => pool.query(TABLES))
@@ -53,8 +62,23 @@ export async function queue(): Promise<Queue> {
       return worker
     },
     empty: (ms) => until(async () => (await value(WAITING)) === 0, ms),
+    hold: async (sql) => {
+      const client = await pool.connect()
+      await client.query(`begin; ${sql}`)
+      return async () => {
+        await client.query('commit')
+        client.release()
+      }
+    },
+    blocked: (statements = 1) => until(async () => (await value(BLOCKED)) >= statements),
+    workerConnections: () => value(CONNECTIONS),
   }
 }
+
+const BLOCKED = `select count(*)::integer from pg_stat_activity
+  where datname = current_database() and wait_event_type = 'Lock'`
+const CONNECTIONS = `select count(*)::integer from pg_stat_activity
+  where datname = current_database() and application_name = 'pgq worker'`
 
 const TABLES = `
   create table runs (n integer, pid integer, attempt integer, crash_count integer, at timestamptz default clock_timestamp());
