@@ -17,7 +17,7 @@ export type Around = (job: Job, next: () => Promise<Outcome>) => Promise<Outcome
 /** Options of createWorker. Durations in ms. */
 export interface WorkerOptions {
   /** Where the database is. The worker opens connections of its own: three, and one per transactional slot. */
-  readonly connectionString?: string
+  readonly connectionString?: string | undefined
   /** The same as pg's client options; instead of connectionString. */
   readonly connection?: ClientConfig
   /** The schema that pgq was migrated into. Default 'pgq'. */
@@ -30,7 +30,7 @@ export interface WorkerOptions {
   readonly concurrency?: number | Partial<Record<DeliveryModeName, number>>
   /** How long running handlers may go on after stop() before their signals abort. Default 20,000. */
   readonly graceMs?: number
-  /** The longest time between two looks at an idle queue. Default 5,000 with the doorbell, 1,000 without it. */
+  /** The longest time between two looks at an idle queue. Default 30,000 while an enqueue rings, 1,000 while none can. */
   readonly pollMs?: number
   /** Sleep until an enqueue rings (LISTEN/NOTIFY); false polls only, for databases and poolers without LISTEN. Default true. */
   readonly doorbell?: boolean
@@ -58,7 +58,10 @@ export interface ResolvedOptions {
   readonly queues: readonly string[]
   readonly concurrency: Readonly<Record<DeliveryModeName, number>>
   readonly graceMs: number
+  /** While an enqueue rings. */
   readonly pollMs: number
+  /** While none can: no doorbell, or no connection that listens. */
+  readonly deafPollMs: number
   readonly doorbell: boolean
   readonly leaseMs: number
   readonly maxCrashes: number
@@ -72,8 +75,8 @@ export interface ResolvedOptions {
 const DEFAULTS = Object.freeze({
   concurrency: 10,
   graceMs: 20_000,
-  pollMs: 5_000,
-  pollMsWithoutDoorbell: 1_000,
+  pollMs: 30_000,
+  deafPollMs: 1_000,
   leaseMs: 30_000,
   maxCrashes: 3,
   maxBatch: 1_000,
@@ -88,7 +91,6 @@ export function resolveOptions(options: WorkerOptions): ResolvedOptions {
   const queues = options.queues ?? [...new Set([...handlers.values()].map(({ task }) => task.queue))]
   if (queues.length === 0) throw new InvalidOptionError('queues is empty: name at least one queue, or leave it out.')
   for (const queue of queues) checkName(queue, 'queue')
-  const doorbell = options.doorbell ?? true
   const number = (name: keyof typeof DEFAULTS & keyof WorkerOptions, min: number, max: number, fallback?: number) =>
     checkNumber(name, (options[name] as number | undefined) ?? fallback ?? DEFAULTS[name], min, max)
   return Object.freeze({
@@ -99,8 +101,9 @@ export function resolveOptions(options: WorkerOptions): ResolvedOptions {
     queues: [...new Set(queues)],
     concurrency: concurrencyOf(options.concurrency),
     graceMs: number('graceMs', 0, 86_400_000),
-    pollMs: number('pollMs', 10, 3_600_000, doorbell ? DEFAULTS.pollMs : DEFAULTS.pollMsWithoutDoorbell),
-    doorbell,
+    pollMs: number('pollMs', 10, 3_600_000),
+    deafPollMs: number('pollMs', 10, 3_600_000, DEFAULTS.deafPollMs),
+    doorbell: options.doorbell ?? true,
     leaseMs: number('leaseMs', 1_000, 86_400_000),
     maxCrashes: number('maxCrashes', 1, 32_767),
     maxBatch: number('maxBatch', 1, 10_000),
