@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 
 /** A fenced block of code, as a page shows it. */
@@ -8,19 +8,38 @@ export interface Block {
   /** The line of its first line of code. */
   readonly line: number
   readonly language: string
-  /** What stands behind the language. */
+  /** What stands behind the language: `no-run: why`, or nothing. */
   readonly note: string
   readonly code: string
 }
 
 export const root = join(import.meta.dirname, '../../..')
 
-/** The blocks of one page, in order. */
-export const blocksOf = (page: string, markdown = readFileSync(join(root, page), 'utf8')): Block[] =>
-  [...markdown.matchAll(/^```(\S+)([^\n]*)\n(.*?)^```$/gms)].map(({ 1: language, 2: note, 3: code, index }) => ({
-    page,
-    line: markdown.slice(0, index).split('\n').length + 1,
-    language: language!,
-    note: note!.trim(),
-    code: code!,
-  }))
+/** Every page that shows users code, from the root. */
+export function allPages(): string[] {
+  const markdownIn = (folder: string) =>
+    readdirSync(join(root, folder))
+      .filter((name) => name.endsWith('.md'))
+      .map((name) => `${folder}/${name}`)
+  const packages = readdirSync(join(root, 'packages')).map((name) => `packages/${name}/README.md`)
+  return ['README.md', ...markdownIn('docs'), ...packages].filter((page) => existsSync(join(root, page)))
+}
+
+/** The blocks of one page, in order. Throws when one of them has no end. */
+export function blocksOf(page: string, markdown = readFileSync(join(root, page), 'utf8')): Block[] {
+  const blocks: Block[] = []
+  let open: { -readonly [Key in keyof Block]: Block[Key] } | undefined
+  for (const [index, text] of markdown.split('\n').entries()) {
+    const [, fence, language = '', note = ''] = /^\s*(```|~~~)(\S*)\s*(.*)$/.exec(text) ?? []
+    if (!open && fence) open = { page, line: index + 2, language, note, code: '' }
+    else if (open && fence && !language) {
+      blocks.push(open)
+      open = undefined
+    } else if (open) open.code += `${text}\n`
+  }
+  if (open) throw new Error(`${page}:${open.line - 1}: this block of code has no end`)
+  return blocks
+}
+
+/** Where a block stands, for people and their terminals. */
+export const placeOf = ({ page, line }: Pick<Block, 'page' | 'line'>): string => `${page}:${line}`

@@ -1,0 +1,89 @@
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import ts from 'typescript'
+import { type Block, placeOf, root } from './page.js'
+
+/** The TypeScript of some pages as files, one folder a page, as a user would have them. */
+export interface Project {
+  readonly folder: string
+  readonly tsconfig: string
+  readonly files: ReadonlyMap<Block, ProjectFile>
+}
+
+export interface ProjectFile {
+  readonly folder: string
+  /** What the block calls itself in its first line (`// tasks.ts`), else a name made of its place. */
+  readonly name: string
+  readonly path: string
+}
+
+/** Writes the files. Pages may import whatever this package depends on; our own packages are their sources. */
+export function writeProject(folder: string, blocks: readonly Block[]): Project {
+  const tsconfig = join(folder, 'tsconfig.json')
+  const config = {
+    extends: join(root, 'tooling/config/tsconfig.base.json'),
+    compilerOptions: {
+      moduleDetection: 'force',
+      paths: {
+        '@pgq/core/adapters': [join(root, 'packages/core/src/adapters.ts')],
+        '@pgq/*': [join(root, 'packages/*/src/index.ts')],
+      },
+    },
+  }
+  writeFileSync(tsconfig, JSON.stringify(config))
+  symlinkSync(join(root, 'tooling/docs/node_modules'), join(folder, 'node_modules'))
+  writeFileSync(join(folder, 'package.json'), MODULES)
+  writeFileSync(join(folder, 'globals.d.ts'), GLOBALS)
+  const files = new Map<Block, ProjectFile>()
+  for (const block of blocks) {
+    const own = folderOf(folder, block.page)
+    mkdirSync(own, { recursive: true })
+    writeFileSync(join(own, 'package.json'), MODULES)
+    if (block.language !== 'ts' || block.note) continue
+    const file = fileOf(own, block)
+    if ([...files.values()].some(({ path }) => path === file.path)) {
+      throw new Error(`${placeOf(block)}: there is a ${file.name} on this page already`)
+    }
+    writeFileSync(file.path, block.code)
+    files.set(block, file)
+  }
+  return { folder, tsconfig, files }
+}
+
+const MODULES = '{ "type": "module" }'
+
+/** What a page's reader has at hand: stage.ts makes them. */
+const GLOBALS = `export {}
+declare global {
+  const pool: import('pg').Pool
+  const db: import('kysely').Kysely<any>
+}
+`
+
+/** The folder of one page's files. */
+export const folderOf = (project: string, page: string): string => join(project, page.replaceAll(/\W/g, '-'))
+
+function fileOf(folder: string, { code, line }: Block): ProjectFile {
+  const [, name = `line-${line}.ts`] = /^\/\/ ([\w-]+(?:\.[\w-]+)*\.ts)\b/.exec(code) ?? []
+  return { folder, name, path: join(folder, name) }
+}
+
+/** What the compiler says of each block, in its page's own lines. */
+export function typeErrors({ folder, tsconfig, files }: Project): Map<Block, string[]> {
+  const { config } = ts.readConfigFile(tsconfig, ts.sys.readFile)
+  const { options } = ts.parseJsonConfigFileContent({ ...config, files: [] }, ts.sys, folder)
+  const paths = [...files.values()].map(({ path }) => path)
+  const program = ts.createProgram([join(folder, 'globals.d.ts'), ...paths], options)
+  const wrong = [...program.getOptionsDiagnostics(), ...program.getGlobalDiagnostics()]
+  if (wrong.length > 0) throw new Error(wrong.map(messageOf).join('\n'))
+  const errorsOf = (block: Block, path: string): string[] => {
+    const source = program.getSourceFile(path)!
+    return [...program.getSyntacticDiagnostics(source), ...program.getSemanticDiagnostics(source)].map((diagnostic) => {
+      const line = block.line + source.getLineAndCharacterOfPosition(diagnostic.start ?? 0).line
+      return `${placeOf({ page: block.page, line })}: ${messageOf(diagnostic)}`
+    })
+  }
+  return new Map([...files].map(([block, { path }]) => [block, errorsOf(block, path)]))
+}
+
+const messageOf = ({ messageText }: ts.Diagnostic): string => ts.flattenDiagnosticMessageText(messageText, '\n')
