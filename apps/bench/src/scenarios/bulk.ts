@@ -6,7 +6,7 @@ export const bulk: readonly Scenario[] = [
   {
     name: 'bulk',
     title: 'Enqueue 100,000 jobs in one call',
-    systems: ['pgq', 'graphile', 'sql'],
+    systems: ['pgq', 'graphile', 'pg-boss', 'bullmq', 'bullmq-postgres', 'sql'],
     columns: [RATE, ...COSTS],
     run: (stage, scale) => measure(stage, Math.round(100_000 * scale)),
   },

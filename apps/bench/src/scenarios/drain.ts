@@ -12,9 +12,14 @@ interface Drain {
 }
 
 const drains: readonly Drain[] = [
-  { mode: 'at-least-once', systems: ['pgq', 'graphile', 'graphile-tuned', 'sql'], jobs: 100_000, work: 'nothing' },
+  {
+    mode: 'at-least-once',
+    systems: ['pgq', 'graphile', 'graphile-tuned', 'pg-boss', 'pg-boss-loop', 'bullmq', 'bullmq-postgres', 'sql'],
+    jobs: 100_000,
+    work: 'nothing',
+  },
   { mode: 'at-most-once', systems: ['pgq', 'sql'], jobs: 100_000, work: 'nothing' },
-  { mode: 'transactional', systems: ['pgq', 'sql'], jobs: 20_000, work: 'insert' },
+  { mode: 'transactional', systems: ['pgq', 'pg-boss-notify', 'sql'], jobs: 20_000, work: 'insert' },
 ]
 
 /** How fast a backlog is worked off, and what a job costs. */

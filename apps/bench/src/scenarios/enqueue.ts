@@ -5,7 +5,7 @@ import { COSTS, costs, type Measurement, RATE, type Scenario } from './scenario.
 export const enqueue: readonly Scenario[] = [1, 10, 50].map((inFlight) => ({
   name: `enqueue/${inFlight}`,
   title: `Enqueue one by one, ${inFlight} ${inFlight === 1 ? 'call' : 'calls'} in flight`,
-  systems: ['pgq', 'graphile', 'sql'],
+  systems: ['pgq', 'graphile', 'pg-boss', 'bullmq', 'bullmq-postgres', 'sql'],
   columns: [
     RATE,
     { key: 'p50', title: 'call p50 ms', digits: 2 },

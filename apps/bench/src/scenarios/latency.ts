@@ -8,7 +8,7 @@ export const latency: readonly Scenario[] = [
   {
     name: 'latency',
     title: `One job every ${EVERY_MS} ms to an idle worker: from the call to the start of its handler`,
-    systems: ['pgq', 'graphile', 'graphile-tuned'],
+    systems: ['pgq', 'graphile', 'graphile-tuned', 'pg-boss-notify', 'bullmq', 'bullmq-postgres'],
     columns: [
       { key: 'p50', title: 'p50 ms', digits: 2 },
       { key: 'p99', title: 'p99 ms', digits: 2 },

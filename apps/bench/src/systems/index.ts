@@ -26,6 +26,31 @@ export const systems = {
     store: 'postgres',
     load: () => import('./graphile.js').then(({ graphileTuned }) => graphileTuned),
   },
+  'pg-boss': {
+    package: 'pg-boss',
+    store: 'postgres',
+    load: () => import('./pg-boss.js').then(({ pgBoss }) => pgBoss),
+  },
+  'pg-boss-notify': {
+    package: 'pg-boss',
+    store: 'postgres',
+    load: () => import('./pg-boss.js').then(({ pgBossNotify }) => pgBossNotify),
+  },
+  'pg-boss-loop': {
+    package: 'pg-boss',
+    store: 'postgres',
+    load: () => import('./pg-boss.js').then(({ pgBossLoop }) => pgBossLoop),
+  },
+  bullmq: {
+    package: 'bullmq',
+    store: 'redis',
+    load: () => import('./bullmq.js').then(({ bullmq }) => bullmq),
+  },
+  'bullmq-postgres': {
+    package: 'bullmq',
+    store: 'postgres',
+    load: () => import('./bullmq.js').then(({ bullmqPostgres }) => bullmqPostgres),
+  },
   sql: {
     store: 'postgres',
     load: () => import('./hand-written.js').then(({ handWritten }) => handWritten),
