@@ -2,5 +2,5 @@ export { type CreateDatabaseOptions, createDatabase, type TemporaryDatabase } fr
 export { serverFromEnvironment } from './server-from-environment.js'
 export type { StopMode } from './server-process.js'
 export { type PostgresOptions, type PostgresServer, startPostgres } from './start-postgres.js'
-export { startProxy, type TcpProxy } from './start-proxy.js'
+export { type ProxyConnection, startProxy, type TcpProxy } from './start-proxy.js'
 export { type TestDatabase, testDatabase } from './test-database.js'

@@ -99,3 +99,57 @@ test('close ends everything, and new connections are refused', async () => {
   await ended
   await expect(client(proxy)).rejects.toMatchObject({ code: 'ECONNREFUSED' })
 })
+
+test('one connection can be held back alone, found by what it said', async () => {
+  const { proxy } = await echoBehindProxy()
+  const [held, free] = [await client(proxy), await client(proxy)]
+  await echo(held, 'listen')
+  await echo(free, 'select')
+  const [connection, ...others] = proxy.connections.filter(({ sent }) => sent.includes('listen'))
+  expect(others).toEqual([])
+
+  connection!.pause()
+  let heard = ''
+  held.on('data', (data) => {
+    heard += data
+  })
+  held.write('held')
+  expect(await echo(free, 'free')).toBe('free')
+  expect(heard).toBe('')
+  connection!.resume()
+  await expect.poll(() => heard).toBe('held')
+})
+
+// Mutant: the chunk that reaches the limit passes whole.
+test('cutAfter lets exactly that many bytes pass and closes both sides', async () => {
+  const { proxy, accepted } = await echoBehindProxy()
+  const socket = await client(proxy)
+  expect(await echo(socket, 'before')).toBe('before')
+  proxy.cutAfter(3, 'toServer')
+  let atServer = ''
+  accepted[0]!.on('data', (data) => {
+    atServer += data
+  })
+  const closed = once(
+    socket.on('error', () => {}),
+    'close',
+  )
+  socket.write('abcdef')
+  await closed
+  await expect.poll(() => accepted[0]!.destroyed).toBe(true)
+  expect(atServer).toBe('abc')
+  expect(proxy.passed.toServer).toBe(9)
+  expect(await echo(await client(proxy), 'again')).toBe('again')
+})
+
+test('retarget sends new connections elsewhere', async () => {
+  const { proxy } = await echoBehindProxy()
+  const old = await client(proxy)
+  expect(await echo(old, 'here')).toBe('here')
+  const other = createServer((socket) => socket.end('elsewhere')).listen(0, '127.0.0.1')
+  await once(other, 'listening')
+  onTestFinished(() => void other.close())
+  proxy.retarget((other.address() as AddressInfo).port)
+  expect(String((await once(await client(proxy), 'data'))[0])).toBe('elsewhere')
+  expect(await echo(old, 'still here')).toBe('still here')
+})
