@@ -1,4 +1,4 @@
-import { CompiledQuery, type Kysely } from 'kysely'
+import { CompiledQuery } from 'kysely'
 import { InvalidOptionError, NotMigratedError } from './errors.js'
 import type { Statement } from './statement.js'
 
@@ -12,11 +12,16 @@ export interface PreparingClient {
   queryPrepared(name: string, sql: string, params: unknown[]): Promise<{ rows: any[] }>
 }
 
+/** A Kysely instance or transaction. Not its own type: that of its ESM build and that of its CJS build do not go together. */
+export interface KyselyLike {
+  executeQuery(query: any): PromiseLike<{ rows: any[] }>
+}
+
 /**
  * Where a statement runs: a Kysely instance or transaction, a pg Pool, Client or PoolClient, an adapter, or any object with
  * query(sql, params). Pass the transaction to be part of it.
  */
-export type Executor = Kysely<any> | SqlClient | PreparingClient
+export type Executor = KyselyLike | SqlClient | PreparingClient
 
 /** Runs one statement. Database errors pass through as they are, except that missing tables become NotMigratedError. */
 export async function run<Params extends object, Row>(
