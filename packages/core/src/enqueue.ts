@@ -120,8 +120,8 @@ function checkTime(executeAt: Date | undefined, delayMs: number | undefined, whe
 export function enqueueJobs(executor: Executor, schema: string, jobs: readonly NewJob[]): Promise<EnqueueResult[]> {
   checkExecutor(executor)
   if (jobs.length === 0) return Promise.resolve([])
-  const sink = sinks.get(executor) ?? sinks.get(EVERYWHERE)
-  if (sink) return sink.enqueue(executor, jobs)
+  const diversion = diversions.get(executor)?.at(-1) ?? diversions.get(EVERYWHERE)?.at(-1)
+  if (diversion) return diversion.sink.enqueue(executor, jobs)
   const lane = laneOf(executor, schema)
   return new Promise((resolve, reject) => {
     lane.waiting.push({ jobs, resolve, reject })
@@ -129,17 +129,26 @@ export function enqueueJobs(executor: Executor, schema: string, jobs: readonly N
   })
 }
 
-// One for the whole process: the ESM and the CJS build of this package may meet in it.
-const SINKS = Symbol.for('pgq.sinks')
-const EVERYWHERE: typeof globalThis & { [SINKS]?: WeakMap<object, EnqueueSink> } = globalThis
-EVERYWHERE[SINKS] ??= new WeakMap()
-const sinks = EVERYWHERE[SINKS]
+/** One call's own: diverting twice to the same sink is undone twice. */
+interface Diversion {
+  readonly sink: EnqueueSink
+}
 
-/** Sends what is enqueued on this executor, or on every one when none is given, to the sink. Answers the way back. */
+// One for the whole process: the ESM and the CJS build of this package may meet in it.
+const DIVERSIONS = Symbol.for('pgq.diversions')
+const EVERYWHERE: typeof globalThis & { [DIVERSIONS]?: WeakMap<object, readonly Diversion[]> } = globalThis
+EVERYWHERE[DIVERSIONS] ??= new WeakMap()
+const diversions = EVERYWHERE[DIVERSIONS]
+
+/**
+ * Sends what is enqueued on this executor, or on every one when none is given, to the sink, until undone by the function that it
+ * answers. Of several the latest counts; they may be undone in any order.
+ */
 export function divertEnqueues(sink: EnqueueSink, executor: object = EVERYWHERE): () => void {
-  const before = sinks.get(executor)
-  sinks.set(executor, sink)
-  return () => (before ? sinks.set(executor, before) : sinks.delete(executor)) && undefined
+  const diversion: Diversion = { sink }
+  const others = () => (diversions.get(executor) ?? []).filter((one) => one !== diversion)
+  diversions.set(executor, [...others(), diversion])
+  return () => void diversions.set(executor, others())
 }
 
 interface Call {
