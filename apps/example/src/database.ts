@@ -15,7 +15,7 @@ export interface Shop {
   'shop.charges': { order_id: number; amount_cents: number }
   'shop.receipts': { order_id: number; text: string }
   'shop.mails': { order_id: number; address: string }
-  'shop.visits': { order_id: number }
+  'shop.sales': { order_id: number }
   'shop.follow_ups': { order_id: number }
   'shop.deliveries': { order_id: number; sku: string; quantity: number }
 }
@@ -50,7 +50,7 @@ export async function migrateAll(connectionString: string, db: ShopDatabase): Pr
     create table if not exists shop.charges (order_id integer not null, amount_cents integer not null);
     create table if not exists shop.receipts (order_id integer not null, text text not null);
     create table if not exists shop.mails (order_id integer not null, address text not null);
-    create table if not exists shop.visits (order_id integer not null);
+    create table if not exists shop.sales (order_id integer not null);
     create table if not exists shop.follow_ups (order_id integer primary key);
     create table if not exists shop.deliveries (order_id integer not null, sku text not null, quantity integer not null)
   `.execute(db)

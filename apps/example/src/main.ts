@@ -4,42 +4,39 @@ import { startPostgres } from '@pgq/test-db'
 import { serveApi } from './api.js'
 import { connect, migrateAll } from './database.js'
 import { logJobs } from './log-jobs.js'
-import { readOrders, runOnce } from './once.js'
-import { readOptions } from './options.js'
+import { readOrders } from './once/orders-file.js'
+import { runOnce } from './once/run-once.js'
+import { readOptions, refuse } from './options.js'
 import { shopWorker } from './worker.js'
 
-const INTERRUPTED = { SIGINT: 130, SIGTERM: 143 }
+const EXIT_CODES = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const
 
 const options = readOptions(process.argv, fileURLToPath(new URL('../data/orders.csv', import.meta.url)))
-// What was started, the newest first: it ends in this order.
+// Before anything is started: orders that cannot be read need no database.
+const orders = options.once ? await readOrders(options.orders).catch((error) => refuse(error.message)) : []
+
+// How to stop what was started, the newest first.
 const started: (() => Promise<unknown>)[] = []
 const interrupted = new AbortController()
-for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+for (const signal of Object.keys(EXIT_CODES) as (keyof typeof EXIT_CODES)[]) {
   process.once(signal, () => {
     interrupted.abort()
-    void end(INTERRUPTED[signal])
+    void end(EXIT_CODES[signal])
   })
 }
 
 try {
-  const wrong = await run()
-  if (wrong) {
-    for (const sentence of wrong) console.error(`WRONG: ${sentence}`)
-    if (wrong.length === 0) console.log('The books are right.')
-    await end(wrong.length === 0 ? 0 : 1)
-  }
+  await run()
 } catch (error) {
+  // What was interrupted fails in many ways, and its end is under way.
   if (!interrupted.signal.aborted) {
-    console.error(error instanceof Error ? explain(error) : error)
+    console.error(explain(error))
     await end(1)
   }
 }
 
-/** With --once, answers what is wrong in the books. Without, the shop is open now, until a signal comes. */
-async function run(): Promise<string[] | undefined> {
-  // Before anything is started: a file that cannot be read needs no database.
-  const orders = options.once ? await readOrders(options.orders) : []
-
+/** With --once, to the end. Without, the shop is open when this resolves, until a signal comes. */
+async function run(): Promise<void> {
   const databaseUrl = process.env.DATABASE_URL || (await embeddedPostgres())
   const db = connect(databaseUrl)
   started.unshift(() => db.destroy())
@@ -53,22 +50,24 @@ async function run(): Promise<string[] | undefined> {
   const api = await serveApi(db, options.once ? 0 : options.port)
   started.unshift(() => api.close())
 
-  if (options.once) return runOnce({ db, worker, apiUrl: api.url, signal: interrupted.signal }, orders)
-
+  if (options.once) {
+    const booksAreRight = await runOnce({ db, worker, apiUrl: api.url, signal: interrupted.signal }, orders)
+    await end(booksAreRight ? 0 : 1)
+  }
   console.log(`
 The shop is open. Ctrl-C closes it.
 
-  API       ${api.url}
-  order     curl ${api.url}/orders --json '{"customer":"you@example.com","sku":"tea","quantity":2}'
-  look      curl ${api.url}/orders/1
-  jobs      curl ${api.url}/stats
-  database  ${process.env.DATABASE_URL ? 'the one of DATABASE_URL' : databaseUrl}
+  curl ${api.url}/orders -d '{"customer":"me@shop.test","sku":"tea","quantity":2}'
+  curl ${api.url}/orders/1
+  curl ${api.url}/restock -X POST
+  curl ${api.url}/jobs
+  psql ${process.env.DATABASE_URL ? '"$DATABASE_URL"' : databaseUrl}
 `)
 }
 
 async function embeddedPostgres(): Promise<string> {
   const server = await startPostgres()
-  // Its data folder goes with it, so nothing has to be written down in good order.
+  // Its data go with it, so nothing has to be written down in good order.
   started.unshift(() => server.stop('immediate'))
   return server.url
 }
@@ -78,7 +77,9 @@ async function end(code: number): Promise<never> {
   process.exit(code)
 }
 
-function explain(error: Error & { code?: string }): string {
-  if (error.code === 'EADDRINUSE') return `Port ${options.port} is taken: choose another one with --port.`
-  return error.stack ?? error.message
+function explain(error: unknown): unknown {
+  const { code, message } = error as { code?: string; message?: string }
+  if (code === 'EADDRINUSE') return `Port ${options.port} is taken: choose another one with --port.`
+  // What the database or pgq refuses says what to do; anything else is a bug here, and its stack tells where.
+  return code && message ? message : error
 }

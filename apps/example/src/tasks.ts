@@ -19,8 +19,8 @@ export const tasks = {
     timeoutMs: 10_000,
   }),
 
-  /** Statistics: better a lost visit than one that counts twice. */
-  trackVisit: defineTask('track-visit', { mode: 'at-most-once', args: order }),
+  /** Statistics: better a lost sale than one that counts twice. */
+  countSale: defineTask('count-sale', { mode: 'at-most-once', args: order }),
 
   /** "How did you like it?" Enqueued with a delay; it waits in the table until then. */
   followUp: defineTask('follow-up', { args: order }),

@@ -4,7 +4,7 @@ import type { Shop, ShopDatabase } from './database.js'
 import { fakeMailServer, type MailServer } from './mail-server.js'
 import { tasks } from './tasks.js'
 
-/** How each task is done; a task without a handler does not compile. Tests run these without a database. */
+/** How each task is done; a task without a handler does not compile. The tests run these without a worker. */
 export const shopHandlers = (db: ShopDatabase, mails: MailServer = fakeMailServer(db)) =>
   handleAll(tasks, {
     // transactional: job.trx commits together with the removal of the job, or not at all.
@@ -39,8 +39,8 @@ export const shopHandlers = (db: ShopDatabase, mails: MailServer = fakeMailServe
     },
 
     // at-most-once: the job is gone before this runs.
-    trackVisit: async ({ orderId }) => {
-      await db.insertInto('shop.visits').values({ order_id: orderId }).execute()
+    countSale: async ({ orderId }) => {
+      await db.insertInto('shop.sales').values({ order_id: orderId }).execute()
     },
 
     // at-least-once, and harmless when it runs twice: the simplest way, wherever it is possible.
@@ -52,6 +52,7 @@ export const shopHandlers = (db: ShopDatabase, mails: MailServer = fakeMailServe
         .execute()
     },
 
+    // transactional: each delivery is noted once.
     restock: async ({ orderId, sku, quantity }, { trx }: TransactionalJob<Shop>) => {
       await trx.insertInto('shop.deliveries').values({ order_id: orderId, sku, quantity }).execute()
     },
@@ -61,8 +62,6 @@ export const shopWorker = (connectionString: string, db: ShopDatabase): Worker =
   createWorker({
     connectionString,
     handlers: shopHandlers(db),
-    // The database may have work of other programs waiting, and this is a small machine.
-    concurrency: { transactional: 6, 'at-least-once': 10, 'at-most-once': 5 },
     // main.ts stops everything in its order, and a demo should end at once. In production, leave both out.
     handleSignals: false,
     graceMs: 300,
