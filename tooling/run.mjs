@@ -2,7 +2,7 @@
 // What `npm start` and `npm test` do on a bare machine: no dependency but Node and npm. Installs with the pinned pnpm, builds,
 // and then replaces turbo and npx by the plain program, so that a signal has one way to go.
 import { spawn } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { delimiter } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -28,7 +28,9 @@ const commands = {
   start: async (args) => {
     await install()
     await step('build', node, turbo('build'))
-    await example(args)
+    // The packages as they were built, as everybody else has them: the nearest tsconfig.json would lead tsx to their sources.
+    env.TSX_TSCONFIG_PATH ??= 'tooling/config/tsconfig.base.json'
+    await become(node, ['--import', 'tsx', 'apps/example/src/main.ts', ...args])
   },
   test: async (args) => {
     await install()
@@ -84,14 +86,6 @@ async function install() {
   const found = await step('pnpm', 'npx', ['--yes', `--package=${packageManager}`, '--call=node -p process.env.PATH'])
   env.PATH = `${found.trim().split('\n').at(-1)}${delimiter}${env.PATH}`
   await step('install', 'pnpm', ['install', '--frozen-lockfile', '--prefer-offline'])
-}
-
-async function example(args) {
-  const built = 'apps/example/dist/main.js'
-  const source = 'apps/example/src/main.ts'
-  if (existsSync(root + built)) return become(node, [built, ...args])
-  if (existsSync(root + source)) return become(node, ['--import', 'tsx', source, ...args])
-  console.log('There is no example application yet: apps/example is missing.')
 }
 
 /** Runs one step quietly: one line with its time, and everything it said only when it fails. Answers its stdout. */

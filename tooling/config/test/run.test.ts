@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -54,9 +54,10 @@ function repository({ turbo = quick } = {}): Repository {
   write('bin/npx', `#!/bin/sh\necho "${join(root, 'bin')}"\n`, 0o755)
   write('bin/pnpm', '#!/bin/sh\nexit 0\n', 0o755)
   write('node_modules/turbo/bin/turbo', turbo)
-  write('apps/example/dist/main.js', application)
+  symlinkSync(fileURLToPath(new URL('../../../node_modules/tsx', import.meta.url)), join(root, 'node_modules/tsx'))
+  write('apps/example/src/main.ts', application)
   write('apps/example/package.json', '{ "type": "module" }')
-  mkdirSync(join(root, 'tooling'))
+  write('tooling/config/tsconfig.base.json', '{}')
   cpSync(script, join(root, 'tooling/run.mjs'))
 
   return {
@@ -125,7 +126,7 @@ describe('npm start', () => {
   test('hands its arguments over, and exits as the application does', async () => {
     const started = repository()
     writeFileSync(
-      join(started.root, 'apps/example/dist/main.js'),
+      join(started.root, 'apps/example/src/main.ts'),
       `import { writeFileSync } from 'node:fs'
        writeFileSync('heard', process.argv.slice(2).join('\\n'))
        process.exit(7)`,
