@@ -1,6 +1,8 @@
 // The load: one process that produces or works for one system, told what to do by the bench over IPC.
+import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { DeliveryModeName } from '@pgq/core'
+import { now } from './clock.js'
 import { type SystemName, systemEntry } from './systems/index.js'
 import type { Handler, NewJob, Place, Producer, Runner, System } from './systems/system.js'
 
@@ -23,7 +25,7 @@ export interface FillOrder {
   readonly argsBytes?: number
   readonly queue?: string
   readonly delayMs?: number
-  /** Spread evenly over this many priorities. */
+  /** Spread evenly over this many priorities, from 0 up. */
   readonly priorities?: number
 }
 
@@ -36,15 +38,16 @@ export interface EnqueueOrder {
 export interface EnqueueReport {
   readonly jobs: number
   readonly ms: number
-  readonly cpuUs: number
+  /** Of this process; a program that brings its own loop uses another one. */
+  readonly cpuUs: number | undefined
   /** How long single calls took, ms. */
   readonly p50: number
   readonly p99: number
 }
 
-/** How far this process is, by a clock that all processes of the machine share. */
+/** How far this process is. */
 export interface Tick {
-  /** ms */
+  /** When, by the clock that all processes share. */
   readonly at: number
   /** Handler runs begun. */
   readonly runs: number
@@ -105,15 +108,16 @@ const commands = {
     }
     if (enqueueFor) jobs = await enqueueFor(durationMs, inFlight)
     else await Promise.all(Array.from({ length: inFlight }, caller))
-    return { jobs, ms: now() - start, cpuUs: sum(process.cpuUsage(cpu)), ...percentiles(took) }
+    const cpuUs = enqueueFor ? undefined : sum(process.cpuUsage(cpu))
+    return { jobs, ms: now() - start, cpuUs, ...percentiles(took) }
   },
 
   /** One job at a time, at a steady pace, each with the time of its call. */
-  async enqueueEvery({ everyMs, jobs }: { everyMs: number; jobs: number }) {
+  async enqueueEvery({ everyMs, jobs, priority }: { everyMs: number; jobs: number; priority?: number }) {
     const { enqueue } = await producing()
     for (let n = 0; n < jobs; n++) {
       await sleep(everyMs)
-      await enqueue({ calledAt: now() })
+      await enqueue({ calledAt: now() }, priority)
     }
   },
 
@@ -122,8 +126,15 @@ const commands = {
     runner = await system.worker(place, { mode, handler: counted(handlers(work)), concurrency })
   },
 
+  /** Somebody to wake. */
+  listen: async () => system.listen?.(place),
+
   /** How long the jobs of enqueueEvery took from call to handler, ms. */
   latencies: async () => percentiles(latencies),
+  /** Resolves when that many of them have begun. */
+  async heard({ jobs }: { jobs: number }) {
+    while (latencies.length < jobs) await sleep(10)
+  },
   async forget() {
     latencies = []
   },
@@ -180,13 +191,12 @@ function tick(): void {
   if (process.connected) process.send!(message)
 }
 
-function now(): number {
-  return Number(process.hrtime.bigint()) / 1e6
-}
+// Text that the server cannot compress much, as little as it can most people's args.
+const TEXT = randomBytes(30_000).toString('base64')
 
 function argsOf(n: number, bytes: number): object {
-  const text = 'x'.repeat(Math.max(0, bytes - 20))
-  return { n, text }
+  const start = n % 1_000
+  return { n, text: TEXT.slice(start, start + bytes - 20) }
 }
 
 const sum = ({ user, system }: NodeJS.CpuUsage): number => user + system

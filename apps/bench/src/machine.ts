@@ -51,8 +51,9 @@ async function postgresVersion(url: string): Promise<string> {
   return `${rows[0].version} (${rows[0].settings})`
 }
 
-/** Whether a program answers to --version. */
-export function isInstalled(program: string): boolean {
+/** Whether a program, if one is needed, is installed. */
+export function isThere(program: string | undefined): boolean {
+  if (program === undefined) return true
   try {
     execFileSync(program, ['--version'], { stdio: 'ignore' })
     return true

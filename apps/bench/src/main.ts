@@ -1,7 +1,7 @@
 // Measures pgq beside its peers and beside hand-written SQL: npm run bench -- --help
 import { writeFileSync } from 'node:fs'
 import { bench, systemsOf } from './bench.js'
-import { describeMachine } from './machine.js'
+import { describeMachine, isThere } from './machine.js'
 import { readOptions } from './options.js'
 import { startProgress } from './progress.js'
 import { type Run, scenarioTable } from './report.js'
@@ -12,9 +12,8 @@ const options = readOptions(process.argv)
 const { scenarios } = options
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130))
 
-const withRedis = options.systems.some((name) => systemEntry(name).store === 'redis')
-const servers = await startServers({ withRedis })
-const systems = options.systems.filter((name) => systemEntry(name).store === 'postgres' || servers.redis)
+const systems = options.systems.filter((name) => isThere(systemEntry(name).program))
+const servers = await startServers({ withRedis: systems.some((name) => systemEntry(name).store === 'redis') })
 const machine = await describeMachine(servers, systems)
 console.log(
   Object.entries(machine)

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createDatabase, type TemporaryDatabase } from '@pgq/test-db'
 import pg from 'pg'
+import { now } from './clock.js'
 import type { Tick, WorkOrder } from './load.js'
 import { LoadProcess } from './load-process.js'
 import { Meter, type Reading } from './meter.js'
@@ -77,27 +78,37 @@ export class Stage {
   /** A sample as soon as the processes have begun so many runs together, or at the time limit. */
   async reached(measured: readonly LoadProcess[], runs: number, limitMs = LIMIT_MS): Promise<Sample> {
     const total = () => measured.reduce((sum, { last }) => sum + last.runs, 0)
-    if (total() < runs) {
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(done, limitMs)
-        function look() {
-          if (total() >= runs) done()
-        }
-        function done() {
-          clearTimeout(timer)
-          for (const process of measured) process.off('tick', look)
-          resolve()
-        }
-        for (const process of measured) process.on('tick', look)
-      })
-    }
+    await this.#until(measured, () => total() >= runs, limitMs)
     return this.sample(measured)
   }
 
-  /** Waits until every job is durably finished, at most for a second. */
-  async finished(): Promise<void> {
-    const end = performance.now() + 1_000
-    while ((await this.assistant.call('unfinished')) && performance.now() < end) await sleep(1)
+  /** Where one process was when it had begun so many runs: to the run, when that was one of its marks. */
+  async tickAt(measured: LoadProcess, runs: number, limitMs = LIMIT_MS): Promise<Tick> {
+    await this.#until([measured], () => measured.last.runs >= runs, limitMs)
+    return measured.last
+  }
+
+  #until(measured: readonly LoadProcess[], isReached: () => boolean, limitMs: number): Promise<void> {
+    if (isReached()) return Promise.resolve()
+    return new Promise((resolve) => {
+      const timer = setTimeout(end, limitMs)
+      function look() {
+        if (isReached()) end()
+      }
+      function end() {
+        clearTimeout(timer)
+        for (const each of measured) each.off('tick', look)
+        resolve()
+      }
+      for (const each of measured) each.on('tick', look)
+    })
+  }
+
+  /** Waits until every job is durably finished, at most for a second. Answers when that was, by the clock of the ticks. */
+  async finished(): Promise<number> {
+    const end = now() + 1_000
+    while ((await this.assistant.call('unfinished')) && now() < end) await sleep(1)
+    return now()
   }
 
   async clear(): Promise<void> {

@@ -1,5 +1,5 @@
 import type { DeliveryModeName } from '@pgq/core'
-import type { WorkOrder } from '../load.js'
+import type { FillOrder, WorkOrder } from '../load.js'
 import type { Stage } from '../stage.js'
 import type { SystemName } from '../systems/index.js'
 import { COSTS, costs, type Measurement, RATE, type Scenario } from './scenario.js'
@@ -22,6 +22,8 @@ const drains: readonly Drain[] = [
   { mode: 'transactional', systems: ['pgq', 'pg-boss-notify', 'sql'], jobs: 20_000, work: 'insert' },
 ]
 
+type DrainOrder = WorkOrder & FillOrder & { readonly processes: number }
+
 /** How fast a backlog is worked off, and what a job costs. */
 export const drain: readonly Scenario[] = drains.flatMap((each) => [withProcesses(each, 1), withProcesses(each, 2)])
 
@@ -32,22 +34,27 @@ function withProcesses({ mode, systems, jobs, work }: Drain, processes: number):
     title: `Drain ${jobs.toLocaleString('en')} jobs, ${mode}, ${processes === 1 ? 'one process' : `${processes} processes`}; ${does}`,
     systems,
     columns: [RATE, ...COSTS],
-    run: (stage, scale) => measure(stage, Math.round(jobs * scale), processes, { mode, ...(work ? { work } : {}) }),
+    run: (stage, scale) =>
+      measureDrain(stage, { jobs: Math.round(jobs * scale), processes, mode, ...(work ? { work } : {}) }),
   }
 }
 
-async function measure(stage: Stage, jobs: number, processes: number, order: WorkOrder): Promise<Measurement> {
+export async function measureDrain(stage: Stage, order: DrainOrder): Promise<Measurement> {
+  const { jobs, processes } = order
   // Connections, prepared statements and the compiler of JavaScript warm up on the first tenth, which does not count.
   const warmUp = Math.ceil(jobs / 10)
   const marks = processes === 1 ? [warmUp, warmUp + jobs] : []
   await stage.query('create table effects (n integer)')
-  await stage.assistant.call('fill', { jobs: warmUp + jobs })
+  await stage.assistant.call('fill', { ...order, jobs: warmUp + jobs })
   await stage.analyze()
   const workers = await stage.workers(processes, { ...order, marks })
   const begin = await stage.reached(workers, warmUp)
   const last = await stage.reached(workers, warmUp + jobs)
-  if (last.runs >= warmUp + jobs) await stage.finished()
+  const isDone = last.runs >= warmUp + jobs
+  const endAt = isDone ? await stage.finished() : last.at
   const end = await stage.sample(workers)
-  const done = end.runs - begin.runs
-  return { rate: (done / (end.at - begin.at)) * 1_000, ...costs(begin, end, done) }
+  return {
+    rate: ((last.runs - begin.runs) / (endAt - begin.at)) * 1_000,
+    ...costs(begin, end, end.runs - begin.runs),
+  }
 }

@@ -19,7 +19,8 @@ const bullmqOn = (queueAt: (place: Place) => Queue, workerAt: typeof redisWorker
     const queue = queueAt(place)
     await queue.waitUntilReady()
     return {
-      enqueue: (args) => queue.add(TASK, args, OPTIONS),
+      enqueue: (args, priority) =>
+        queue.add(TASK, args, { ...OPTIONS, ...(priority ? { priority: 10 - priority } : {}) }),
       enqueueMany: (jobs) => queue.addBulk(jobs.map(given)),
       async unfinished() {
         const counts = await queue.getJobCounts('waiting', 'active', 'prioritized')

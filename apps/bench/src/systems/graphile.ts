@@ -21,7 +21,7 @@ const graphileWith = (settings: GraphileConfig.WorkerOptions): System => ({
     const pgPool = quietPool(postgresUrl)
     const utils = await makeWorkerUtils({ pgPool, logger })
     return {
-      enqueue: (args) => utils.addJob(TASK, args),
+      enqueue: (args, priority = 0) => utils.addJob(TASK, args, priority ? { priority: -priority } : {}),
       enqueueMany: (jobs) => addJobs(utils, jobs),
       async unfinished() {
         const { rows } = await pgPool.query(
@@ -49,6 +49,11 @@ const graphileWith = (settings: GraphileConfig.WorkerOptions): System => ({
       },
     })
     return runner
+  },
+  async listen({ postgresUrl }) {
+    const client = new pg.Client(postgresUrl)
+    await client.connect()
+    await client.query('listen "jobs:insert"')
   },
 })
 

@@ -8,7 +8,7 @@ const CONNECTIONS = 10
  * SQL without a queue around it: the limit of what this server and this client can do. Not a queue to use: no retries,
  * no priorities, no delays; a batch that was deleted is lost in a crash.
  */
-export const handWritten: System = {
+const handWrittenWith = (insert: Insert): System => ({
   async prepare({ postgresUrl }) {
     const client = new pg.Client(postgresUrl)
     await client.connect()
@@ -23,8 +23,7 @@ export const handWritten: System = {
   async producer({ postgresUrl }) {
     const pool = new pg.Pool({ connectionString: postgresUrl, max: 50 })
     return {
-      enqueue: (args) =>
-        pool.query({ name: 'insert', text: 'insert into jobs (args) values ($1)', values: [JSON.stringify(args)] }),
+      enqueue: insert(pool),
       enqueueMany: (jobs) =>
         pool.query('insert into jobs (args) select unnest($1::json[])', [jobs.map(({ args }) => JSON.stringify(args))]),
       async unfinished() {
@@ -36,7 +35,54 @@ export const handWritten: System = {
   },
   worker: (place, options) =>
     options.mode === 'transactional' ? oneTransactionPerJob(place, options) : batchesAhead(place, options),
-}
+  async listen({ postgresUrl }) {
+    const client = new pg.Client(postgresUrl)
+    await client.connect()
+    await client.query('listen jobs')
+  },
+})
+
+type Insert = (pool: pg.Pool) => (args: object) => Promise<unknown>
+
+const inserting =
+  (name: string, text: string): Insert =>
+  (pool) =>
+  (args) =>
+    pool.query({ name, text, values: [JSON.stringify(args)] })
+
+/** One INSERT for each call. */
+export const handWritten = handWrittenWith(inserting('insert', 'insert into jobs (args) values ($1)'))
+
+/** And one NOTIFY with each. */
+export const handWrittenNotify = handWrittenWith(
+  inserting('notify', `with job as (insert into jobs (args) values ($1)) select pg_notify('jobs', '')`),
+)
+
+/** Calls in flight together written as one INSERT: the limit of every queue that does so. */
+export const handWrittenGrouped = handWrittenWith((pool) => {
+  let waiting: { args: object; resolve: () => void; reject: (error: unknown) => void }[] = []
+  let flushing = false
+  const flush = async () => {
+    flushing = true
+    await null
+    while (waiting.length > 0) {
+      const calls = waiting
+      waiting = []
+      const values = [JSON.stringify(calls.map(({ args }) => ({ args })))]
+      const text = 'insert into jobs (args) select args from json_to_recordset($1) as new (args json)'
+      await pool.query({ name: 'grouped', text, values }).then(
+        () => calls.forEach(({ resolve }) => void resolve()),
+        (error) => calls.forEach(({ reject }) => void reject(error)),
+      )
+    }
+    flushing = false
+  }
+  return (args) =>
+    new Promise<void>((resolve, reject) => {
+      waiting.push({ args, resolve, reject })
+      if (!flushing) void flush()
+    })
+})
 
 /** Deletes a batch with one autocommitted statement while the one before runs. */
 async function batchesAhead({ postgresUrl }: Place, { handler }: WorkerOptions): Promise<Runner> {

@@ -4,7 +4,9 @@ interface Entry {
   /** The npm package whose version counts. */
   readonly package?: string
   readonly store: 'postgres' | 'redis'
-  /** Recognises, among the statements, the one that claims. */
+  /** A program that must be installed on the machine. */
+  readonly program?: string
+  /** What only the statement that claims has in it. */
   readonly claims?: string
   load(): Promise<System>
 }
@@ -13,37 +15,44 @@ interface Entry {
 export const systems = {
   pgq: {
     package: '@pgq/worker',
+    claims: '%as claimer%',
     store: 'postgres',
     load: () => import('./pgq.js').then(({ pgq }) => pgq),
   },
   graphile: {
     package: 'graphile-worker',
+    claims: '%skip locked%',
     store: 'postgres',
     load: () => import('./graphile.js').then(({ graphile }) => graphile),
   },
   'graphile-tuned': {
     package: 'graphile-worker',
+    claims: '%skip locked%',
     store: 'postgres',
     load: () => import('./graphile.js').then(({ graphileTuned }) => graphileTuned),
   },
   'pg-boss': {
     package: 'pg-boss',
+    claims: '%skip locked%',
     store: 'postgres',
     load: () => import('./pg-boss.js').then(({ pgBoss }) => pgBoss),
   },
   'pg-boss-notify': {
     package: 'pg-boss',
+    claims: '%skip locked%',
     store: 'postgres',
     load: () => import('./pg-boss.js').then(({ pgBossNotify }) => pgBossNotify),
   },
   'pg-boss-loop': {
     package: 'pg-boss',
+    claims: '%skip locked%',
     store: 'postgres',
     load: () => import('./pg-boss.js').then(({ pgBossLoop }) => pgBossLoop),
   },
   bullmq: {
     package: 'bullmq',
     store: 'redis',
+    program: 'redis-server',
     load: () => import('./bullmq.js').then(({ bullmq }) => bullmq),
   },
   'bullmq-postgres': {
@@ -54,6 +63,19 @@ export const systems = {
   sql: {
     store: 'postgres',
     load: () => import('./hand-written.js').then(({ handWritten }) => handWritten),
+  },
+  'sql-notify': {
+    store: 'postgres',
+    load: () => import('./hand-written.js').then(({ handWrittenNotify }) => handWrittenNotify),
+  },
+  'sql-grouped': {
+    store: 'postgres',
+    load: () => import('./hand-written.js').then(({ handWrittenGrouped }) => handWrittenGrouped),
+  },
+  pgbench: {
+    store: 'postgres',
+    program: 'pgbench',
+    load: () => import('./pgbench.js').then(({ pgbench }) => pgbench),
   },
 } as const satisfies Record<string, Entry>
 

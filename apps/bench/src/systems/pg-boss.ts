@@ -24,7 +24,7 @@ const pgBossWith = (settings: Settings): System => ({
     const boss = await started(place, settings)
     const pool = new pg.Pool({ connectionString: place.postgresUrl, max: 1 })
     return {
-      enqueue: (args) => boss.send(QUEUE, args),
+      enqueue: (args, priority) => boss.send(QUEUE, args, priority ? { priority } : {}),
       enqueueMany: (jobs) => boss.insert(jobs[0]?.queue ?? QUEUE, jobs.map(given)),
       async unfinished() {
         const { rows } = await pool.query(
@@ -43,6 +43,9 @@ const pgBossWith = (settings: Settings): System => ({
     if (settings.loop) return fetchLoop(boss, options)
     await work(boss, settings, options)
     return { stop: () => boss.stop({ graceful: true, timeout: 5_000 }) }
+  },
+  async listen(place) {
+    await started(place, settings)
   },
 })
 

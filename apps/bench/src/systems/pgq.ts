@@ -1,9 +1,16 @@
-import { type DeliveryModeName, defineTask, type TransactionalJob, typed } from '@pgq/core'
+import {
+  type DeliveryModeName,
+  defineTask,
+  hangDoorbell,
+  registerWorker,
+  type TransactionalJob,
+  typed,
+} from '@pgq/core'
 import { migrate } from '@pgq/migrations'
 import { createWorker } from '@pgq/worker'
 import { sql } from 'kysely'
 import pg from 'pg'
-import { type NewJob, type System, TASK, type WorkerOptions } from './system.js'
+import { type NewJob, QUEUE, type System, TASK, type WorkerOptions } from './system.js'
 
 const taskOf = <Mode extends DeliveryModeName>(mode: Mode) => defineTask(TASK, { mode, args: typed<object>() })
 
@@ -16,7 +23,7 @@ export const pgq: System = {
     const pool = new pg.Pool({ connectionString: postgresUrl })
     const task = taskOf('at-least-once')
     return {
-      enqueue: (args) => task.enqueue(pool, args),
+      enqueue: (args, priority = 0) => task.enqueue(pool, args, { priority }),
       enqueueMany: (jobs) => task.enqueueMany(pool, jobs.map(given)),
       async unfinished() {
         const { rows } = await pool.query(
@@ -36,6 +43,15 @@ export const pgq: System = {
     })
     await worker.start()
     return worker
+  },
+  async listen({ postgresUrl }) {
+    const client = new pg.Client(postgresUrl)
+    await client.connect()
+    const worker = { hostname: '', pid: process.pid, queues: [QUEUE], tasks: [TASK] }
+    const workerId = await registerWorker(client, 'pgq', worker)
+    const channel = `pgq_pgq_${workerId}`
+    await client.query(`listen ${channel}`)
+    await hangDoorbell(client, 'pgq', { workerId, channel, queues: [QUEUE] })
   },
 }
 

@@ -25,12 +25,12 @@ export interface WorkerOptions {
 }
 
 export interface Producer {
-  enqueue(args: object): Promise<unknown>
+  enqueue(args: object, priority?: number): Promise<unknown>
   /** One call for all, as large as the system takes it. */
   enqueueMany(jobs: readonly NewJob[]): Promise<unknown>
   /** Whether any job is waiting or not yet durably finished. */
   unfinished(): Promise<boolean>
-  /** Replaces the loop over enqueue(), for a program that brings its own. Answers how many were enqueued. */
+  /** In place of the loop over enqueue(), for a program that brings its own. Answers how many were enqueued. */
   enqueueFor?(durationMs: number, inFlight: number): Promise<number>
   close(): Promise<void>
 }
@@ -46,6 +46,8 @@ export interface System {
   producer(place: Place): Promise<Producer>
   /** Resolves when it works. */
   worker(place: Place, options: WorkerOptions): Promise<Runner>
+  /** Waits like an idle worker to be woken by each enqueue, but takes nothing. */
+  listen?(place: Place): Promise<void>
 }
 
 export const QUEUE = 'default'
