@@ -137,10 +137,21 @@ describe('attach(trx)', () => {
     const undo = queue.attach(trx)
     await note.enqueue(trx, 'eager')
     undo()
-    undo()
     await note.enqueue(trx, 'written')
     expect((await leftovers(trx)).length).toBe(1)
     expect(queue.jobs.length).toBe(1)
+  })
+
+  // Mutant: an undo that does it again: it takes another's transaction away.
+  test('undone twice is undone once', async () => {
+    const seen: unknown[] = []
+    const queue = queueOf((_, job) => seen.push(job.trx === trx))
+    const undo = queue.attach(pool)
+    using _ = queue.attach(trx)
+    undo()
+    undo()
+    await note.enqueue(queue, 'still in the transaction')
+    expect(seen).toEqual([true])
   })
 })
 
