@@ -1,0 +1,40 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import ts from 'typescript'
+import { expect, test } from 'vitest'
+import { root } from './page.js'
+
+// What a user can set or hear, and the page that has to name it. Mutant: a new option that nobody wrote about.
+test.each([
+  ['packages/worker/src/options.ts', 'WorkerOptions', 'packages/worker/README.md'],
+  ['packages/worker/src/events.ts', 'WorkerEvents', 'packages/worker/README.md'],
+  ['packages/core/src/task.ts', 'TaskOptions', 'packages/core/README.md'],
+  ['packages/core/src/enqueue.ts', 'EnqueueOptions', 'packages/core/README.md'],
+  ['packages/core/src/job.ts', 'Job', 'packages/core/README.md'],
+  ['packages/core/src/retry-policy.ts', 'RetryPolicy', 'packages/core/README.md'],
+  ['packages/core/src/retry-policy.ts', 'TaskRetryPolicy', 'packages/core/README.md'],
+  ['packages/core/src/errors.ts', 'PgqErrorCode', 'packages/core/README.md'],
+  ['packages/eager/src/eager-queue.ts', 'EagerQueueOptions', 'packages/eager/README.md'],
+  ['packages/eager/src/eager-queue.ts', 'EagerQueue', 'packages/eager/README.md'],
+  ['packages/migrations/src/migrate.ts', 'MigrateOptions', 'packages/migrations/README.md'],
+])('%s: %s is in %s', (file, type, page) => {
+  const names = namesIn(file, type)
+  expect(names.length).toBeGreaterThan(0)
+  const text = readFileSync(join(root, page), 'utf8').replaceAll(/^```.*?^```/gms, '')
+  const code = [...text.matchAll(/`([^`]+)`/g)].map(([, span]) => span).join(' ')
+  expect(names.filter((name) => !new RegExp(`\\b${name}\\b`).test(code))).toEqual([])
+})
+
+/** The members of an interface, or the literals of a union. */
+function namesIn(file: string, type: string): string[] {
+  const source = ts.createSourceFile(file, readFileSync(join(root, file), 'utf8'), ts.ScriptTarget.Latest)
+  for (const statement of source.statements) {
+    if (ts.isInterfaceDeclaration(statement) && statement.name.text === type) {
+      return statement.members.map(({ name }) => (name && 'text' in name ? name.text : ''))
+    }
+    if (ts.isTypeAliasDeclaration(statement) && statement.name.text === type && ts.isUnionTypeNode(statement.type)) {
+      return statement.type.types.map((one) => one.getText(source).replaceAll("'", ''))
+    }
+  }
+  return []
+}
