@@ -10,10 +10,12 @@ export interface Quantity {
   done(): number
 }
 
+type Output = NodeJS.WritableStream & { readonly isTTY?: boolean }
+
 /** A bar for each on a terminal; elsewhere a line every two seconds. Answers how to end it, with the last figures. */
-export function showProgress(quantities: readonly Quantity[]): () => void {
-  const { show, stop } = process.stdout.isTTY ? bars(quantities) : lines(quantities)
-  const timer = setInterval(show, process.stdout.isTTY ? BAR_EVERY_MS : LINE_EVERY_MS)
+export function showProgress(quantities: readonly Quantity[], output: Output = process.stdout): () => void {
+  const { show, stop } = output.isTTY ? bars(quantities, output) : lines(quantities, output)
+  const timer = setInterval(show, output.isTTY ? BAR_EVERY_MS : LINE_EVERY_MS)
   return () => {
     clearInterval(timer)
     show()
@@ -23,9 +25,9 @@ export function showProgress(quantities: readonly Quantity[]): () => void {
 
 const soFar = ({ total, done }: Quantity) => Math.min(total, done())
 
-function bars(quantities: readonly Quantity[]) {
+function bars(quantities: readonly Quantity[], stream: Output) {
   const format = '{name} {bar} {percentage}%  {value}/{total}  {duration_formatted}'
-  const all = new MultiBar({ format, hideCursor: true, stream: process.stdout }, Presets.shades_classic)
+  const all = new MultiBar({ format, hideCursor: true, stream }, Presets.shades_classic)
   const own = quantities.map(({ name, total }) => all.create(total, 0, { name: name.padEnd(6) }))
   return {
     show: () => quantities.forEach((quantity, index) => void own[index]!.update(soFar(quantity))),
@@ -33,8 +35,10 @@ function bars(quantities: readonly Quantity[]) {
   }
 }
 
-const lines = (quantities: readonly Quantity[]) => ({
-  show: () =>
-    console.log(quantities.map((quantity) => `${quantity.name} ${soFar(quantity)}/${quantity.total}`).join('   ')),
-  stop: () => {},
-})
+function lines(quantities: readonly Quantity[], output: Output) {
+  const figures = () => quantities.map((quantity) => `${quantity.name} ${soFar(quantity)}/${quantity.total}`)
+  return {
+    show: () => void output.write(`${figures().join('   ')}\n`),
+    stop: () => {},
+  }
+}
