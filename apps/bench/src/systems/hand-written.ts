@@ -5,8 +5,8 @@ const BATCH = 1_000
 const CONNECTIONS = 10
 
 /**
- * SQL without a queue around it: the limit of what this server and this client can do. Not a queue to use: no retries,
- * no priorities, no delays; a batch that was deleted is lost in a crash.
+ * SQL as one writes it by hand for queues with priorities and due times, and nothing around it: the limit of what this server
+ * and this client can do. Not a queue to use: no retries, and a batch that was deleted is lost in a crash.
  */
 const handWrittenWith = (insert: Insert): System => ({
   async prepare({ postgresUrl }) {
@@ -16,8 +16,11 @@ const handWrittenWith = (insert: Insert): System => ({
       create table jobs (
         id bigint generated always as identity primary key,
         queue text not null default '${QUEUE}',
+        priority smallint not null default 0,
+        run_at timestamptz not null default now(),
         args json not null
-      )`)
+      );
+      create index jobs_claim_idx on jobs (queue, priority desc, id)`)
     await client.end()
   },
   async producer({ postgresUrl }) {
@@ -89,18 +92,8 @@ async function batchesAhead({ postgresUrl }: Place, { handler }: WorkerOptions):
   const client = new pg.Client(postgresUrl)
   await client.connect()
   await client.query('set enable_seqscan = off; set enable_sort = off; set enable_bitmapscan = off')
-  let after = '0'
-  const claim = async () => {
-    const { rows } = await client.query({
-      name: 'claim',
-      text: `delete from jobs where id = any(array(
-               select id from jobs where id > $1 order by id limit ${BATCH} for update skip locked
-             )) returning id, args`,
-      values: [after],
-    })
-    if (rows.length > 0) after = rows.at(-1).id
-    return rows as { id: string; args: object }[]
-  }
+  const claim = async (): Promise<{ args: object }[]> =>
+    (await client.query({ name: 'claim', text: claimUpTo(BATCH) })).rows
   const loop = async (isStopping: () => boolean) => {
     let next = claim()
     while (!isStopping()) {
@@ -112,6 +105,12 @@ async function batchesAhead({ postgresUrl }: Place, { handler }: WorkerOptions):
   }
   return runner([loop], () => client.end())
 }
+
+const claimUpTo = (limit: number): string => `
+  delete from jobs where ctid = any(array(
+    select ctid from jobs where queue = '${QUEUE}' and run_at <= now()
+    order by priority desc, id limit ${limit} for update skip locked
+  )) returning args`
 
 /** One job in one transaction, on each of ten connections: exactly-once for what the handler writes. */
 async function oneTransactionPerJob({ postgresUrl }: Place, { handler, concurrency }: WorkerOptions): Promise<Runner> {
@@ -126,12 +125,7 @@ async function oneTransactionPerJob({ postgresUrl }: Place, { handler, concurren
 
 async function runOne(client: pg.PoolClient, handler: Handler): Promise<boolean> {
   await client.query('begin')
-  const { rows } = await client.query({
-    name: 'claim',
-    text: `delete from jobs where id = (
-             select id from jobs order by id limit 1 for update skip locked
-           ) returning args`,
-  })
+  const { rows } = await client.query({ name: 'claim', text: claimUpTo(1) })
   if (rows.length > 0) await handler(rows[0].args, (sql) => client.query({ name: sql.slice(0, 60), text: sql }))
   await client.query('commit')
   return rows.length > 0
