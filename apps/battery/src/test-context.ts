@@ -1,11 +1,10 @@
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { migrate } from '@pgq/migrations'
 import { createDatabase, type PostgresOptions, type PostgresServer, startPostgres } from '@pgq/test-db'
 import { CheckFailed } from './battery-test.js'
-import { type HistoryEvent, type HistoryWriter, readHistory, writeHistory } from './history.js'
 import type { WorkerProgram } from './programs/worker.js'
 import { type Random, randomFrom } from './random.js'
 import { openQueue, type TestQueue } from './test-queue.js'
@@ -17,13 +16,16 @@ export interface TestContext {
   readonly long: boolean
   /** Where processes note what happens, and anything else that shall outlive a failed test. */
   readonly folder: string
-  readonly history: HistoryWriter
-  readHistory(): HistoryEvent[]
   /** A migrated database on the battery's server, or on the given one. */
   queue(server?: { readonly url: string }): Promise<TestQueue>
   /** A server of its own, with the durability that PostgreSQL has by default. */
   server(options?: PostgresOptions): Promise<PostgresServer>
-  worker(program: Omit<WorkerProgram, 'history'>, options?: ProcessOptions): TestProcess
+  /** A worker process on the queue, or on another way to it. */
+  worker(
+    queue: TestQueue,
+    program: Omit<WorkerProgram, 'history' | 'url'> & { readonly url?: string },
+    options?: ProcessOptions,
+  ): TestProcess
   program(name: 'producer' | 'migrate', argument: object, options?: ProcessOptions): TestProcess
   onEnd(work: () => unknown): void
 }
@@ -52,10 +54,8 @@ export function openContext(
   { seed, long, shared }: { seed: number; long: boolean; shared: () => Promise<Shared> },
 ): OpenContext {
   const folder = mkdtempSync(join(tmpdir(), `pgq-battery-${name}-`))
-  const historyFolder = join(folder, 'history')
-  mkdirSync(historyFolder)
-  const history = writeHistory(historyFolder)
   const endings: (() => unknown)[] = []
+  let queues = 0
   const started = (process: TestProcess) => {
     const end = () => {
       if (process.isRunning) process.kill('SIGKILL')
@@ -72,15 +72,13 @@ export function openContext(
     random: randomFrom(seed, name),
     long,
     folder,
-    history,
-    readHistory: () => readHistory(historyFolder),
     onEnd: (work) => void endings.push(work),
     async queue(server) {
       const { url, template } = server ? { url: server.url, template: undefined } : await shared()
       const database = await createDatabase(url, template ? { template } : {})
       endings.push(() => database.drop())
       if (!template) await migrate(database.url)
-      const queue = await openQueue(database.url, history)
+      const queue = await openQueue(database.url, join(folder, `queue-${++queues}`))
       endings.push(() => queue.close())
       return queue
     },
@@ -89,13 +87,11 @@ export function openContext(
       endings.push(() => server.stop('immediate'))
       return server
     },
-    worker: (program, options) =>
-      started(startProgram('worker', { ...program, history: historyFolder }, history, options)),
-    program: (program, argument, options) =>
-      started(startProgram(program, { ...argument, history: historyFolder }, history, options)),
+    worker: (queue, program, options) =>
+      started(startProgram('worker', { url: queue.url, history: queue.folder, ...program }, queue.note, options)),
+    program: (program, argument, options) => started(startProgram(program, argument, () => {}, options)),
     async close(keep) {
       for (const end of endings.reverse()) await Promise.resolve(end()).catch(() => {})
-      history.close()
       if (!keep) rmSync(folder, { recursive: true, force: true })
     },
   }

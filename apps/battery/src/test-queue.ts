@@ -1,13 +1,17 @@
 import { enqueueMany } from '@pgq/core'
 import pg from 'pg'
 import type { FinalState } from './check-history.js'
-import type { HistoryWriter } from './history.js'
+import { type HistoryEvent, type HistoryWriter, readHistory, writeHistory } from './history.js'
 import type { TaskName, Work } from './programs/worker.js'
 
 /** A migrated database, with the table that handlers write their effects to. */
 export interface TestQueue {
   readonly url: string
   readonly pool: pg.Pool
+  /** The folder of its history. */
+  readonly folder: string
+  note: HistoryWriter['note']
+  readHistory(): HistoryEvent[]
   rows<Row = any>(sql: string, params?: unknown[]): Promise<Row[]>
   /** The first column of the first row. */
   value<Value = any>(sql: string, params?: unknown[]): Promise<Value>
@@ -24,7 +28,8 @@ interface EnqueueOptions {
   readonly delayMs?: number
 }
 
-export async function openQueue(url: string, history: HistoryWriter): Promise<TestQueue> {
+export async function openQueue(url: string, folder: string): Promise<TestQueue> {
+  const { note, close } = writeHistory(folder)
   const pool = new pg.Pool({ connectionString: url, max: 6, connectionTimeoutMillis: 10_000 })
   pool.on('error', () => {})
   pool.on('connect', (client) => client.on('error', () => {}))
@@ -35,6 +40,9 @@ export async function openQueue(url: string, history: HistoryWriter): Promise<Te
   return {
     url,
     pool,
+    folder,
+    note,
+    readHistory: () => readHistory(folder),
     rows,
     value,
     async enqueue(task, works, options = {}) {
@@ -43,7 +51,7 @@ export async function openQueue(url: string, history: HistoryWriter): Promise<Te
         task,
         works.map((work) => ({ args: work, ...options })),
       )
-      for (const { n } of works) history.note({ kind: 'acknowledged', task, n })
+      for (const { n } of works) note({ kind: 'acknowledged', task, n })
     },
     waiting: () => value(WAITING),
     async finalState() {
@@ -53,7 +61,10 @@ export async function openQueue(url: string, history: HistoryWriter): Promise<Te
         dead: await rows(`${NAMES} from pgq.job_states where state = 'dead'`),
       }
     },
-    close: () => pool.end(),
+    async close() {
+      await pool.end()
+      close()
+    },
   }
 }
 

@@ -1,5 +1,23 @@
 import type { BatteryTest } from './battery-test.js'
+import { crashLatency } from './tests/crash-latency.js'
+import { kill9AtLeastOnce } from './tests/kill9-at-least-once.js'
 import { kill9Transactional } from './tests/kill9-transactional.js'
+import { outOfMemoryPill } from './tests/out-of-memory-pill.js'
+import { poisonPill } from './tests/poison-pill.js'
+import { serverCrash } from './tests/server-crash.js'
+import { sigstop } from './tests/sigstop.js'
+import { terminateBackend } from './tests/terminate-backend.js'
+import { zombieStatement } from './tests/zombie-statement.js'
 
-/** The battery, in the order of reliability.md. */
-export const tests: readonly BatteryTest[] = [kill9Transactional]
+/** The battery, in the order of its numbers. */
+export const tests: readonly BatteryTest[] = [
+  kill9Transactional,
+  kill9AtLeastOnce,
+  serverCrash,
+  sigstop,
+  terminateBackend,
+  zombieStatement,
+  crashLatency,
+  poisonPill,
+  outOfMemoryPill,
+]

@@ -11,7 +11,7 @@ export interface TestProcess {
   readonly told: readonly (readonly [event: string, fields: any, at: number])[]
   /** The fields of the first such event, or of the times-th, also when it came before. */
   heard(event: string, times?: number, ms?: number): Promise<any>
-  /** Sends a signal; kill -9 is noted in the history. */
+  /** Sends a signal; kill -9 is noted in the queue's history. */
   kill(signal: NodeJS.Signals): void
   send(message: unknown): void
   readonly isRunning: boolean
@@ -34,7 +34,7 @@ export interface ProcessOptions {
 export function startProgram(
   program: 'worker' | 'producer' | 'migrate',
   argument: unknown,
-  history: HistoryWriter,
+  note: HistoryWriter['note'],
   { nodeArgs = [], env = {}, prefix = [] }: ProcessOptions = {},
 ): TestProcess {
   const file = join(dirname(process.argv[1]!), 'programs', `${program}.mjs`)
@@ -43,10 +43,10 @@ export function startProgram(
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
     env: { ...process.env, ...env },
   })
-  return watch(child, program, history)
+  return watch(child, program, note)
 }
 
-function watch(child: ChildProcess, program: string, history: HistoryWriter): TestProcess {
+function watch(child: ChildProcess, program: string, note: HistoryWriter['note']): TestProcess {
   const told: [string, any, number][] = []
   const listeners = new Set<() => void>()
   let stderr = ''
@@ -67,7 +67,7 @@ function watch(child: ChildProcess, program: string, history: HistoryWriter): Te
       return child.exitCode === null && child.signalCode === null
     },
     kill(signal) {
-      if (signal === 'SIGKILL') history.note({ kind: 'killed', victim: child.pid! })
+      if (signal === 'SIGKILL') note({ kind: 'killed', victim: child.pid! })
       child.kill(signal)
     },
     heard: (event, times = 1, ms = 30_000) =>

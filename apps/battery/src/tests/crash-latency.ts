@@ -1,0 +1,90 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type BatteryTest, CheckFailed, expectNone } from '../battery-test.js'
+import { startCrew } from '../crew.js'
+import type { HistoryEvent } from '../history.js'
+import { percentile } from '../percentile.js'
+import type { TaskName } from '../programs/worker.js'
+import type { TestContext } from '../test-context.js'
+import { verify } from '../verify.js'
+import type { TestProcess } from '../worker-process.js'
+
+/** From kill -9 of a worker to the next start of a job that it ran: what the survivors need to notice and to take over. */
+export const crashLatency: BatteryTest = {
+  number: 8,
+  name: 'crash-latency',
+  mutants: [
+    {
+      name: 'only the lease tells who is dead',
+      patches: [
+        {
+          file: 'packages/core/src/workers.ts',
+          find: 'and pg_try_advisory_xact_lock(${lockClass(parts)}, worker.id)',
+          replace: 'and false',
+        },
+      ],
+    },
+  ],
+  async run(context) {
+    const kills = context.long ? 100 : 10
+    const crews = context.long ? [2, 4, 10] : [2, 6]
+    const problems: string[] = []
+    const figures: string[] = []
+    for (const task of ['finish', 'transactional'] as const) {
+      for (const size of crews) {
+        const latencies = await measure(context, task, size, kills)
+        const [p50, p99] = [percentile(latencies, 0.5), percentile(latencies, 0.99)]
+        const figure = `${task} with ${size} workers p50 ${p50.toFixed(0)} ms, p99 ${p99.toFixed(0)} ms`
+        figures.push(figure)
+        if (p50 > 300 || p99 > 1_200) problems.push(`${figure}.`)
+      }
+    }
+    expectNone(problems)
+    return `${kills} kills each: ${figures.join('; ')}`
+  },
+}
+
+async function measure(context: TestContext, task: TaskName, size: number, kills: number): Promise<number[]> {
+  const queue = await context.queue()
+  const start = () => context.worker(queue, { tasks: [task], options: { concurrency: 2, maxCrashes: 1_000 } })
+  const crew = await startCrew(size, context.random, start)
+  const killed: { victim: number; n: number }[] = []
+  for (let n = 0; n < kills; n++) {
+    await queue.enqueue(task, [{ n, ms: 650 }])
+    const victim = await whoRuns(crew.members, n)
+    // At any point of the survivors' rhythm.
+    await sleep(context.random.between(0, 500))
+    victim.kill('SIGKILL')
+    killed.push({ victim: victim.pid, n })
+    // Not before: a newcomer rescues when it starts, and nobody can count on one.
+    await whoRuns(
+      crew.members.filter((member) => member !== victim),
+      n,
+    )
+    await crew.replace(victim).heard('ready')
+  }
+  const { history } = await verify(context, queue, { noOverlap: true })
+  for (const member of crew.members) {
+    member.kill('SIGTERM')
+    await member.ended
+  }
+  return killed.map(({ victim, n }) => latencyOf(history, task, victim, n))
+}
+
+const whoRuns = (members: readonly TestProcess[], n: number): Promise<TestProcess> =>
+  Promise.any(members.map(async (member) => heardRun(member, n).then(() => member))).catch(() => {
+    throw new CheckFailed([`Nobody ran job ${n}.`])
+  })
+
+/** Resolves when the process tells that it runs job n. */
+async function heardRun(member: TestProcess, n: number): Promise<void> {
+  for (let times = 1; ; times++) if ((await member.heard('run', times)).n === n) return
+}
+
+function latencyOf(history: readonly HistoryEvent[], task: TaskName, victim: number, n: number): number {
+  const kill = history.find((event) => event.kind === 'killed' && event.victim === victim)!
+  const start = history.find(
+    (event) =>
+      event.kind === 'started' && event.task === task && event.n === n && event.at > kill.at && event.pid !== victim,
+  )
+  return start ? start.at - kill.at : Number.POSITIVE_INFINITY
+}

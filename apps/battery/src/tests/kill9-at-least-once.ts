@@ -1,0 +1,64 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type BatteryTest, expect } from '../battery-test.js'
+import { startCrew } from '../crew.js'
+import type { TestQueue } from '../test-queue.js'
+import { verify } from '../verify.js'
+import { works } from '../works.js'
+
+/** No transaction is open while handlers run, no job is lost by kill -9, and job.finish makes its effects happen exactly once. */
+export const kill9AtLeastOnce: BatteryTest = {
+  number: 2,
+  name: 'kill9-at-least-once',
+  mutants: [
+    {
+      name: 'the rescue forgets what was finished in a transaction',
+      patches: [
+        {
+          file: 'packages/core/src/workers.ts',
+          find: 'where job.ordinal <> all (lease.done) and not exists (',
+          replace: 'where job.ordinal <> all (lease.done) and true or not exists (',
+        },
+      ],
+    },
+    {
+      name: 'the jobs of a lost worker are not given back',
+      patches: [
+        {
+          file: 'packages/core/src/workers.ts',
+          find: "select * from leased where crash_count < ${param('maxCrashes')}",
+          replace: 'select * from leased where crash_count < 0',
+        },
+      ],
+    },
+  ],
+  async run(context) {
+    const { random, long } = context
+    const queue = await context.queue()
+    const [jobs, kills] = long ? [20_000, 200] : [1_500, 25]
+    await queue.enqueue('plain', works(jobs, random, 40))
+    await queue.enqueue('finish', works(jobs, random, 40))
+    const start = () =>
+      context.worker(queue, { tasks: ['plain', 'finish'], options: { concurrency: 4, maxCrashes: 1_000 } })
+    const crew = await startCrew(3, random, start)
+    let openMs = 0
+    for (let kill = 0; kill < kills; kill++) {
+      await sleep(random.between(20, 250))
+      openMs = Math.max(openMs, await longestOpenTransactionMs(queue))
+      await crew.killOne()
+    }
+    const account = await verify(context, queue, { noOverlap: true })
+    expect(openMs < 1_000, `A worker kept a transaction open for ${openMs} ms.`)
+    return (
+      `${kills} kills; ${account.jobs} jobs in ${account.runs} runs: none lost, no overlap, ` +
+      `finish() once each; longest transaction seen ${openMs.toFixed(0)} ms`
+    )
+  },
+}
+
+const longestOpenTransactionMs = async (queue: TestQueue): Promise<number> =>
+  Number(
+    (await queue.value(
+      `select extract(epoch from max(clock_timestamp() - xact_start)) * 1000 from pg_stat_activity
+       where application_name like 'pgq%' and state like 'idle in transaction%'`,
+    )) ?? 0,
+  )

@@ -1,0 +1,57 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type BatteryTest, expect } from '../battery-test.js'
+import { until } from '../test-context.js'
+import { verify } from '../verify.js'
+import { works } from '../works.js'
+
+/** A worker that is frozen past its lease loses its jobs; when it thaws, whatever it still does about them counts for nothing. */
+export const sigstop: BatteryTest = {
+  number: 5,
+  name: 'sigstop',
+  mutants: [
+    {
+      name: 'finish() does not look whether the lease is still there',
+      patches: [
+        {
+          file: 'packages/core/src/settle.ts',
+          find: 'if (rows.length === 0) throw new LostLeaseError(jobId)',
+          replace: 'void [rows, jobId, LostLeaseError]',
+        },
+      ],
+    },
+  ],
+  async run(context) {
+    const { random, long } = context
+    const queue = await context.queue()
+    const rounds = long ? 25 : 3
+    const options = { concurrency: 6, leaseMs: 1_000, maxCrashes: 1_000 }
+    const tasks = ['plain', 'finish', 'transactional'] as const
+    const start = () => context.worker(queue, { tasks: [...tasks], tell: ['job.lost', 'worker.replaced'], options })
+    const crew = [start(), start()]
+    await Promise.all(crew.map((worker) => worker.heard('ready')))
+    let slowestMs = 0
+    for (let round = 0; round < rounds; round++) {
+      for (const task of tasks) await queue.enqueue(task, works(40, random, 150, round * 40))
+      await sleep(random.between(50, 200))
+      const [frozen, other] = round % 2 ? [crew[1]!, crew[0]!] : [crew[0]!, crew[1]!]
+      frozen.kill('SIGSTOP')
+      const frozenAt = performance.now()
+      for (const task of tasks) {
+        const left = () => queue.value<number>(LEFT, [task])
+        await until(`the other worker does all ${task} jobs`, async () => (await left()) === 0, 15_000, 50)
+      }
+      slowestMs = Math.max(slowestMs, performance.now() - frozenAt)
+      frozen.kill('SIGCONT')
+      await frozen.heard('worker.replaced', Math.floor(round / 2) + 1)
+      expect(other.isRunning, 'The other worker ended.')
+    }
+    const account = await verify(context, queue)
+    const lost = crew.flatMap(({ told }) => told).filter(([event]) => event === 'job.lost').length
+    return (
+      `${rounds} freezes past a 1 s lease; ${account.jobs} jobs in ${account.runs} runs, ${lost} fenced; ` +
+      `effects once with finish() and transactional; all done at most ${(slowestMs / 1_000).toFixed(1)} s after a freeze`
+    )
+  },
+}
+
+const LEFT = "select count(*)::integer from pgq.job_states where state <> 'dead' and task = $1"
