@@ -16,8 +16,7 @@ export function runProgram(
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, {
       cwd,
-      // What npm tells the scripts that it runs is about this repository, not about the one that the program works in.
-      env: { ...withoutNpm(process.env), ...env },
+      env: { ...passedOn(process.env), ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
       timeout: LONGEST_MS,
       killSignal: 'SIGKILL',
@@ -39,5 +38,9 @@ export function runProgram(
   })
 }
 
-const withoutNpm = (env: NodeJS.ProcessEnv): NodeJS.ProcessEnv =>
-  Object.fromEntries(Object.entries(env).filter(([name]) => !/^npm_(package|lifecycle|command|execpath)/.test(name)))
+// What npm tells the scripts that it runs is about this repository, not about the one that the program works in; and with a
+// builder's token pnpm would sign what it publishes, and log it for all the world.
+const withheld = /^(npm_(package|lifecycle|command|execpath)|ACTIONS_ID_TOKEN)/
+
+const passedOn = (env: NodeJS.ProcessEnv): NodeJS.ProcessEnv =>
+  Object.fromEntries(Object.entries(env).filter(([name]) => !withheld.test(name)))
