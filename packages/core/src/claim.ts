@@ -208,29 +208,37 @@ function readBatch([row]: BatchRow[]): ClaimedJob[] {
   return jobs.sort((a, b) => b.priority - a.priority || a.position - b.position)
 }
 
-/** What promoteDueJobs answers: how many jobs became ready, and when the next one will (ms from now; null: none waits). */
+/** What to promote, and where to look for ready jobs. */
+export interface PromoteRequest {
+  readonly queues: readonly string[]
+  /** At most so many jobs. */
+  readonly limit: number
+  /** Also say whether jobs of these tasks are ready, for a worker that sleeps. Default: none. */
+  readonly watchedTasks?: readonly string[]
+}
+
+/** What promoteDueJobs answers. */
 export interface Promotion {
+  /** How many jobs became ready. When this is the limit there may be more. */
   readonly promoted: number
+  /** When the next one will, in ms from now; null: none waits. */
   readonly nextDueMs: number | null
+  /** Whether a job of the watched tasks was ready before. */
+  readonly ready: boolean
 }
 
 /**
- * Makes due jobs ready, in the order of their times, at most `limit` of them. They take new positions: a cursor that has
- * passed their old ones cannot miss them. One update per delayed job, none for the others. When `promoted` equals the
- * limit there may be more.
+ * Makes due jobs ready, in the order of their times. They take new positions: a cursor that has passed their old ones cannot
+ * miss them. One update per delayed job, none for the others.
  */
-export async function promoteDueJobs(
-  executor: Executor,
-  schema: string,
-  request: { readonly queues: readonly string[]; readonly limit: number },
-): Promise<Promotion> {
-  const [row] = await run(executor, schema, promoteStatement, request)
-  return { promoted: row?.promoted ?? 0, nextDueMs: row?.next_due_ms ?? null }
+export async function promoteDueJobs(executor: Executor, schema: string, request: PromoteRequest): Promise<Promotion> {
+  const [row] = await run(executor, schema, promoteStatement, { watchedTasks: [], ...request })
+  return { promoted: row!.promoted, nextDueMs: row!.next_due_ms, ready: row!.ready }
 }
 
 const promoteStatement = defineStatement<
-  { queues: readonly string[]; limit: number },
-  { promoted: number; next_due_ms: number | null }
+  Required<PromoteRequest>,
+  { promoted: number; next_due_ms: number | null; ready: boolean }
 >(
   'promote_due_jobs',
   ({ table, param, nextPosition }) => sql`
@@ -269,7 +277,16 @@ const promoteStatement = defineStatement<
           order by job.execute_at
           limit 1
         ) as next
-      ) as next_due_ms`,
+      ) as next_due_ms,
+      cardinality(${param('watchedTasks')}::text[]) > 0 and exists (
+        select from unnest(${param('queues')}::text[]) as wanted (queue)
+        cross join lateral (
+          select from ${table('jobs')} as job
+          where job.queue = wanted.queue and job.execute_at is null and job.task = any (${param('watchedTasks')}::text[])
+          order by (job.position - (job.priority::bigint << 47))
+          limit 1
+        ) as front
+      ) as ready`,
 )
 
 /**

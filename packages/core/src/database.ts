@@ -38,6 +38,9 @@ export interface WorkersTable {
   tasks: Generated<string[]>
   started_at: Generated<Stamp>
   beat_at: Generated<Stamp>
+  epoch: Generated<Stamp>
+  locks: Generated<boolean>
+  listens: Generated<boolean>
   holding: Generated<string[]>
 }
 

@@ -5,6 +5,7 @@ export type PgqErrorCode =
   | 'PGQ_NOT_SERIALISABLE'
   | 'PGQ_ARGS_TOO_LARGE'
   | 'PGQ_NOT_MIGRATED'
+  | 'PGQ_STANDBY'
   | 'PGQ_LOST_LEASE'
   | 'PGQ_UNKNOWN_TASK'
   | 'PGQ_TIMEOUT'
@@ -92,6 +93,15 @@ export class NotMigratedError extends PgqError {
       `The schema "${schema}" of this database is not migrated for this version of pgq. Run migrate() of @pgq/migrations, or pass the schema that you migrated.`,
       { cause },
     )
+  }
+}
+
+/** The database is a standby: it can be read, but no job can be claimed there. */
+export class StandbyError extends PgqError {
+  override readonly name = 'StandbyError'
+
+  constructor() {
+    super('PGQ_STANDBY', 'This database is a standby, which cannot be written to: connect the worker to the primary.')
   }
 }
 

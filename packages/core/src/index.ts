@@ -5,6 +5,7 @@ export {
   claimIntoLease,
   claimRank,
   findUnknownTasks,
+  type PromoteRequest,
   type Promotion,
   promoteDueJobs,
   readLease,
@@ -49,11 +50,12 @@ export {
   NotSerialisableError,
   PgqError,
   type PgqErrorCode,
+  StandbyError,
   TimeoutError,
   UnknownTaskError,
   WorkerStoppingError,
 } from './errors.js'
-export { type Executor, type PreparingClient, run, type SqlClient } from './executor.js'
+export { type Executor, type KyselyLike, type PreparingClient, run, type SqlClient } from './executor.js'
 export type { DeliveryModeName, Job, JobOf, LeasedJob, TransactionalJob } from './job.js'
 export { checkName, checkSchemaName, DEFAULT_SCHEMA } from './names.js'
 export { cancel, Decision, fail, isDecision, type Outcome, retryAfter, snooze } from './outcome.js'
@@ -74,6 +76,7 @@ export {
   type Return,
   restoreJobs,
   returnJobs,
+  settleWaitingJob,
 } from './settle.js'
 export { decideSettlement, type JobError, type SettledJob, type Settlement } from './settlement.js'
 export { defineStatement, type Statement, type StatementParts } from './statement.js'
@@ -88,17 +91,20 @@ export {
   typed,
 } from './task.js'
 export {
+  type Beat,
   beat,
   hangDoorbell,
   lockLiveness,
   noteHolding,
   type Rescue,
   type RescueRequest,
+  type RescuerBeat,
   registerWorker,
   removeWorker,
   rescueLostWorkers,
   ringDoorbell,
   takeDoorbell,
+  tellWorkers,
   type WorkerDescription,
   workersChannel,
 } from './workers.js'

@@ -107,15 +107,15 @@ const returnStatement = defineStatement<{ workerId: number; returns: string }, {
     from lease, (select ${parts.routine('ring_doorbell')}(array_agg(distinct queue)) from requeued offset 0) as doorbell`,
 )
 
-/** Puts the rows of the CTE `job` where their kind says. */
+/** Puts the rows of the CTE `job` where their kind says. Delays count from this statement: a transaction may have begun long ago. */
 const placeJobs = ({ table, nextPosition }: Pick<StatementParts<object>, 'table' | 'nextPosition'>) => sql`
     requeued as (
       insert into ${table('jobs')}
         (id, position, created_at, ready_at, execute_at, priority, attempt, crash_count, queue, task, args, retry, errors)
       select
         id, case when kind = 'release' then position else ${nextPosition} end, created_at,
-        case when kind = 'release' then ready_at else now() end,
-        case when delay_ms > 0 then now() + delay_ms * interval '1 ms' end,
+        case when kind = 'release' then ready_at else statement_timestamp() end,
+        case when delay_ms > 0 then statement_timestamp() + delay_ms * interval '1 ms' end,
         priority, attempt, crash_count, queue, task, args, retry, errors
       from job where kind in ('requeue', 'release')
       returning queue
@@ -215,4 +215,50 @@ const restoreStatement = defineStatement<{ jobs: string }, never>(
       from restored
     ), ${placeJobs(parts)}
     select ${parts.routine('ring_doorbell')}(array_agg(distinct queue)) from requeued`,
+)
+
+/**
+ * Settles a job that is back in the queue, because the transaction that held it was lost with its connection: the attempt
+ * that it cost is counted after all. `held`: somebody holds it just now, or again. `gone`: it ended elsewhere.
+ */
+export async function settleWaitingJob(
+  executor: Executor,
+  schema: string,
+  jobId: string,
+  settlement: Exclude<Settlement, { kind: 'complete' }>,
+): Promise<'settled' | 'held' | 'gone'> {
+  const { kind, attempt, delayMs, reason, error } = { attempt: null, delayMs: 0, reason: null, ...settlement }
+  const params = { jobId, kind, attempt, delayMs, reason, error: error ? JSON.stringify(error) : null }
+  const [row] = await run(executor, schema, settleWaitingStatement, params)
+  return row!.settled ? 'settled' : row!.waiting ? 'held' : 'gone'
+}
+
+interface SettleWaitingParams {
+  jobId: string
+  kind: string
+  attempt: number | null
+  delayMs: number
+  reason: string | null
+  error: string | null
+}
+
+const settleWaitingStatement = defineStatement<SettleWaitingParams, { settled: boolean; waiting: boolean }>(
+  'settle_waiting_job',
+  (parts) => sql`
+    with taken as (
+      delete from ${parts.table('jobs')}
+      where id = (select id from ${parts.table('jobs')} where id = ${parts.param('jobId')}::bigint for update skip locked)
+      returning *
+    ), job as (
+      select
+        id, position, created_at, ready_at, priority, coalesce(${parts.param('attempt')}::smallint, attempt + 1)::smallint as attempt,
+        crash_count, queue, task, args, retry, ${errorsWith(sql`errors`, sql`${parts.param('error')}::json`)} as errors,
+        ${parts.param('kind')}::text as kind, ${parts.param('delayMs')}::double precision as delay_ms,
+        ${parts.param('reason')}::text as reason
+      from taken
+    ), ${placeJobs(parts)}
+    select
+      exists (select from job) as settled,
+      exists (select from ${parts.table('jobs')} where id = ${parts.param('jobId')}::bigint) as waiting,
+      (select ${parts.routine('ring_doorbell')}(array_agg(distinct queue)) from requeued) as rung`,
 )

@@ -1,4 +1,4 @@
-import { sql } from 'kysely'
+import { type RawBuilder, sql } from 'kysely'
 import { type Executor, run } from './executor.js'
 import { errorsWith } from './settle.js'
 import { defineStatement, type StatementParts } from './statement.js'
@@ -9,6 +9,10 @@ export interface WorkerDescription {
   readonly pid: number
   readonly queues: readonly string[]
   readonly tasks: readonly string[]
+  /** Its connections hold its liveness lock. False where such locks mean nothing (a pooler): then only its beat counts. Default true. */
+  readonly locks?: boolean
+  /** NOTIFY reaches it; for the monitor. Default true. */
+  readonly listens?: boolean
 }
 
 /** The channel on which workers hear of new workers. */
@@ -16,39 +20,71 @@ export const workersChannel = (schema: string): string => `pgq_${schema}_workers
 
 /**
  * Enters a new worker, takes its liveness lock on this connection, tells the others, and answers its id, which is never used
- * again. One statement: others see the row only when the lock is held, so they cannot take the newcomer for dead.
+ * again. One statement: others see the row only when the lock is held, so they cannot take the newcomer for dead. Durable
+ * whatever the session says: an id that a crash of the server forgot would be given to somebody else, and with it the leases.
  */
 export async function registerWorker(executor: Executor, schema: string, worker: WorkerDescription): Promise<number> {
-  const [row] = await run(executor, schema, registerStatement, worker)
+  const [row] = await run(executor, schema, registerStatement, { locks: true, listens: true, ...worker })
   return row!.id
 }
 
-const registerStatement = defineStatement<WorkerDescription, { id: number }>(
+const registerStatement = defineStatement<Required<WorkerDescription>, { id: number }>(
   'register_worker',
   ({ table, param, schemaName }) => sql`
     with worker as (
-      insert into ${table('workers')} (hostname, pid, queues, tasks)
-      values (${param('hostname')}, ${param('pid')}, ${param('queues')}::text[], ${param('tasks')}::text[])
-      returning id
+      insert into ${table('workers')} (hostname, pid, queues, tasks, locks, listens)
+      values (
+        ${param('hostname')}, ${param('pid')}, ${param('queues')}::text[], ${param('tasks')}::text[],
+        ${param('locks')}, ${param('listens')}
+      )
+      returning id, locks
     )
-    select id, pg_advisory_lock_shared(${lockClass({ schemaName })}, id), pg_notify('pgq_' || ${schemaName} || '_workers', '')
+    select
+      id, (select count(*) from pg_advisory_lock_shared(${lockClass({ schemaName })}, worker.id) where worker.locks) as locked,
+      set_config('synchronous_commit', 'on', true), pg_notify('pgq_' || ${schemaName} || '_workers', '')
     from worker`,
 )
 
+/** What a worker learns when it beats. */
+export interface Beat {
+  /** How many other workers there are. */
+  readonly others: number
+  /** When this server started, as the server writes it: another one after a restart or a failover. */
+  readonly epoch: string
+}
+
+/** What a rescuer learns beside: for rescuers that take turns. */
+export interface RescuerBeat extends Beat {
+  /** How many workers have lower ids. */
+  readonly rank: number
+  /** The server's clock, ms since 1970. */
+  readonly clockMs: number
+}
+
 /**
- * Says that the worker lives, and answers how many other workers there are. Null: it was declared dead and its jobs were
- * given away; it must start anew under a new id.
+ * Says that the worker lives, on this server. Null: it was declared dead and its jobs were given away; it must start anew
+ * under a new id. Beat on a connection that holds the worker's liveness lock: from then on the lock is believed.
  */
-export async function beat(executor: Executor, schema: string, workerId: number): Promise<{ others: number } | null> {
+export async function beat(executor: Executor, schema: string, workerId: number): Promise<Beat | null> {
   const [row] = await run(executor, schema, beatStatement, { workerId })
   return row ?? null
 }
 
-const beatStatement = defineStatement<{ workerId: number }, { others: number }>(
+const beatStatement = defineStatement<{ workerId: number }, Beat>(
   'beat',
   ({ table, param }) => sql`
-    update ${table('workers')} set beat_at = now() where id = ${param('workerId')}
-    returning (select count(*)::integer - 1 from ${table('workers')}) as others`,
+    update ${table('workers')} set beat_at = now(), epoch = pg_postmaster_start_time() where id = ${param('workerId')}
+    returning (select count(*)::integer - 1 from ${table('workers')}) as others, epoch::text as epoch`,
+)
+
+/** Tells all listening workers that this one has work in hand, so that they look after it. */
+export async function tellWorkers(executor: Executor, schema: string): Promise<void> {
+  await run(executor, schema, tellStatement, {})
+}
+
+const tellStatement = defineStatement<object, never>(
+  'tell_workers',
+  ({ schemaName }) => sql`select pg_notify('pgq_' || ${schemaName} || '_workers', '')`,
 )
 
 /** Takes a worker that stopped out of the list. Leases that it could not give back stay behind for a rescue, with its row. */
@@ -116,9 +152,9 @@ const ringStatement = defineStatement<{ queues: readonly string[] }, never>(
   ({ routine, param }) => sql`select ${routine('ring_doorbell')}(${param('queues')}::text[])`,
 )
 
-/** The key class of the liveness locks of one schema, for the two-key form of PostgreSQL's advisory locks. */
+/** The key class of the liveness locks of one schema, for the two-key form of PostgreSQL's advisory locks: its table's oid. */
 const lockClass = ({ schemaName }: Pick<StatementParts<object>, 'schemaName'>) =>
-  sql`hashtext('pgq worker ' || ${schemaName})`
+  sql`(${schemaName} || '.workers')::regclass::oid::integer`
 
 /**
  * Takes the worker's liveness lock, shared, on this connection until it closes. Every connection of a worker takes it once:
@@ -139,12 +175,23 @@ export interface RescueRequest {
   readonly workerId: number
   /** A worker whose last beat is older is lost even if its connections are still open. */
   readonly leaseMs: number
+  /**
+   * Whether the rescuer has known this server for long enough that every living worker must have come back to it. A server
+   * that restarts lets go of all locks while the workers live: until then, those that have not beaten on it are spared. Default true.
+   */
+  readonly settledIn?: boolean
   /** Jobs whose workers were lost this often become dead letters with reason "crashed". */
   readonly maxCrashes: number
 }
 
-/** What a rescue did. */
+/** What a rescue did, and what it saw. */
 export interface Rescue {
+  /** Null: the rescuing worker itself was declared dead. */
+  readonly self: RescuerBeat | null
+  /** How many other workers hold jobs. */
+  readonly busy: number
+  /** Sessions of lost workers that were still there (a frozen process, a network that swallows) and were ended: their transactions too. */
+  readonly endedBackends: number
   /** Ids of workers found lost. */
   readonly workers: readonly number[]
   readonly requeued: number
@@ -152,37 +199,60 @@ export interface Rescue {
 }
 
 /**
- * Finds workers that are gone (nobody holds their liveness lock, or their beat is too old) and gives their jobs back,
- * with one more crash counted: in their old positions, or among the dead letters when they took too many workers down. One
- * statement: a crash in the middle leaves everything as it was. Two rescuers never meet: they skip each other's rows.
+ * Beats for the rescuing worker, finds workers that are gone (nobody holds their liveness lock, or their beat is too old) and
+ * gives their jobs back, with one more crash counted: in their old positions after the first crash, with a growing delay after
+ * more, and among the dead letters when they took too many workers down. Leases that belong to no worker at all (a table
+ * restored from a dump, a row deleted by hand) go back, too. One statement: a crash in the middle leaves everything as it was.
+ * Two rescuers never meet: they skip each other's rows.
  *
  * A transactional job of a lost worker may run again before the rescue comes. Its crash is counted when that run has ended;
  * until then the row of the lost worker stays, as the note of it. Without that, a poison job that is always picked up at
  * once would never be buried.
  */
 export async function rescueLostWorkers(executor: Executor, schema: string, request: RescueRequest): Promise<Rescue> {
-  const [row] = await run(executor, schema, rescueStatement, request)
-  return row ?? { workers: [], requeued: 0, buried: 0 }
+  const [row] = await run(executor, schema, rescueStatement, { settledIn: true, ...request })
+  const { others, epoch, rank, clockMs, ...rescue } = row!
+  return { ...rescue, self: epoch === null ? null : { others, epoch, rank, clockMs } }
 }
 
-const rescueStatement = defineStatement<RescueRequest, Rescue>('rescue_lost_workers', (parts) => {
+type RescueRow = Omit<Rescue, 'self'> & Omit<RescuerBeat, 'epoch'> & { epoch: string | null }
+
+const rescueStatement = defineStatement<Required<RescueRequest>, RescueRow>('rescue_lost_workers', (parts) => {
   const { table, param, routine } = parts
   return sql`
-    with lost as (
+    with self as (
+      update ${table('workers')} set beat_at = now(), epoch = pg_postmaster_start_time() where id = ${param('workerId')}
+      returning epoch::text as epoch
+    ), lost as (
       select worker.id, worker.holding
       from ${table('workers')} as worker
       where worker.id <> ${param('workerId')} and (
         worker.beat_at < now() - ${param('leaseMs')}::double precision * interval '1 ms'
-        or pg_try_advisory_xact_lock(${lockClass(parts)}, worker.id)
+        or worker.locks
+          and (worker.epoch = pg_postmaster_start_time() or ${param('settledIn')}::boolean)
+          and pg_try_advisory_xact_lock(${lockClass(parts)}, worker.id)
       )
       order by worker.id
       for update skip locked
+      limit 20
+    ), ended as (
+      select count(pg_terminate_backend(lock.pid)) as backends
+      from lost
+      join pg_locks as lock on lock.locktype = 'advisory' and lock.objsubid = 2 and lock.mode = 'ShareLock'
+        and lock.classid = ${lockClass(parts)}::oid and lock.objid = lost.id::oid
+      join pg_database as here on here.oid = lock.database and here.datname = current_database()
+      join pg_stat_activity as activity on activity.pid = lock.pid and activity.usename = current_user
+    ), orphan as (
+      select lease.worker_id, lease.number
+      from ${table('leases')} as lease
+      where not exists (select from ${table('workers')} as worker where worker.id = lease.worker_id)
       limit 20
     ), lease as (
       delete from ${table('leases')} as lease
       where (lease.worker_id, lease.number) in (
         select held.worker_id, held.number
-        from ${table('leases')} as held join lost on lost.id = held.worker_id
+        from ${table('leases')} as held
+        where held.worker_id in (select id from lost) or (held.worker_id, held.number) in (select worker_id, number from orphan)
         for update of held skip locked
       )
       returning lease.*
@@ -214,7 +284,8 @@ const rescueStatement = defineStatement<RescueRequest, Rescue>('rescue_lost_work
         queue, task, args, retry, errors
     ), noted as (
       update ${table('jobs')} as job
-      set crash_count = held.crashes, attempt = (attempt + held.crashes - crash_count)::smallint
+      set crash_count = held.crashes, attempt = (attempt + held.crashes - crash_count)::smallint,
+        execute_at = ${afterCrashes(sql`held.crashes`)}
       from held
       where job.ctid = held.ctid and held.crashes < ${param('maxCrashes')}
       returning queue
@@ -223,8 +294,8 @@ const rescueStatement = defineStatement<RescueRequest, Rescue>('rescue_lost_work
       where job.id = any (array(select unnest(lost.holding) from lost)) and job.id not in (select id from held)
     ), requeued as (
       insert into ${table('jobs')}
-        (id, position, created_at, ready_at, priority, attempt, crash_count, queue, task, args, retry, errors)
-      select * from leased where crash_count < ${param('maxCrashes')}
+        (id, position, created_at, ready_at, priority, attempt, crash_count, queue, task, args, retry, errors, execute_at)
+      select *, ${afterCrashes(sql`crash_count`)} from leased where crash_count < ${param('maxCrashes')}
       returning queue
     ), buried as (
       insert into ${table('dead_jobs')}
@@ -252,12 +323,27 @@ const rescueStatement = defineStatement<RescueRequest, Rescue>('rescue_lost_work
       returning worker.id
     )
     select
+      (select count(*) from ${table('workers')} where id <> ${param('workerId')})::integer as others,
+      (select epoch from self) as epoch,
+      (select count(*) from ${table('workers')} where id < ${param('workerId')})::integer as rank,
+      (extract(epoch from clock_timestamp()) * 1000)::double precision as "clockMs",
+      (select backends from ended)::integer as "endedBackends",
+      (
+        select count(distinct busy.worker_id) from (
+          select worker_id from ${table('leases')}
+          union all select id from ${table('workers')} where holding <> '{}'
+        ) as busy where busy.worker_id <> ${param('workerId')}
+      )::integer as busy,
       array(select id from gone) as workers,
       ((select count(*) from requeued) + (select count(*) from noted))::integer as requeued,
       (select count(*) from buried)::integer as buried,
       (select ${routine('ring_doorbell')}(array_agg(distinct queue))
        from (select queue from requeued union all select queue from noted) as back) as rung`
 })
+
+/** At once after the first crash; then after 1 s, 4 s, 16 s, ... an hour. */
+const afterCrashes = (crashes: RawBuilder<unknown>) => sql`
+  case when ${crashes} > 1 then now() + least(interval '1 s' * 4 ^ least(${crashes} - 2, 10), interval '1 hour') end`
 
 const crashError = sql`json_build_object(
   'attempt', job.attempt, 'at', to_char(now() at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), 'name', 'CrashError',

@@ -192,7 +192,7 @@ describe('promoteDueJobs', () => {
     await makeDue('(1 + args::text::integer)') // 2 is due since longest
     const times = await database.rows('select execute_at from pgq.jobs order by execute_at')
     await enqueueMany(pool, 'work', [{ args: 'ready' }])
-    expect(await promote()).toEqual({ promoted: 3, nextDueMs: null })
+    expect(await promote()).toEqual({ promoted: 3, nextDueMs: null, ready: false })
     const rows = await database.rows('select * from pgq.jobs order by position')
     expect(rows.map(({ args }) => args)).toEqual(['ready', 2, 1, 0])
     expect(rows.slice(1).map(({ ready_at }) => ready_at)).toEqual(times.map(({ execute_at }) => execute_at))
@@ -210,7 +210,18 @@ describe('promoteDueJobs', () => {
     expect(nextDueMs).toBeGreaterThan(30_000)
     expect(nextDueMs).toBeLessThanOrEqual(50_000)
     expect((await promote(['default', 'other'])).nextDueMs).toBeLessThanOrEqual(10_000)
-    expect(await promote(['nothing'])).toEqual({ promoted: 0, nextDueMs: null })
+    expect(await promote(['nothing'])).toEqual({ promoted: 0, nextDueMs: null, ready: false })
+  })
+
+  test('says whether a watched task is ready, of these queues only', async () => {
+    const ready = async (queues: string[], watchedTasks: string[]) =>
+      (await promoteDueJobs(pool, 'pgq', { queues, limit: 1, watchedTasks })).ready
+    await enqueueNumbers(1, { delayMs: 60_000 })
+    expect(await ready(['default'], ['work'])).toBe(false)
+    await enqueueNumbers(1, { queue: 'other' })
+    expect(await ready(['default'], ['work'])).toBe(false)
+    expect(await ready(['default', 'other'], ['play'])).toBe(false)
+    expect(await ready(['default', 'other'], ['play', 'work'])).toBe(true)
   })
 
   test('two at once promote each job once', async () => {

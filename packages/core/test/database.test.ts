@@ -28,7 +28,9 @@ type TypeName<Type> = Type extends string
         ? unknown extends Item
           ? 'json[]'
           : `${Item extends string ? 'string' : Item extends number ? 'number' : 'Date'}[]`
-        : never
+        : Type extends boolean
+          ? 'boolean'
+          : never
 
 /** Does not compile when it is not exactly what PgqDatabase says; the test fails when the database says otherwise. */
 const tables: {
@@ -59,6 +61,9 @@ const tables: {
     tasks: 'string[] default',
     started_at: 'Date default',
     beat_at: 'Date default',
+    epoch: 'Date default',
+    locks: 'boolean default',
+    listens: 'boolean default',
     holding: 'string[] default',
   },
   leases: {
@@ -120,6 +125,7 @@ const typeNames: Record<string, string> = {
   int8: 'string', // a bigint: as pg answers it
   text: 'string',
   timestamptz: 'Date',
+  bool: 'boolean',
   json: 'json',
 }
 const typeName = (udt: string) => (udt.startsWith('_') ? `${typeNames[udt.slice(1)]}[]` : typeNames[udt])

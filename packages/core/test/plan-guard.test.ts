@@ -141,7 +141,9 @@ describe.each(Object.keys(statistics))('%s', (name) => {
     expectFrugal(await planOf((executor) => claimAndDelete(executor, 'pgq', { ...claim, ...two })), 2 * LIMIT)
 
     expectFrugal(
-      await planOf((executor) => promoteDueJobs(executor, 'pgq', { queues: ['default', 'other'], limit: LIMIT })),
+      await planOf((executor) =>
+        promoteDueJobs(executor, 'pgq', { queues: ['default', 'other'], limit: LIMIT, watchedTasks: ['work'] }),
+      ),
       LIMIT,
     )
     expectFrugal(await planOf((executor) => enqueueMany(executor, 'work', [{ args: 1 }, { args: 2 }])), 2)

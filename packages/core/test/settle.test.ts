@@ -8,6 +8,7 @@ import {
   type Return,
   restoreJobs,
   returnJobs,
+  settleWaitingJob,
 } from '../src/index.js'
 import { claimRequest, inTransaction, leaseJobs, newWorker, queueDatabase } from './queue-database.js'
 
@@ -224,5 +225,36 @@ describe('restoreJobs', () => {
       expect(await claimAndDelete(pool, 'pgq', claimRequest(workerId))).toEqual([])
     })
     expect(await claimAndDelete(pool, 'pgq', claimRequest(workerId))).toMatchObject([{ args: 0, attempt: 2 }])
+  })
+})
+
+describe('settleWaitingJob', () => {
+  const error = { attempt: 1, at: '2026-01-01T00:00:00.000Z', name: 'Error', message: 'connection lost' }
+  const requeue = { kind: 'requeue', attempt: 1, delayMs: 60_000, error } as const
+
+  test('counts the attempt, keeps the error, and puts the job off', async () => {
+    const [job] = await enqueueMany(pool, 'work', [{ args: 1 }])
+    expect(await settleWaitingJob(pool, 'pgq', job!.id, requeue)).toBe('settled')
+    const [row] = await database.rows('select *, execute_at > now() as later from pgq.jobs')
+    expect(row).toMatchObject({ id: job!.id, attempt: 1, args: 1, errors: [error], later: true })
+  })
+
+  test('buries', async () => {
+    const [job] = await enqueueMany(pool, 'work', [{ args: 1 }])
+    expect(await settleWaitingJob(pool, 'pgq', job!.id, { kind: 'bury', reason: 'exhausted', error })).toBe('settled')
+    expect(await database.rows('select id, attempt, reason, errors from pgq.dead_jobs')).toEqual([
+      { id: job!.id, attempt: 1, reason: 'exhausted', errors: [error] },
+    ])
+  })
+
+  // Mutant: without SKIP LOCKED it waits for the other run, and then counts a failure of a job that is done.
+  test('leaves a job alone that somebody holds, and tells when it is gone', async () => {
+    const [job] = await enqueueMany(pool, 'work', [{ args: 1 }])
+    await inTransaction(pool, 'commit', async (other) => {
+      await other.query('delete from pgq.jobs')
+      expect(await settleWaitingJob(pool, 'pgq', job!.id, requeue)).toBe('held')
+    })
+    expect(await settleWaitingJob(pool, 'pgq', job!.id, requeue)).toBe('gone')
+    expect(await database.rows('select from pgq.jobs union all select from pgq.dead_jobs')).toEqual([])
   })
 })

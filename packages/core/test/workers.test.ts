@@ -11,6 +11,7 @@ import {
   LostLeaseError,
   lockLiveness,
   noteHolding,
+  registerWorker,
   removeWorker,
   rescueLostWorkers,
   returnJobs,
@@ -55,13 +56,13 @@ describe('registration', () => {
   test('holds the liveness lock from the start', async () => {
     const { workerId } = await workerWithLease(1)
     expect(await rescue()).toMatchObject({ workers: [], requeued: 0 })
-    expect(await beat(pool, 'pgq', workerId)).toEqual({ others: 0 })
+    expect(await beat(pool, 'pgq', workerId)).toMatchObject({ others: 0 })
   })
 
   test('a beat of one that was removed answers null', async () => {
     const workerId = await newWorker(pool)
     await newWorker(pool)
-    expect(await beat(pool, 'pgq', workerId)).toEqual({ others: 1 })
+    expect(await beat(pool, 'pgq', workerId)).toMatchObject({ others: 1 })
     await removeWorker(pool, 'pgq', workerId)
     expect(await beat(pool, 'pgq', workerId)).toBeNull()
   })
@@ -107,11 +108,21 @@ describe('rescue', () => {
     expect((await rescue()).workers).toEqual([workerId])
   })
 
-  test('an old beat is enough, though the connection is open', async () => {
+  // Mutant: the sessions are left alone: a frozen process keeps its transactions, and with them its jobs, for ever.
+  test('an old beat is enough, though the connection is open: its sessions are ended', async () => {
     const { client, workerId } = await workerWithLease(1)
+    const ended = new Promise((resolve) => client.once('end', resolve))
     await pool.query(`update pgq.workers set beat_at = now() - interval '61 s' where id = $1`, [workerId])
-    expect(await rescue({ leaseMs: 62_000 })).toMatchObject({ workers: [] })
+    expect(await rescue({ leaseMs: 62_000 })).toMatchObject({ workers: [], endedBackends: 0 })
+    expect(await rescue()).toMatchObject({ workers: [workerId], requeued: 1, endedBackends: 1 })
+    await ended
+  })
+
+  test('what a sleeper says of its lease comes too late', async () => {
+    const { workerId } = await workerWithLease(1)
+    await pool.query(`update pgq.workers set beat_at = now() - interval '61 s' where id = $1`, [workerId])
     expect(await rescue()).toMatchObject({ workers: [workerId], requeued: 1 })
+    const client = await database.connect()
 
     // Now the sleeper wakes up: whatever it says of its lease comes too late.
     expect(await acknowledge(client, 'pgq', { workerId, finished: [1], partial: [] })).toEqual(new Set())
@@ -126,6 +137,68 @@ describe('rescue', () => {
     expect(await claimIntoLease(client, 'pgq', { ...claimRequest(workerId), number: 2 })).toEqual([])
     expect(await beat(client, 'pgq', workerId)).toBeNull()
     expect(await database.rows('select args from pgq.jobs')).toEqual([{ args: 0 }])
+  })
+
+  // Mutant: the lock judged without the epoch: a restart of the server makes every living worker's jobs run twice.
+  test('a worker that has not come back to a restarted server is spared until the rescuer has settled in', async () => {
+    const { client, workerId } = await workerWithLease(1)
+    await pool.query(`update pgq.workers set epoch = 'epoch'`)
+    await close(client)
+    expect(await rescue({ settledIn: false })).toMatchObject({ workers: [], requeued: 0 })
+    expect(await rescue({ settledIn: true })).toMatchObject({ workers: [workerId], requeued: 1 })
+  })
+
+  test('a beat names the server that the lock is held on', async () => {
+    const { client, workerId } = await workerWithLease(1)
+    await pool.query(`update pgq.workers set epoch = 'epoch'`)
+    const { epoch } = (await beat(client, 'pgq', workerId))!
+    await close(client)
+    const answer = await rescue({ settledIn: false, workerId: await newWorker(pool) })
+    expect(answer).toMatchObject({ workers: [workerId], self: { epoch } })
+  })
+
+  test('a worker without locks is judged by its beat alone', async () => {
+    const workerId = await registerWorker(pool, 'pgq', {
+      hostname: 'here',
+      pid: 1,
+      queues: [],
+      tasks: [],
+      locks: false,
+      listens: false,
+    })
+    expect(await database.rows('select locks, listens from pgq.workers')).toEqual([{ locks: false, listens: false }])
+    expect(await rescue()).toMatchObject({ workers: [] })
+    await pool.query(`update pgq.workers set beat_at = now() - interval '61 s'`)
+    expect(await rescue()).toMatchObject({ workers: [workerId] })
+  })
+
+  test('a lease that belongs to no worker goes back', async () => {
+    const { workerId } = await workerWithLease(3)
+    await pool.query('delete from pgq.workers where id = $1', [workerId])
+    expect(await rescue()).toMatchObject({ workers: [], requeued: 3 })
+    expect(await database.rows('select count(*)::integer as n from pgq.jobs')).toEqual([{ n: 3 }])
+  })
+
+  test('beats for itself, and tells how many others there are and how many of them hold jobs', async () => {
+    await workerWithLease(2)
+    await workerWithLease(0)
+    const { workerId } = await workerWithLease(0)
+    await pool.query(`update pgq.workers set beat_at = 'epoch' where id = $1`, [workerId])
+    expect(await rescue({ workerId })).toMatchObject({ self: { others: 2 }, busy: 1 })
+    expect(await rescue({ workerId: 0 })).toMatchObject({ self: null, workers: [] })
+  })
+
+  // Mutant: no delay: a poison job that is picked up at once takes one worker after the other.
+  test('the first crash costs no time, further ones do', async () => {
+    await enqueueMany(pool, 'work', jobs(3))
+    await pool.query('update pgq.jobs set crash_count = args::text::integer')
+    await close((await workerWithLease(0)).client)
+    await rescue({ maxCrashes: 10 })
+    const delays = `select extract(epoch from execute_at - now())::double precision as s from pgq.jobs order by crash_count`
+    const [first, second, third] = (await database.rows(delays)).map(({ s }) => s)
+    expect(first).toBeNull()
+    expect(second).toBeCloseTo(1, 0)
+    expect(third).toBeCloseTo(4, 0)
   })
 
   test('does not rescue itself', async () => {

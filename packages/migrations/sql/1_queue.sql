@@ -44,6 +44,9 @@ create table workers (
   tasks      text[]      not null default '{}',
   started_at timestamptz not null default now(),
   beat_at    timestamptz not null default now(),
+  epoch      timestamptz not null default pg_postmaster_start_time(), -- the server's start that its locks belong to
+  locks      boolean     not null default true,    -- its connections hold its liveness lock; if not, only the beat tells
+  listens    boolean     not null default true,    -- NOTIFY reaches it
   holding    bigint[]    not null default '{}'     -- jobs its transactional handlers are about to run
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 
@@ -117,6 +120,17 @@ create table idle_workers (
   queues    text[]  not null
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 
+-- Whether a worker's liveness lock is held: the bell of a lost worker wakes nobody. The lock is let go of at once.
+create function is_alive(worker_id integer) returns boolean
+language sql volatile
+begin atomic
+  select case
+    when pg_try_advisory_lock('workers'::regclass::oid::integer, worker_id)
+    then not pg_advisory_unlock('workers'::regclass::oid::integer, worker_id)
+    else true
+  end;
+end;
+
 -- Wakes one idle worker for each of the queues; nobody idle, nothing sent. The choice differs from transaction to
 -- transaction and stays the same within one, where equal notifications collapse into one.
 create function ring_doorbell(queue_names text[]) returns bigint
@@ -127,7 +141,7 @@ begin atomic
   cross join lateral (
     select idle.channel
     from idle_workers as idle
-    where rung.queue = any (idle.queues)
+    where rung.queue = any (idle.queues) and is_alive(idle.worker_id)
     order by idle.worker_id # (txid_current() % 1024)::integer
     limit 1
   ) as bell;

@@ -4,8 +4,8 @@ import { migrate } from '../src/index.js'
 import { connect, emptyDatabase } from './empty-database.js'
 
 /** A queue in a schema of another name, and a caller whose search path leads to other tables of the same names. */
-async function misledCaller() {
-  const client = await connect(await emptyDatabase())
+async function misledCaller(url?: string) {
+  const client = await connect(url ?? (await emptyDatabase()))
   await migrate(client, { schema: 'job_queue' })
   await client.query(`
     create schema decoy;
@@ -38,14 +38,22 @@ describe('SQL functions under a search path that is not the queue', () => {
   })
 
   test('the doorbell rings for a worker of this schema that waits for this queue', async () => {
-    const client = await misledCaller()
-    await client.query(`
-      insert into job_queue.workers default values;
-      insert into job_queue.idle_workers select id, 'bell', '{slow}' from job_queue.workers;
-      listen bell`)
-    const rung = once(client, 'notification')
+    const url = await emptyDatabase()
+    const client = await misledCaller(url)
+    const worker = await connect(url)
+    // The worker with the lower id is lost: nobody holds its lock.
+    await worker.query(`
+      insert into job_queue.workers select from generate_series(1, 2);
+      insert into job_queue.idle_workers select id, 'bell' || id, '{slow}' from job_queue.workers;
+      select pg_advisory_lock_shared('job_queue.workers'::regclass::oid::integer, 2);
+      listen bell1; listen bell2`)
+    const rung = once(worker, 'notification')
     await client.query(`select job_queue.enqueue('mail', queue => 'slow')`)
-    expect(await rung).toMatchObject([{ channel: 'bell' }])
+    expect(await rung).toMatchObject([{ channel: 'bell2' }])
+    // Mutant: is_alive() that keeps what it tried: the next rescue takes the worker for alive.
+    expect(
+      (await client.query(`select count(*)::integer as n from pg_locks where locktype = 'advisory'`)).rows,
+    ).toEqual([{ n: 1 }])
   })
 
   test('the views count what is there', async () => {

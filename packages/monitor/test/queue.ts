@@ -38,7 +38,7 @@ export function openQueue(database: TestDatabase) {
     },
     /** Registers a worker; its pid tells it from the others. */
     worker: (queues: readonly string[] = ['default']) =>
-      registerWorker(pool, 'pgq', { hostname: 'host', pid: ++workers, queues, tasks: ['mail', 'bill'] }),
+      registerWorker(pool, 'pgq', { hostname: 'host', pid: ++workers, queues, tasks: ['mail', 'bill'], locks: false }),
     /** Claims into a new lease. */
     async claim(workerId: number, limit: number, queue?: string) {
       const number = ++leases

@@ -1,135 +1,187 @@
-import { beat, findUnknownTasks, promoteDueJobs, rescueLostWorkers } from '@pgq/core'
+import { findUnknownTasks, promoteDueJobs, type RescuerBeat, rescueLostWorkers } from '@pgq/core'
 import type { Backoff } from './backoff.js'
 import type { Connection } from './connection.js'
-import { delay } from './delay.js'
 import type { Events } from './events.js'
 import type { ResolvedOptions } from './options.js'
+import { WakeUp } from './wake-up.js'
 
 const PROMOTE_LIMIT = 1_000
 const BUSY_PROMOTE_MS = 250
-const RESCUE_MS = 500
-const UNKNOWN_TASKS_MS = 30_000
+const FIRST_POLL_MS = 25
+const MAX_SHARED_POLL_MS = 30_000
+/** Between two rescues of all workers together, while any of them holds jobs, in ms. */
+const RESCUE_MS = 450
+/** How long other workers count as busy after they said so, in ms. */
+const ALERT_MS = 10_000
+/** Within this time every living worker has come back to a server that restarted, in ms. */
+const SETTLE_IN_MS = 5_000
+/** How often a worker beats when there is nothing else to look after, as a share of the lease. */
+const BEAT_SHARE = 0.4
+const UNKNOWN_TASKS_MS = 60_000
 
 /** What the caretaker looks after. */
 export interface Charge {
   readonly workerId: number
   readonly isIdle: boolean
+  /** An enqueue would ring: no need to look often. */
+  readonly isDoorbellHung: boolean
   /** Jobs became ready, or came back: look for them. */
   jobsCameBack(): void
   /** The others took this worker for dead. */
   declaredDead(): Promise<void>
 }
 
-/** The work on a clock: promoting due jobs, the heartbeat, rescuing lost workers, and reporting tasks nobody here knows. */
+/**
+ * The work on a clock: looking for jobs on behalf of sleeping lanes, promoting due jobs, the heartbeat, rescuing lost workers, and
+ * reporting tasks nobody here knows.
+ */
 export class Caretaker {
   #others = 0
-  #timers = new AbortController()
-  #nudge = new AbortController()
-  #running: Promise<unknown> = Promise.resolve()
+  #alertUntil = 0
+  #pollMs = FIRST_POLL_MS
   #unknown = ''
+  #epoch = ''
+  #epochSince = 0
+  #stopping = false
+  #running: Promise<unknown> = Promise.resolve()
+  readonly #lookNow = new WakeUp()
+  readonly #rescueNow = new WakeUp()
+  readonly #stopNow = new WakeUp()
 
   constructor(
     private readonly options: ResolvedOptions,
     private readonly connection: Connection,
+    /** The listening connection. The rescue runs there, so that one which is gone without a word is found out. */
+    private readonly control: Connection,
     private readonly events: Events,
     private readonly backoff: Backoff,
     private readonly charge: Charge,
   ) {}
 
+  get hasOthers(): boolean {
+    return this.#others > 0
+  }
+
   /** Before the first claim: a job that took the last worker down must be counted before it runs again. */
   async rescueFirst(): Promise<void> {
-    try {
-      await this.#rescue()
-    } catch (error) {
-      this.backoff.failed(error)
-    }
+    await this.#rescue()
   }
 
   start(): void {
     this.#running = Promise.all([
-      this.#every(() => this.#promote()),
-      this.#every(() => this.#beat()),
-      this.#every(() => this.#rescue()),
-      this.#every(() => this.#reportUnknownTasks()),
+      this.#every(this.#lookNow, () => this.#look()),
+      this.#every(this.#rescueNow, () => this.#rescue()),
+      this.#every(this.#stopNow, () => this.#reportUnknownTasks()),
     ])
   }
 
   async stop(): Promise<void> {
-    this.#timers.abort()
-    this.#nudge.abort()
+    this.#stopping = true
+    for (const wakeUp of [this.#lookNow, this.#rescueNow, this.#stopNow]) wakeUp.ring()
     await this.#running
   }
 
-  /** A delayed job may have come: look at the next due time again. */
-  lookForDueJobs(): void {
-    this.#nudge.abort()
+  /** A delayed job may have come, or the lanes fell asleep or woke up: decide anew when to look. */
+  look(): void {
+    this.#pollMs = FIRST_POLL_MS
+    this.#lookNow.ring()
   }
 
-  /** A worker came: there is somebody to look after. */
-  workerCame(): void {
-    this.#others += 1
-    this.#wakeRescue.abort()
+  /** Says that this worker lives, on this server; and learns whether the others still think so. */
+  beat(): void {
+    this.#rescueNow.ring()
   }
 
-  #wakeRescue = new AbortController()
+  /** Another worker came, or says that it is busy: there is somebody to look after. */
+  othersStir(): void {
+    const wasCalm = performance.now() > this.#alertUntil
+    this.#alertUntil = performance.now() + ALERT_MS
+    if (wasCalm) this.#rescueNow.ring()
+  }
 
-  /** Runs work again and again, each time after the ms that it answered; after a failure, when the backoff says. */
-  async #every(work: () => Promise<{ ms: number; signal?: AbortSignal }>): Promise<void> {
-    const { signal: stopped } = this.#timers
-    while (!stopped.aborted) {
-      try {
-        const { ms, signal } = await work()
-        this.backoff.succeeded()
-        await delay(ms, signal ? AbortSignal.any([signal, stopped]) : stopped)
-      } catch (error) {
-        if (!stopped.aborted) await delay(this.backoff.failed(error), stopped)
-      }
+  /** Runs work again and again, each time after the ms that it answered or when rung; after a failure, when the backoff says. */
+  async #every(wakeUp: WakeUp, work: () => Promise<number>): Promise<void> {
+    while (!this.#stopping) {
+      const ms = await work().then(
+        (answer) => {
+          this.backoff.succeeded()
+          return answer
+        },
+        (error) => this.backoff.failed(error),
+      )
+      if (!this.#stopping) await wakeUp.wait(ms)
     }
   }
 
-  async #promote(): Promise<{ ms: number; signal: AbortSignal }> {
-    this.#nudge = new AbortController()
-    const { signal } = this.#nudge
-    const { schema, queues, pollMs } = this.options
-    const { promoted, nextDueMs } = await promoteDueJobs(this.connection, schema, { queues, limit: PROMOTE_LIMIT })
-    if (promoted > 0) this.charge.jobsCameBack()
-    if (promoted === PROMOTE_LIMIT) return { ms: 0, signal }
-    const patience = this.charge.isIdle ? pollMs : Math.min(pollMs, BUSY_PROMOTE_MS)
-    return { ms: Math.min(Math.max(nextDueMs ?? patience, 1), patience), signal }
+  async #look(): Promise<number> {
+    const { schema, queues, handlers } = this.options
+    const { isIdle, isDoorbellHung } = this.charge
+    const { promoted, nextDueMs, ready } = await promoteDueJobs(this.connection, schema, {
+      queues,
+      limit: PROMOTE_LIMIT,
+      watchedTasks: isIdle ? [...handlers.keys()] : [],
+    })
+    if (promoted > 0 || ready) this.charge.jobsCameBack()
+    if (promoted === PROMOTE_LIMIT) return 0
+    const patience = !isIdle ? BUSY_PROMOTE_MS : isDoorbellHung ? this.#sharedPollMs() : this.#nextPollMs(ready)
+    return Math.min(Math.max(nextDueMs ?? patience, 1), patience)
   }
 
-  async #beat(): Promise<{ ms: number }> {
-    const answer = await beat(this.connection, this.options.schema, this.charge.workerId)
-    if (!answer) await this.charge.declaredDead()
-    else this.#others = answer.others
-    return { ms: this.options.leaseMs / 3 }
+  /** Sleeping workers share the looking: it is only there for what a ring has missed. */
+  #sharedPollMs(): number {
+    const { pollMs } = this.options
+    return Math.min(pollMs * Math.max(this.#others, 1), Math.max(pollMs, MAX_SHARED_POLL_MS))
   }
 
-  /** Once a second or so over all workers together, whatever their number; alone, only when somebody comes. */
-  async #rescue(): Promise<{ ms: number; signal: AbortSignal }> {
-    this.#wakeRescue = new AbortController()
-    const { signal } = this.#wakeRescue
+  #nextPollMs(found: boolean): number {
+    const ms = found ? FIRST_POLL_MS : this.#pollMs
+    this.#pollMs = Math.min(ms * 2, this.options.deafPollMs)
+    return ms
+  }
+
+  /** While others hold jobs, twice a second over all workers together, whatever their number; else as often as a beat is due. */
+  async #rescue(): Promise<number> {
     const { schema, leaseMs, maxCrashes } = this.options
-    const rescue = await rescueLostWorkers(this.connection, schema, {
+    const { self, busy, workers, requeued, buried } = await rescueLostWorkers(this.control, schema, {
       workerId: this.charge.workerId,
       leaseMs,
       maxCrashes,
+      settledIn: performance.now() - this.#epochSince > SETTLE_IN_MS,
     })
-    if (rescue.workers.length > 0) {
-      this.#others = Math.max(this.#others - rescue.workers.length, 0)
-      this.events.emit('workers.rescued', rescue)
-      this.charge.jobsCameBack()
+    if (workers.length > 0) this.events.emit('workers.rescued', { workers, requeued, buried })
+    if (requeued > 0) this.charge.jobsCameBack()
+    if (!self) {
+      await this.charge.declaredDead()
+      return 0
     }
-    const ms = this.#others === 0 ? leaseMs / 3 : RESCUE_MS * this.#others * (0.75 + Math.random() / 2)
-    return { ms, signal }
+    this.#noteServer(self.epoch)
+    this.#others = Math.max(self.others - workers.length, 0)
+    if (busy > 0) this.#alertUntil = performance.now() + ALERT_MS
+    const beatMs = leaseMs * BEAT_SHARE
+    const isAlert = this.#others > 0 && performance.now() < this.#alertUntil
+    return isAlert ? Math.min(nextTurnMs(self), beatMs) : beatMs
   }
 
-  async #reportUnknownTasks(): Promise<{ ms: number }> {
+  #noteServer(epoch: string): void {
+    if (epoch === this.#epoch) return
+    this.#epoch = epoch
+    this.#epochSince = performance.now()
+  }
+
+  async #reportUnknownTasks(): Promise<number> {
     const { schema, queues, handlers } = this.options
     const tasks = await findUnknownTasks(this.connection, schema, { queues, tasks: [...handlers.keys()] })
     const found = tasks.sort().join()
     if (found && found !== this.#unknown) this.events.emit('tasks.unknown', { tasks })
     this.#unknown = found
-    return { ms: UNKNOWN_TASKS_MS }
+    return UNKNOWN_TASKS_MS
   }
+}
+
+/** Ms until this worker's next turn: all workers take theirs evenly, by the server's clock. One that is lost leaves one gap. */
+function nextTurnMs({ others, rank, clockMs }: RescuerBeat): number {
+  const round = RESCUE_MS * others
+  const mine = (round * rank) / (others + 1)
+  const ms = (((mine - clockMs) % round) + round) % round
+  return ms < RESCUE_MS / 4 ? ms + round : ms
 }

@@ -8,22 +8,38 @@ import pg from 'pg'
 export class Connection implements PreparingClient {
   #client: Promise<pg.Client> | undefined
   #closed = false
+  #keepsStatements = true
   #last: Promise<unknown> = Promise.resolve()
 
-  /** prepare runs on each new client, before anything else. onLost is called when an open client breaks. */
+  /**
+   * prepare runs on each new client, before anything else, and says whether that client keeps prepared statements (a pooler
+   * may hand each transaction to another server session). onLost is called when an open client breaks.
+   */
   constructor(
     private readonly config: pg.ClientConfig,
-    private readonly prepare: (client: pg.Client) => Promise<void>,
+    private readonly prepare: (client: pg.Client) => Promise<{ keepsStatements: boolean }>,
     private readonly onLost: (error: Error) => void = () => {},
   ) {}
 
+  get isClosed(): boolean {
+    return this.#closed
+  }
+
   async queryPrepared(name: string, sql: string, params: unknown[]): Promise<pg.QueryResult> {
-    return this.#use((client) => client.query({ name: statementName(name), text: sql, values: params }))
+    return this.use((client) => this.on(client).queryPrepared(name, sql, params) as Promise<pg.QueryResult>)
   }
 
   /** Runs plain SQL, without parameters; several statements may be separated by semicolons. */
   async query(sql: string): Promise<pg.QueryResult> {
-    return this.#use((client) => client.query(sql))
+    return this.use((client) => client.query(sql))
+  }
+
+  /** Statements on this very client, prepared where that is possible. */
+  on(client: pg.Client): PreparingClient {
+    return {
+      queryPrepared: (name, text, values) =>
+        client.query(this.#keepsStatements ? { name: statementName(name), text, values } : { text, values }),
+    }
   }
 
   /** The client itself, opened when needed: for whoever needs more than statements. */
@@ -49,8 +65,8 @@ export class Connection implements PreparingClient {
     await this.reset()
   }
 
-  /** One statement after the other: a connection can do no more. */
-  #use<Result>(work: (client: pg.Client) => Promise<Result>): Promise<Result> {
+  /** One piece of work after the other: a connection can do no more. */
+  use<Result>(work: (client: pg.Client) => Promise<Result>): Promise<Result> {
     const result = this.#last.then(() => this.#run(work))
     this.#last = result.catch(() => {})
     return result
@@ -76,7 +92,7 @@ export class Connection implements PreparingClient {
     client.on('end', () => this.#drop(client))
     try {
       await client.connect()
-      await this.prepare(client)
+      this.#keepsStatements = (await this.prepare(client)).keepsStatements
       return client
     } catch (error) {
       this.#client = undefined

@@ -1,10 +1,10 @@
-import { hangDoorbell, noteHolding, ringDoorbell, takeDoorbell, workersChannel } from '@pgq/core'
+import { hangDoorbell, noteHolding, ringDoorbell, takeDoorbell, tellWorkers, workersChannel } from '@pgq/core'
 import type pg from 'pg'
 import type { Connection } from './connection.js'
 import type { Holdings } from './delivery/transactional.js'
 import type { Events } from './events.js'
 import type { ResolvedOptions } from './options.js'
-import type { Session } from './session.js'
+import { processIdOf, type Session } from './session.js'
 
 const RECONNECT_MS = 250
 const MAX_RECONNECT_MS = 5_000
@@ -13,8 +13,10 @@ const MAX_RECONNECT_MS = 5_000
 export interface ControlListener {
   /** Somebody enqueued, or LISTEN was just set up: look for jobs. */
   rung(): void
-  /** A worker came: look after it. */
-  workerCame(): void
+  /** Another worker came, or has work in hand: look after it. */
+  othersStir(): void
+  /** The connection is back after it was lost: others may have taken this worker for dead. */
+  reconnected(): void
 }
 
 /**
@@ -23,6 +25,8 @@ export interface ControlListener {
  */
 export class Control implements Holdings {
   readonly connection: Connection
+  /** Whether NOTIFY reaches us; until the probe says so, what the options want. */
+  listens: boolean
   #hung = false
   #tries = 0
   #closed = false
@@ -37,6 +41,7 @@ export class Control implements Holdings {
     private readonly events: Events,
     private readonly listener: ControlListener,
   ) {
+    this.listens = options.doorbell
     this.connection = session.open({
       // Losing the last of these notes costs a latency or a crash count, never a job: their commits need not wait for the disk.
       settings: 'set synchronous_commit = off',
@@ -45,19 +50,29 @@ export class Control implements Holdings {
     })
   }
 
+  /** An enqueue rings. */
+  get isHung(): boolean {
+    return this.#hung
+  }
+
   /** Listens on the channel of the worker that was just registered on this connection. */
   async listenAsWorker(): Promise<void> {
     const client = await this.connection.client()
-    if (this.options.doorbell) await this.connection.query(`listen ${client.escapeIdentifier(this.#channel)}`)
+    if (this.listens) await this.connection.query(`listen ${client.escapeIdentifier(this.#channel)}`)
   }
 
-  /** Hangs up the doorbell. False when it hung already. */
+  /** Hangs up the doorbell. False when it hung already, or cannot hang. */
   async hang(): Promise<boolean> {
-    if (this.#hung || !this.options.doorbell) return false
+    if (this.#hung || !this.listens) return false
     const { schema, queues } = this.options
     await hangDoorbell(this.connection, schema, { workerId: this.session.workerId, channel: this.#channel, queues })
     this.#hung = true
     return true
+  }
+
+  /** Lets the other workers know that this one has work in hand. */
+  async tell(): Promise<void> {
+    if (this.listens) await tellWorkers(this.connection, this.options.schema)
   }
 
   /** Takes the doorbell down. pass: there is more work than this worker takes at once; wake another. */
@@ -110,23 +125,29 @@ export class Control implements Holdings {
 
   async #listen(client: pg.Client): Promise<void> {
     this.#hung = false
-    if (!this.options.doorbell) return
+    if (this.listens && !this.session.isPooled) await this.#listenOn(client)
+    if (this.#tries > 0) {
+      if (this.listens) this.events.emit('listener.restored', {})
+      this.listener.reconnected()
+    }
+    this.#tries = 0
+  }
+
+  async #listenOn(client: pg.Client): Promise<void> {
     const workers = workersChannel(this.options.schema)
-    client.on('notification', ({ channel }) => {
-      if (channel === workers) this.listener.workerCame()
-      else this.listener.rung()
+    client.on('notification', ({ channel, processId }) => {
+      if (channel === this.#channel) this.listener.rung()
+      else if (channel === workers && processId !== processIdOf(client)) this.listener.othersStir()
     })
     await client.query(`listen ${client.escapeIdentifier(workers)}`)
     // A client that opens before the worker has its id listens on the worker's channel afterwards: listenAsWorker.
     if (this.session.workerId) await client.query(`listen ${client.escapeIdentifier(this.#channel)}`)
-    if (this.#tries > 0) this.events.emit('listener.restored', {})
-    this.#tries = 0
-    this.listener.rung()
   }
 
   #lost(error: Error): void {
-    if (this.#closed || !this.options.doorbell || this.#reconnect) return
-    if (this.#tries++ === 0) this.events.emit('listener.lost', { error })
+    if (this.#closed || this.#reconnect) return
+    this.#hung = false
+    if (this.#tries++ === 0 && this.listens) this.events.emit('listener.lost', { error })
     const delayMs = Math.min(RECONNECT_MS * 2 ** (this.#tries - 1), MAX_RECONNECT_MS) * (0.5 + Math.random() / 2)
     this.#reconnect = setTimeout(() => {
       this.#reconnect = undefined

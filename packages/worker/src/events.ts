@@ -29,13 +29,18 @@ export interface WorkerEvents {
   /** Given back unrun or unfinished, its attempt not counted. */
   'job.released': JobLabel
   'job.lost': JobLabel & { readonly error: LostLeaseError }
-  /** The settlement could not be written and the database undid it: the job runs again. */
+  /** The settlement could not be written: the job runs again, unless it was written and only the answer was lost. */
   'job.unsettled': JobLabel & { readonly error: unknown }
   /** The handler goes on although its signal was aborted. */
   'job.stuck': JobLabel & { readonly abortedForMs: number }
   /** Ready jobs in this worker's queues that it has no handler for. */
   'tasks.unknown': { readonly tasks: readonly string[] }
   'workers.rescued': { readonly workers: readonly number[]; readonly requeued: number; readonly buried: number }
+  /**
+   * The database, or a pooler in front of it, lacks something. locks: a lost worker is found by its silence alone, after leaseMs
+   * instead of within a second. notify: jobs are found by polling, up to a second late.
+   */
+  'capability.missed': { readonly capability: 'locks' | 'notify' }
   'listener.lost': { readonly error: unknown }
   'listener.restored': Record<string, never>
   'database.lost': { readonly error: unknown }

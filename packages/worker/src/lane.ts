@@ -10,13 +10,12 @@ import { WakeUp } from './wake-up.js'
 
 /** A claimed job that has waited this long for a slot goes back, so that another worker can take it, in ms. */
 const STALE_MS = 1_000
-const FIRST_IDLE_POLL_MS = 25
 
 /** What a lane asks of the worker around it. */
 export interface LaneHost {
   readonly workerId: number
-  /** The lane found nothing to claim: false when it should look again at once, because the doorbell was only just hung up. */
-  idle(): Promise<boolean>
+  /** The lane found nothing to claim and sleeps until it is rung. */
+  idle(): void
   /** The lane found jobs; full: as many as it asked for, so there may be more. */
   busy(full: boolean): void
 }
@@ -30,7 +29,7 @@ export class Lane {
   /** Jobs that were started and are not settled yet. */
   #open = 0
   readonly #drained = new WakeUp()
-  /** Loops that found nothing; the first of them polls. */
+  /** Loops that found nothing. */
   readonly #idle: WakeUp[] = []
   /** Loops that have no slot to fill. */
   readonly #full: WakeUp[] = []
@@ -95,7 +94,6 @@ export class Lane {
   }
 
   async #loop(): Promise<void> {
-    let idlePollMs = FIRST_IDLE_POLL_MS
     while (!this.#stopping) {
       const limit = this.#size.next(this.running.size + this.#claiming, this.#buffer.length)
       if (limit === 0) {
@@ -105,25 +103,21 @@ export class Lane {
       }
       const found = await this.#claim(limit)
       if (found === 'failed') continue
-      if (found > 0) {
-        idlePollMs = FIRST_IDLE_POLL_MS
+      if (found > 0)
         this.#idle[0]?.ring() // modes with several claims under way: one more may look
-        continue
+      else if (this.#missedRing) this.#missedRing = false
+      else if (!this.#stopping) {
+        this.host.idle()
+        await this.#park(this.#idle, Number.POSITIVE_INFINITY)
       }
-      const lookAgain = this.#missedRing || (this.#idle.length === 0 && !(await this.host.idle()))
-      this.#missedRing = false
-      if (lookAgain || this.#stopping) continue
-      const rung = await this.#park(this.#idle, this.#idle.length === 0 ? idlePollMs : Number.POSITIVE_INFINITY)
-      idlePollMs = rung ? FIRST_IDLE_POLL_MS : Math.min(idlePollMs * 2, this.options.pollMs)
     }
   }
 
-  async #park(place: WakeUp[], ms: number): Promise<boolean> {
+  async #park(place: WakeUp[], ms: number): Promise<void> {
     const wakeUp = new WakeUp()
     place.push(wakeUp)
-    const rung = await wakeUp.wait(ms)
+    await wakeUp.wait(ms)
     place.splice(place.indexOf(wakeUp), 1)
-    return rung
   }
 
   async #claim(limit: number): Promise<number | 'failed'> {

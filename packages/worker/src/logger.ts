@@ -33,10 +33,16 @@ export function logEvents(events: Events, logger: Logger): void {
   events.on('job.stuck', (event) => logger.error(event, 'handler does not heed its abort signal'))
   events.on('tasks.unknown', (event) => logger.warn(event, 'jobs wait that no handler of this worker is for'))
   events.on('workers.rescued', (event) => logger.warn(event, 'jobs of lost workers rescued'))
+  events.on('capability.missed', (event) => logger.warn(event, MISSED[event.capability]))
   events.on('listener.lost', ({ error }) => logger.warn({ err: loggableError(error) }, 'LISTEN lost; polling'))
   events.on('listener.restored', (event) => logger.info(event, 'LISTEN restored'))
   events.on('database.lost', ({ error }) => logger.error({ err: loggableError(error) }, 'database lost; trying again'))
   events.on('database.restored', (event) => logger.info(event, 'database restored'))
+}
+
+const MISSED = {
+  locks: 'no session locks here (a pooler?): lost workers are found by their silence alone, after leaseMs',
+  notify: 'no LISTEN/NOTIFY here (a pooler?): jobs are found by polling',
 }
 
 /** An error without what PostgreSQL says about rows. */

@@ -30,7 +30,10 @@ export interface WorkerOptions {
   readonly concurrency?: number | Partial<Record<DeliveryModeName, number>>
   /** How long running handlers may go on after stop() before their signals abort. Default 20,000. */
   readonly graceMs?: number
-  /** The longest time between two looks at an idle queue. Default 30,000 while an enqueue rings, 1,000 while none can. */
+  /**
+   * The longest time between two looks at an idle queue: by all workers together while an enqueue rings (but each looks every
+   * 30,000), by each one while none can. Default 5,000, and 1,000 while none can.
+   */
   readonly pollMs?: number
   /** Sleep until an enqueue rings (LISTEN/NOTIFY); false polls only, for databases and poolers without LISTEN. Default true. */
   readonly doorbell?: boolean
@@ -75,7 +78,7 @@ export interface ResolvedOptions {
 const DEFAULTS = Object.freeze({
   concurrency: 10,
   graceMs: 20_000,
-  pollMs: 30_000,
+  pollMs: 5_000,
   deafPollMs: 1_000,
   leaseMs: 30_000,
   maxCrashes: 3,

@@ -11,21 +11,25 @@ import type { ResolvedOptions } from './options.js'
 const OWN_STATEMENTS = `
   set enable_seqscan = off; set enable_bitmapscan = off; set enable_sort = off; set enable_hashjoin = off;
   set enable_mergejoin = off; set jit = off; set plan_cache_mode = force_generic_plan;
-  set lock_timeout = '10s'; set statement_timeout = '60s'`
+  set lock_timeout = '5s'; set statement_timeout = '9s'`
 
 /** Settings of every connection: isolation pinned, and death noticed on both sides of the wire. */
 const ALL_CONNECTIONS = `
   set application_name = 'pgq worker'; set default_transaction_isolation = 'read committed';
   set default_transaction_read_only = off; set client_connection_check_interval = '500ms';
-  set tcp_keepalives_idle = 5; set tcp_keepalives_interval = 2; set tcp_keepalives_count = 3; set tcp_user_timeout = '10s'`
+  set tcp_keepalives_idle = 2; set tcp_keepalives_interval = 1; set tcp_keepalives_count = 2; set tcp_user_timeout = '4s'`
 
 /** How long our own short statements may take before the connection counts as dead, in ms. */
-const STATEMENT_DEADLINE_MS = 65_000
+const STATEMENT_DEADLINE_MS = 10_000
 
 /** Opens the worker's connections, each with its settings and its share of the liveness lock. */
 export class Session {
   /** Changes when the worker was taken for dead and starts anew. */
   workerId = 0
+  /** Whether connections take their share of the liveness lock; false where locks mean nothing. */
+  locks = true
+  /** Whether a pooler stands in between: a session does not belong to its client then. Undefined before the first connection. */
+  isPooled: boolean | undefined
   readonly #connections = new Set<Connection>()
 
   constructor(private readonly options: ResolvedOptions) {}
@@ -53,7 +57,12 @@ export class Session {
   }
 
   #config(): pg.ClientConfig {
-    return { connectionTimeoutMillis: 10_000, keepAlive: true, ...this.options.connection }
+    return {
+      connectionTimeoutMillis: 10_000,
+      keepAlive: true,
+      keepAliveInitialDelayMillis: 3_000,
+      ...this.options.connection,
+    }
   }
 
   #add(
@@ -65,9 +74,12 @@ export class Session {
     const connection = new Connection(
       config,
       async (client) => {
-        await client.query(`${ALL_CONNECTIONS};${settings}`)
-        if (this.workerId) await lockLiveness(client, this.options.schema, this.workerId)
+        this.isPooled ??= await isBehindPooler(client)
+        // What is set through a pooler would be set for whoever gets that server session next.
+        if (!this.isPooled) await client.query(`${ALL_CONNECTIONS};${settings}`)
+        if (this.workerId && this.locks) await lockLiveness(client, this.options.schema, this.workerId)
         await prepare?.(client)
+        return { keepsStatements: !this.isPooled }
       },
       onLost,
     )
@@ -75,3 +87,12 @@ export class Session {
     return connection
   }
 }
+
+/** A pooler makes up a process id of its own for the client. */
+async function isBehindPooler(client: pg.Client): Promise<boolean> {
+  const { rows } = await client.query<{ pid: number }>('select pg_backend_pid() as pid')
+  return rows[0]?.pid !== processIdOf(client)
+}
+
+/** The server session's process id, as the server, or a pooler, told it. */
+export const processIdOf = (client: pg.Client): number => (client as unknown as { processID: number }).processID

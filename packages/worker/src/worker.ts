@@ -14,11 +14,14 @@ import { Events, type WorkerEvents } from './events.js'
 import { Lane } from './lane.js'
 import { logEvents, silentLogger } from './logger.js'
 import { type ResolvedOptions, resolveOptions, type WorkerOptions } from './options.js'
+import { probe } from './probe.js'
 import { Session } from './session.js'
 import { onStopSignals } from './stop-signals.js'
 
 /** After a busy spell of this length the worker takes its doorbell down: enqueues need not ring for what it finds anyway. */
 const BUSY_MS = 100
+/** A worker that goes on and on says so this often, so that others look whether it still lives, in ms. */
+const TELL_MS = 5_000
 /** How long handlers have to heed their aborted signals before their jobs are given back, in ms. */
 const HEED_MS = 2_000
 
@@ -52,6 +55,8 @@ class RunningWorker implements Worker {
   #stopped: Promise<void> | undefined
   #forgetSignals = () => {}
   #busySince: number | undefined
+  #toldAt = Number.NEGATIVE_INFINITY
+  #settlements!: Connection
   #idleLanes = new Set<Lane>()
 
   constructor(private readonly options: ResolvedOptions) {
@@ -59,6 +64,8 @@ class RunningWorker implements Worker {
     if (options.logger !== silentLogger) logEvents(this.#events, options.logger)
     this.#outage = new Outage(this.#events)
     this.#session = new Session(options)
+    // A lease that is lost: learn at once whether all of them are, so that the other handlers can stop.
+    this.#events.on('job.lost', () => this.#caretaker.beat())
   }
 
   get id(): number {
@@ -74,6 +81,7 @@ class RunningWorker implements Worker {
     this.#state = 'running'
     this.#assemble()
     try {
+      await this.#probe()
       await this.#register()
       await this.#caretaker.rescueFirst()
     } catch (error) {
@@ -100,19 +108,22 @@ class RunningWorker implements Worker {
     const { schema, concurrency, modes } = this.options
     this.#control = new Control(this.#session, this.options, this.#events, {
       rung: () => this.#rung(),
-      workerCame: () => this.#caretaker.workerCame(),
+      othersStir: () => this.#caretaker.othersStir(),
+      reconnected: () => this.#reconnected(),
     })
     const claims = this.#session.open({ settings: 'set synchronous_commit = off' })
     const durableClaims = modes.includes('at-most-once') ? this.#session.open() : claims
     const settlements = this.#session.open()
     const isAlive = async (workerId: number) => (await beat(settlements, schema, workerId)) !== null
+    this.#settlements = settlements
     this.#acknowledger = new Acknowledger(schema, settlements, this.#backoff(), isAlive)
-    this.#caretaker = new Caretaker(this.options, settlements, this.#events, this.#backoff(), this.#charge())
+    const control = this.#control.connection
+    this.#caretaker = new Caretaker(this.options, settlements, control, this.#events, this.#backoff(), this.#charge())
     const make: Record<DeliveryModeName, () => DeliveryMode> = {
       'at-least-once': () => new AtLeastOnce(schema, claims, this.#acknowledger),
       'at-most-once': () => new AtMostOnce(schema, durableClaims, settlements, this.#backoff()),
       transactional: () =>
-        new Transactional(schema, this.#handlerConnections(concurrency.transactional), this.#control),
+        new Transactional(schema, this.#handlerConnections(concurrency.transactional), settlements, this.#control),
     }
     this.#lanes = modes.map((mode) => this.#lane(make[mode]()))
   }
@@ -144,47 +155,77 @@ class RunningWorker implements Worker {
       get isIdle() {
         return worker.#idleLanes.size === worker.#lanes.length
       },
+      get isDoorbellHung() {
+        return worker.#control.isHung
+      },
       jobsCameBack: () => this.#lookAgain(),
       declaredDead: () => this.#startAnew(),
     }
   }
 
+  async #probe(): Promise<void> {
+    const { locks, listens } = await probe(this.#session, this.options, this.#control.connection, this.#settlements)
+    this.#session.locks = locks
+    this.#control.listens = listens
+    if (!locks) this.#events.emit('capability.missed', { capability: 'locks' })
+    if (this.options.doorbell && !listens) this.#events.emit('capability.missed', { capability: 'notify' })
+  }
+
   async #register(): Promise<void> {
     const { schema, queues, handlers } = this.options
-    const description = { hostname: hostname(), pid: process.pid, queues, tasks: [...handlers.keys()] }
-    // The other connections open under the new id: each takes its share of the liveness lock.
-    this.#session.workerId = await registerWorker(this.#control.connection, schema, description)
+    const { locks } = this.#session
+    const { listens, connection } = this.#control
+    const labels = { hostname: hostname(), pid: process.pid, queues, tasks: [...handlers.keys()] }
+    // The other connections take their share of the liveness lock under the new id; those that are open begin anew.
+    this.#session.workerId = await registerWorker(connection, schema, { ...labels, locks, listens })
+    await this.#settlements.reset()
     await this.#control.listenAsWorker()
   }
 
   #rung(): void {
     for (const lane of this.#lanes) lane.ring()
-    this.#caretaker?.lookForDueJobs()
+    this.#caretaker.look()
   }
 
   #lookAgain(): void {
     for (const lane of this.#lanes) lane.ring(true)
   }
 
-  /** All lanes idle: hang up the doorbell, then look once more before sleeping, or an enqueue in between is missed. */
-  async #laneIdle(lane: Lane): Promise<boolean> {
+  #reconnected(): void {
+    this.#caretaker.beat()
+    this.#lookAgain()
+  }
+
+  #laneIdle(lane: Lane): void {
     this.#idleLanes.add(lane)
-    if (this.#idleLanes.size < this.#lanes.length) return true
+    if (this.#idleLanes.size < this.#lanes.length) return
     this.#busySince = undefined
+    void this.#fallAsleep()
+  }
+
+  /** Hang up the doorbell, then look once more before sleeping, or an enqueue in between is missed. */
+  async #fallAsleep(): Promise<void> {
     try {
-      if (!(await this.#control.hang())) return true
-      this.#lookAgain()
-      return false
+      if (await this.#control.hang()) this.#lookAgain()
+      else if (this.#control.isHung) return
     } catch {
-      return true // the doorbell is a hint; polling goes on
+      // The doorbell is a hint: polling goes on.
     }
+    this.#caretaker.look()
   }
 
   #laneBusy(lane: Lane, full: boolean): void {
     this.#idleLanes.delete(lane)
     const now = performance.now()
     this.#busySince ??= now
-    if (full || now - this.#busySince > BUSY_MS) this.#control.take(full).catch(() => {})
+    if ((full || now - this.#busySince > BUSY_MS) && this.#control.isHung) {
+      this.#control.take(full).catch(() => {})
+      this.#caretaker.look()
+    }
+    if (now - this.#toldAt > TELL_MS && this.#caretaker.hasOthers) {
+      this.#toldAt = now
+      this.#control.tell().catch(() => {})
+    }
   }
 
   /** The others gave all our jobs away: drop what we hold and go on under a new id. */

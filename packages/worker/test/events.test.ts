@@ -1,5 +1,7 @@
 import { once } from 'node:events'
+import { claimIntoLease, registerWorker } from '@pgq/core'
 import { sql } from 'kysely'
+import pg from 'pg'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { Events } from '../src/events.js'
 import { all, gate, MODES, next, numbered, pause, queue, until } from './queue.js'
@@ -107,7 +109,7 @@ describe('each event comes after it is true', () => {
     const stopping = next(worker, 'worker.stopping')
     let alive: Promise<[string, number]> | undefined
     worker.on('worker.stopped', () => {
-      alive = Promise.all([db.value('select count(*) from pgq.workers'), connections()])
+      alive ??= Promise.all([db.value('select count(*) from pgq.workers'), connections()])
     })
     expect(worker.id).toBe(0)
     await worker.start()
@@ -209,16 +211,18 @@ describe('each event comes after it is true', () => {
   })
 
   test('workers.rescued: the jobs are back', async () => {
-    const lost = numbered('lost')
-    const frozen = await db.worker([lost.handle(() => new Promise(() => {}))], { graceMs: 0 })
-    const started = next(frozen, 'job.started')
-    await lost.enqueue(db.pool, 1)
-    await started
-    await db.pool.query("update pgq.workers set beat_at = now() - interval '1 day'")
+    const client = new pg.Client(db.url)
+    await client.connect()
+    const lost = await registerWorker(client, 'pgq', { hostname: 'here', pid: 1, queues: ['default'], tasks: ['lost'] })
+    await numbered('lost').enqueue(db.pool, 1)
+    const range = { queues: ['default'], after: ['-9223372036854775808'], upto: ['9223372036854775807'] }
+    const claim = { workerId: lost, number: 1, ...range, tasks: ['lost'], limit: 1, maxBytes: 1_000 }
+    expect(await claimIntoLease(client, 'pgq', claim)).toHaveLength(1)
+    await client.end()
     const other = db.idleWorker([numbered().handle(() => {})])
     const rescued = next(other, 'workers.rescued')
     await other.start()
-    expect(await rescued).toMatchObject({ workers: [frozen.id], requeued: 1, buried: 0 })
+    expect(await rescued).toEqual({ workers: [lost], requeued: 1, buried: 0 })
     expect(await db.rows('select state, attempt, crash_count from pgq.job_states')).toEqual([
       { state: 'ready', attempt: 1, crash_count: 1 },
     ])

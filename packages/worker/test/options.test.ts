@@ -17,6 +17,7 @@ describe('defaults', () => {
       graceMs: 20_000,
       doorbell: true,
       pollMs: 5_000,
+      deafPollMs: 1_000,
       leaseMs: 30_000,
       maxCrashes: 3,
       maxBatch: 1_000,
@@ -24,8 +25,8 @@ describe('defaults', () => {
       handleSignals: true,
       around: undefined,
     })
-    expect(resolve({ doorbell: false }).pollMs).toBe(1_000)
-    expect(resolve({ doorbell: false, pollMs: 50 }).pollMs).toBe(50)
+    expect(resolve({ doorbell: false }).deafPollMs).toBe(1_000)
+    expect(resolve({ doorbell: false, pollMs: 50 }).deafPollMs).toBe(50)
   })
 
   test('an option that is undefined is one that was left out', () => {

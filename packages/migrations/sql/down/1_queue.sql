@@ -4,6 +4,7 @@ drop view job_states;
 drop function enqueue(text, json, text, integer, timestamptz, double precision, json);
 drop function enqueue_many(json);
 drop function ring_doorbell(text[]);
+drop function is_alive(integer);
 drop table idle_workers;
 drop table dead_jobs;
 drop table finished_jobs;

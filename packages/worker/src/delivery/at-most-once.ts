@@ -44,18 +44,36 @@ export class AtMostOnce implements DeliveryMode {
     await writing.finally(() => this.#writing.delete(writing))
   }
 
-  /** The claim removed the job: until this is written, it exists here alone. */
+  /**
+   * The claim removed the job: until this is written, it exists here alone. A try whose answer was lost is repeated only when
+   * the server knows that it did not commit: the job may have been claimed again since, and must not run twice.
+   */
   async #writeUntilDone(job: ClaimedJob, settlement: Restore): Promise<void> {
+    let xid: string | undefined
     for (;;) {
       try {
-        await restoreJobs(this.settlements, this.schema, [{ job, settlement }])
+        if (xid !== undefined && (await this.#mayBeCommitted(xid))) return
+        xid = undefined
+        await this.settlements.use(async (client) => {
+          await client.query('begin')
+          await restoreJobs(this.settlements.on(client), this.schema, [{ job, settlement }])
+          const { rows } = await client.query('select pg_current_xact_id()::text as xid')
+          xid = rows[0].xid
+          await client.query('commit')
+        })
         return this.backoff.succeeded()
       } catch (error) {
-        if ((error as { code?: unknown }).code === UNIQUE_VIOLATION) return // an earlier try was committed, its answer lost
+        if (this.settlements.isClosed) throw error
         await delay(this.backoff.failed(error))
+        // A transaction that is still open would be told from a lost one only by its session, which is gone with this.
+        await this.settlements.reset()
       }
     }
   }
-}
 
-const UNIQUE_VIOLATION = '23505'
+  async #mayBeCommitted(xid: string): Promise<boolean> {
+    const { rows } = await this.settlements.query(`select pg_xact_status('${xid}'::xid8) as status`)
+    if (rows[0].status === 'in progress') throw new Error(`Transaction ${xid} is still ending.`)
+    return rows[0].status !== 'aborted'
+  }
+}

@@ -2,12 +2,13 @@ import {
   type ClaimedJob,
   type ClaimRequest,
   claimAndDelete,
-  type PreparingClient,
   restoreJobs,
   type Settlement,
+  settleWaitingJob,
 } from '@pgq/core'
 import type pg from 'pg'
 import { breaksConnection, type Connection } from '../connection.js'
+import { delay } from '../delay.js'
 import { type Claim, CommitRefused, type DeliveryMode } from './delivery-mode.js'
 import { handlerTransaction } from './handler-transaction.js'
 
@@ -16,7 +17,12 @@ const COMMIT = 'set constraints all immediate; commit'
 
 // The planner settings of our own statement, for the claim alone: what the handler runs is planned as always.
 const BEGIN = 'begin isolation level read committed; set local enable_seqscan = off; set local enable_bitmapscan = off'
-const HAND_OVER = 'set local enable_seqscan to default; set local enable_bitmapscan to default; savepoint pgq_handler'
+const HAND_OVER = `set local enable_seqscan to default; set local enable_bitmapscan to default; savepoint pgq_handler;
+  select pg_current_xact_id_if_assigned()::text as xid`
+
+/** After a lost connection: how often to ask for what became of the job, and how long in between, in ms. */
+const LOSS_TRIES = 20
+const LOSS_TRY_MS = 250
 
 /** Notes which jobs are about to run, durably enough to count their crashes, before they do. */
 export interface Holdings {
@@ -39,6 +45,7 @@ export class Transactional implements DeliveryMode {
   constructor(
     private readonly schema: string,
     connections: readonly Connection[],
+    private readonly settlements: Connection,
     private readonly holdings: Holdings,
   ) {
     this.#free = [...connections]
@@ -53,9 +60,9 @@ export class Transactional implements DeliveryMode {
     try {
       const client = await connection.client()
       // Sent together, answered together: one round trip. Without a transaction (begin failed) the rest fails, too.
-      const [, [job]] = await Promise.all([
+      const [, [job], handedOver] = await Promise.all([
         client.query(BEGIN),
-        claimAndDelete(prepared(client), this.schema, { ...request, limit: 1 }),
+        claimAndDelete(connection.on(client), this.schema, { ...request, limit: 1 }),
         client.query(HAND_OVER),
       ])
       if (!job) {
@@ -64,7 +71,7 @@ export class Transactional implements DeliveryMode {
       }
       await this.holdings.add(job.id)
       held = true
-      return [this.#claimed(connection, client, job)]
+      return [this.#claimed(connection, client, job, (handedOver as unknown as pg.QueryResult[]).at(-1)?.rows[0].xid)]
     } catch (error) {
       await connection.reset()
       throw error
@@ -75,53 +82,128 @@ export class Transactional implements DeliveryMode {
 
   async drain(): Promise<void> {}
 
-  #claimed(connection: Connection, client: pg.Client, job: ClaimedJob): Claim {
-    const transaction = handlerTransaction(client)
-    const ended = async (work: () => Promise<void>) => {
-      // A handler that goes on after its abort, or that awaits nothing, must not write into the next job's transaction.
-      transaction.close()
-      let refused = false
-      try {
-        await work()
-      } catch (error) {
-        refused = error instanceof CommitRefused
-        if (!refused) await connection.reset()
-        throw error
-      } finally {
-        if (!refused) {
-          this.holdings.remove(job.id)
-          this.#free.push(connection)
-        }
-      }
+  #claimed(connection: Connection, client: pg.Client, job: ClaimedJob, xid: string): Claim {
+    const release = () => {
+      this.holdings.remove(job.id)
+      this.#free.push(connection)
     }
-    return {
-      job,
-      trx: transaction.trx,
-      isSpoiled: () => client.getTransactionStatus?.() === 'E',
-      settle: (settlement) => ended(() => this.#settle(client, job, settlement)),
-      release: () => ended(async () => void (await client.query('rollback'))),
-    }
-  }
-
-  async #settle(client: pg.Client, job: ClaimedJob, settlement: Settlement): Promise<void> {
-    if (settlement.kind === 'complete') return this.#complete(client, job)
-    await client.query('rollback to savepoint pgq_handler')
-    await restoreJobs(client, this.schema, [{ job, settlement }])
-    await client.query('commit')
-  }
-
-  async #complete(client: pg.Client, job: ClaimedJob): Promise<void> {
-    let results: pg.QueryResult[]
-    try {
-      results = (await client.query(COMMIT)) as unknown as pg.QueryResult[]
-    } catch (error) {
-      throw breaksConnection(error) ? error : new CommitRefused('', { cause: error })
-    }
-    if (results.at(-1)?.command !== 'COMMIT')
-      throw new Error(`The transaction of job ${job.id} was rolled back: a statement in it had failed.`)
+    return new HeldClaim({ job, client, xid, schema: this.schema, connection, settlements: this.settlements, release })
   }
 }
 
-const prepared = (client: pg.Client): PreparingClient => ({
-  queryPrepared: (name, text, values) => client.query({ name, text, values }),
-})
+interface Hold {
+  readonly job: ClaimedJob
+  readonly client: pg.Client
+  /** The number of the transaction that holds the job. */
+  readonly xid: string
+  readonly schema: string
+  readonly connection: Connection
+  readonly settlements: Connection
+  /** The connection is free for the next job. */
+  release(): void
+}
+
+class HeldClaim implements Claim {
+  readonly job: ClaimedJob
+  readonly trx: NonNullable<Claim['trx']>
+  readonly #close: () => void
+  #lost = false
+
+  constructor(private readonly hold: Hold) {
+    const { trx, close } = handlerTransaction(hold.client)
+    this.job = hold.job
+    this.trx = trx
+    this.#close = close
+  }
+
+  isSpoiled(): boolean {
+    return this.hold.client.getTransactionStatus?.() === 'E'
+  }
+
+  async settle(settlement: Settlement): Promise<void> {
+    // A handler that goes on after its abort, or that awaits nothing, must not write into the next job's transaction.
+    this.#close()
+    let refused = false
+    try {
+      await (settlement.kind === 'complete' ? this.#complete() : this.#return(settlement))
+    } catch (error) {
+      refused = error instanceof CommitRefused
+      throw error
+    } finally {
+      if (!refused) this.hold.release()
+    }
+  }
+
+  async release(): Promise<void> {
+    this.#close()
+    await this.hold.client.query('rollback').catch(() => this.#lose())
+    this.hold.release()
+  }
+
+  async #complete(): Promise<void> {
+    try {
+      checkCommitted(await this.hold.client.query(COMMIT), this.job)
+    } catch (error) {
+      if (breaksConnection(error)) {
+        await this.#lose()
+        if (await this.#isCommitted()) return
+      }
+      throw new CommitRefused('', { cause: error })
+    }
+  }
+
+  async #return(settlement: Returned): Promise<void> {
+    const { client, job, schema } = this.hold
+    if (!this.#lost) {
+      try {
+        await client.query('rollback to savepoint pgq_handler')
+        await restoreJobs(client, schema, [{ job, settlement }])
+        return checkCommitted(await client.query('commit'), job)
+      } catch {
+        await this.#lose()
+      }
+    }
+    await this.#settleAfterLoss(settlement)
+  }
+
+  /** Gives the connection up: the transaction on it, if it was not committed, is rolled back. */
+  async #lose(): Promise<void> {
+    this.#lost = true
+    await this.hold.connection.reset()
+  }
+
+  /** Whether a COMMIT whose answer was lost took effect: the server knows, by the transaction's number. */
+  async #isCommitted(): Promise<boolean> {
+    const { settlements, xid } = this.hold
+    for (let tries = 0; tries < LOSS_TRIES; tries++) {
+      const { rows } = await settlements
+        .query(`select pg_xact_status('${xid}'::xid8) as status`)
+        .catch(() => ({ rows: [{ status: 'unknown' }] }))
+      if (rows[0].status === 'committed') return true
+      if (rows[0].status === 'aborted' || rows[0].status === null) return false
+      await delay(LOSS_TRY_MS)
+    }
+    return false
+  }
+
+  /** The transaction was rolled back with its connection. The failure is noted on the job, unless it runs elsewhere already. */
+  async #settleAfterLoss(settlement: Returned): Promise<void> {
+    const { job, schema, settlements } = this.hold
+    for (let tries = 0; tries < LOSS_TRIES; tries++) {
+      const answer = await settleWaitingJob(settlements, schema, job.id, settlement)
+      if (answer === 'settled') return
+      if (answer === 'gone') break
+      await delay(LOSS_TRY_MS)
+    }
+    throw new Error(
+      `The connection of job ${job.id} was lost, and it runs elsewhere by now: this attempt is not counted.`,
+    )
+  }
+}
+
+type Returned = Exclude<Settlement, { kind: 'complete' }>
+
+function checkCommitted(result: pg.QueryResult | pg.QueryResult[], job: ClaimedJob): void {
+  if ([result].flat().at(-1)?.command === 'COMMIT') return
+  throw new Error(`The transaction of job ${job.id} was rolled back: a statement in it had failed.`)
+}
