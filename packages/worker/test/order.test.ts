@@ -45,7 +45,7 @@ test('a retried job queues again: behind those that were enqueued before it came
       task.handle((n, { attempt }) => {
         seen.push(`${n}.${attempt}`)
         if (n === 0) throw new Error('again')
-        return pause(15)
+        return pause(60)
       }),
     ],
     { concurrency: 1, maxBatch: 1 },
