@@ -273,7 +273,7 @@ const promoteStatement = defineStatement<
         cross join lateral (
           select job.execute_at
           from ${table('jobs')} as job
-          where job.queue = wanted.queue and job.execute_at > now()
+          where job.queue = wanted.queue and job.execute_at > now() and job.execute_at < 'infinity'
           order by job.execute_at
           limit 1
         ) as next

@@ -199,6 +199,12 @@ describe('promoteDueJobs', () => {
     expect(rows.every(({ execute_at }) => execute_at === null)).toBe(true)
   })
 
+  // Mutant: min(execute_at) - now() over all. Before PostgreSQL 17 infinity has no difference to now, and nothing was promoted.
+  test('a job that waits for ever is nothing to wait for', async () => {
+    await pool.query(`select pgq.enqueue('work', execute_at => 'infinity')`)
+    expect(await promote()).toMatchObject({ promoted: 0, nextDueMs: null })
+  })
+
   test('stops at the limit, and tells when the next is due, of these queues only', async () => {
     await enqueueNumbers(5, { delayMs: 60_000 })
     await makeDue('1')
