@@ -6,11 +6,15 @@ import { afterAll } from 'vitest'
 const prefix = 'pgq-publish-'
 const longestRunMs = 3_600_000
 
+const made: string[] = []
+// Here, because inside of a test or a hook it comes too late for this file.
+afterAll(() => made.forEach(remove))
+
 /** A folder in the temporary folder, removed after the file's last test. */
 export function temporaryFolder(name: string): string {
   sweep()
   const folder = mkdtempSync(join(tmpdir(), `${prefix}${name}-`))
-  afterAll(() => remove(folder))
+  made.push(folder)
   return folder
 }
 
