@@ -1,3 +1,4 @@
+import type { StartLoad } from './load-process.js'
 import type { Run } from './report.js'
 import type { Scenario } from './scenarios/scenario.js'
 import type { Servers } from './servers.js'
@@ -8,13 +9,14 @@ export interface Plan {
   readonly scenarios: readonly Scenario[]
   readonly systems: readonly SystemName[]
   readonly repetitions: number
-  /** A share of the jobs and the time, for tests. Default 1. */
+  /** A share of everything, for tests. Default 1. */
   readonly scale?: number
-  readonly fromSources?: boolean
+  /** Default: processes of what was built. */
+  readonly startLoad?: StartLoad
 }
 
-/** Called before each run. */
-export type Announce = (run: Omit<Run, 'figures'>) => void
+/** Called before each run, with the stage that it runs on. */
+export type Announce = (run: Omit<Run, 'figures'>, stage: Stage) => void
 
 /** Which systems of the plan a scenario has. */
 export const systemsOf = ({ systems }: Plan, scenario: Scenario): SystemName[] =>
@@ -29,8 +31,8 @@ export async function* bench(servers: Servers, plan: Plan, announce: Announce = 
     for (let repetition = 1; repetition <= plan.repetitions; repetition++) {
       for (const system of systemsOf(plan, scenario)) {
         const run = { scenario: scenario.name, system, repetition }
-        announce(run)
-        const stage = await Stage.set(servers, system, plan.fromSources)
+        const stage = await Stage.set(servers, system, plan.startLoad)
+        announce(run, stage)
         try {
           yield { ...run, figures: await scenario.run(stage, plan.scale ?? 1) }
         } finally {

@@ -2,47 +2,55 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { EventEmitter, once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import type { Commands, Tick } from './load.js'
-import type { SystemName } from './systems/index.js'
-import type { Place } from './systems/system.js'
+import type { Load, LoadOrder, Tick } from './load.js'
+
+/** A load, wherever it runs. Emits `tick`. */
+export abstract class LoadHandle extends EventEmitter<{ tick: [Tick] }> {
+  last: Tick = { at: 0, runs: 0, enqueued: 0, cpuUs: 0, rssBytes: 0 }
+
+  abstract call<Name extends keyof Load>(
+    name: Name,
+    ...order: Parameters<Load[Name]>
+  ): Promise<Awaited<ReturnType<Load[Name]>>>
+
+  abstract end(): Promise<void>
+
+  protected ticked(tick: Tick): void {
+    this.last = tick
+    this.emit('tick', tick)
+  }
+}
+
+export type StartLoad = (order: LoadOrder) => LoadHandle
 
 const built = fileURLToPath(new URL('../dist/index.js', import.meta.url))
-const source = fileURLToPath(new URL('./load.ts', import.meta.url))
-const root = fileURLToPath(new URL('../../..', import.meta.url))
 
-/** One process of the load. Emits `tick`. */
-export class LoadProcess extends EventEmitter<{ tick: [Tick] }> {
-  last: Tick = { at: 0, runs: 0, enqueued: 0, cpuUs: 0, rssBytes: 0 }
+/** A load in a process of its own, as it was built: plain JavaScript over the built packages. */
+export function startBuiltLoad(order: LoadOrder): LoadHandle {
+  if (!existsSync(built)) throw new Error('apps/bench is not built: npm run build')
+  // Without what this process was started with: it would load the sources of the packages.
+  return new LoadProcess(order, (args) => fork(built, args, { execArgv: [] }))
+}
+
+export class LoadProcess extends LoadHandle {
   readonly #child: ChildProcess
   readonly #calls = new Map<number, { resolve: (result: any) => void; reject: (error: Error) => void }>()
   #nextId = 1
 
-  /** fromSources: run the TypeScript sources, for tests; measured is what was built. */
   constructor(
-    readonly system: SystemName,
-    readonly place: Place,
-    fromSources = false,
+    private readonly order: LoadOrder,
+    start: (args: string[]) => ChildProcess,
   ) {
     super()
-    if (!fromSources && !existsSync(built)) throw new Error('apps/bench is not built: npm run build')
-    this.#child = fromSources
-      ? fork(source, {
-          execArgv: ['--import', 'tsx'],
-          env: { ...process.env, TSX_TSCONFIG_PATH: `${root}tsconfig.json` },
-        })
-      : fork(built, { execArgv: [] })
+    this.#child = start([JSON.stringify(order)])
     this.#child.on('message', (message) => this.#heard(message))
-    this.#child.on('exit', (code, signal) => this.#ended(new Error(`The load of ${system} ended: ${signal ?? code}`)))
+    this.#child.on('exit', (code, signal) => this.#ended(signal ?? code))
   }
 
-  get pid(): number {
-    return this.#child.pid!
-  }
-
-  call<Name extends keyof Commands>(
+  call<Name extends keyof Load>(
     name: Name,
-    ...[order]: Parameters<Commands[Name]>
-  ): Promise<Awaited<ReturnType<Commands[Name]>>> {
+    ...[order]: Parameters<Load[Name]>
+  ): Promise<Awaited<ReturnType<Load[Name]>>> {
     const id = this.#nextId++
     return new Promise((resolve, reject) => {
       this.#calls.set(id, { resolve, reject })
@@ -50,8 +58,8 @@ export class LoadProcess extends EventEmitter<{ tick: [Tick] }> {
     })
   }
 
-  /** Ends the process without asking it. */
-  async kill(): Promise<void> {
+  /** Kills it: what it leaves in the database goes with the database. */
+  async end(): Promise<void> {
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return
     const exited = once(this.#child, 'exit')
     this.#child.kill('SIGKILL')
@@ -60,17 +68,17 @@ export class LoadProcess extends EventEmitter<{ tick: [Tick] }> {
 
   #heard(message: any): void {
     if (message.tick) {
-      this.last = message.tick
-      this.emit('tick', message.tick)
+      this.ticked(message.tick)
       return
     }
     const call = this.#calls.get(message.id)
     this.#calls.delete(message.id)
     if (message.error === undefined) call?.resolve(message.result)
-    else call?.reject(new Error(`${this.system}: ${message.error}`))
+    else call?.reject(new Error(`${this.order.system}: ${message.error}`))
   }
 
-  #ended(error: Error): void {
+  #ended(how: string | number | null): void {
+    const error = new Error(`The load of ${this.order.system} ended: ${how}`)
     for (const { reject } of this.#calls.values()) reject(error)
     this.#calls.clear()
   }

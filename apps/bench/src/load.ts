@@ -1,4 +1,3 @@
-// The load: one process that produces or works for one system, told what to do by the bench over IPC.
 import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { DeliveryModeName } from '@pgq/core'
@@ -7,6 +6,11 @@ import { type SystemName, systemEntry } from './systems/index.js'
 import type { Handler, NewJob, Place, Producer, Runner, System } from './systems/system.js'
 
 const TICK_MS = 10
+
+export interface LoadOrder {
+  readonly system: SystemName
+  readonly place: Place
+}
 
 /** What the handler of the measured worker does. */
 export type Work = 'nothing' | 'insert' | { readonly sleepMs: number }
@@ -56,26 +60,43 @@ export interface Tick {
   readonly rssBytes: number
 }
 
-let place: Place
-let system: System
-let producer: Promise<Producer> | undefined
-let runner: Runner | undefined
-let runs = 0
-let enqueued = 0
-let marks: number[] = []
-let latencies: number[] = []
+/** Produces or works for one system. Each method is a command of the bench. */
+export class Load {
+  readonly #place: Place
+  readonly #system: Promise<System>
+  readonly #ticking: NodeJS.Timeout
+  readonly #started: Runner[] = []
+  #producer: Promise<Producer> | undefined
+  #runs = 0
+  #enqueued = 0
+  #marks: number[] = []
+  #latencies: number[] = []
 
-const commands = {
-  async open(order: { system: SystemName; place: Place }) {
-    place = order.place
-    system = await systemEntry(order.system).load()
-  },
-  prepare: () => system.prepare(place),
-  unfinished: async () => (await producing()).unfinished(),
+  constructor(
+    { system, place }: LoadOrder,
+    private readonly onTick: (tick: Tick) => void,
+  ) {
+    this.#place = place
+    this.#system = systemEntry(system).load()
+    this.#ticking = setInterval(() => this.#tick(), TICK_MS)
+  }
+
+  /** Resolves when the system's packages are loaded. */
+  async ready() {
+    await this.#system
+  }
+
+  async prepare() {
+    await (await this.#system).prepare(this.#place)
+  }
+
+  async unfinished() {
+    return (await this.#producing()).unfinished()
+  }
 
   /** Writes a backlog and answers how long that took, ms. */
   async fill({ jobs, chunk = 10_000, argsBytes = 100, queue, delayMs, priorities = 1 }: FillOrder) {
-    const { enqueueMany } = await producing()
+    const { enqueueMany } = await this.#producing()
     const newJob = (n: number): NewJob => ({ args: argsOf(n, argsBytes), queue, delayMs, priority: n % priorities })
     let ms = 0
     for (let done = 0; done < jobs; done += chunk) {
@@ -84,14 +105,15 @@ const commands = {
       const start = now()
       await enqueueMany(created)
       ms += now() - start
-      enqueued += size
+      this.#enqueued += size
     }
+    this.#tick()
     return ms
-  },
+  }
 
   /** So many callers, each with one call under way at a time. */
   async enqueueFor({ durationMs, inFlight, argsBytes = 100 }: EnqueueOrder): Promise<EnqueueReport> {
-    const { enqueue, enqueueFor } = await producing()
+    const { enqueue, enqueueFor } = await this.#producing()
     const cpu = process.cpuUsage()
     const start = now()
     const end = start + durationMs
@@ -103,92 +125,99 @@ const commands = {
         await enqueue(argsOf(jobs, argsBytes))
         took.push(now() - called)
         jobs++
-        enqueued++
+        this.#enqueued++
       }
     }
-    if (enqueueFor) jobs = await enqueueFor(durationMs, inFlight)
-    else await Promise.all(Array.from({ length: inFlight }, caller))
+    if (enqueueFor) {
+      jobs = await enqueueFor(durationMs, inFlight)
+      this.#enqueued += jobs
+    } else {
+      await Promise.all(Array.from({ length: inFlight }, caller))
+    }
     const cpuUs = enqueueFor ? undefined : sum(process.cpuUsage(cpu))
-    return { jobs, ms: now() - start, cpuUs, ...percentiles(took) }
-  },
+    const ms = now() - start
+    this.#tick()
+    return { jobs, ms, cpuUs, ...percentiles(took) }
+  }
 
   /** One job at a time, at a steady pace, each with the time of its call. */
   async enqueueEvery({ everyMs, jobs, priority }: { everyMs: number; jobs: number; priority?: number }) {
-    const { enqueue } = await producing()
+    const { enqueue } = await this.#producing()
     for (let n = 0; n < jobs; n++) {
       await sleep(everyMs)
       await enqueue({ calledAt: now() }, priority)
     }
-  },
+  }
 
-  async work({ mode = 'at-least-once', work = 'nothing', concurrency, marks: at = [] }: WorkOrder) {
-    marks = [...at]
-    runner = await system.worker(place, { mode, handler: counted(handlers(work)), concurrency })
-  },
+  /** Starts the worker. */
+  async work({ mode = 'at-least-once', work = 'nothing', concurrency, marks = [] }: WorkOrder) {
+    this.#marks = [...marks]
+    const system = await this.#system
+    const handler = this.#counted(this.#handler(work))
+    this.#started.push(await system.worker(this.#place, { mode, handler, concurrency }))
+  }
 
-  /** Somebody to wake. */
-  listen: async () => system.listen?.(place),
+  /** Is somebody to wake, and counts how often that happens as runs. */
+  async listen() {
+    const system = await this.#system
+    this.#started.push(await system.listen!(this.#place, () => this.#runs++))
+  }
 
-  /** How long the jobs of enqueueEvery took from call to handler, ms. */
-  latencies: async () => percentiles(latencies),
-  /** Resolves when that many of them have begun. */
+  /** Resolves when that many jobs of enqueueEvery have begun. */
   async heard({ jobs }: { jobs: number }) {
-    while (latencies.length < jobs) await sleep(10)
-  },
+    while (this.#latencies.length < jobs) await sleep(10)
+  }
+
+  /** How long they took from the call to the handler, ms. */
+  async latencies() {
+    return percentiles(this.#latencies)
+  }
+
   async forget() {
-    latencies = []
-  },
+    this.#latencies = []
+  }
 
   async close() {
-    await runner?.stop()
-    await (await producer)?.close()
-  },
-}
-
-export type Commands = typeof commands
-
-process.on('message', async ({ id, name, order }: { id: number; name: keyof Commands; order: never }) => {
-  try {
-    process.send!({ id, result: await commands[name](order) })
-  } catch (error) {
-    process.send!({ id, error: error instanceof Error ? error.stack : String(error) })
+    clearInterval(this.#ticking)
+    await Promise.all(this.#started.map((runner) => runner.stop()))
+    await (await this.#producer)?.close()
   }
-})
-process.on('disconnect', () => process.exit())
-process.on('SIGINT', () => {}) // a terminal's Ctrl-C: the bench ends us
-setInterval(tick, TICK_MS)
 
-function producing(): Promise<Producer> {
-  producer ??= system.producer(place)
-  return producer
-}
+  #producing(): Promise<Producer> {
+    this.#producer ??= this.#system.then((system) => system.producer(this.#place))
+    return this.#producer
+  }
 
-function handlers(work: Work): Handler {
-  if (work === 'nothing') return noteLatency
-  if (work === 'insert') return async (_args, query) => void (await query!(`insert into effects values (1)`))
-  return () => sleep(work.sleepMs)
-}
+  #handler(work: Work): Handler {
+    if (work === 'nothing') return (args) => this.#noteLatency(args)
+    if (work === 'insert') return async (_args, query) => void (await query!('insert into effects values (1)'))
+    return () => sleep(work.sleepMs)
+  }
 
-function noteLatency(args: { calledAt?: number }): void {
-  if (args.calledAt) latencies.push(now() - args.calledAt)
-}
+  #noteLatency(args: { calledAt?: number }): void {
+    if (args.calledAt) this.#latencies.push(now() - args.calledAt)
+  }
 
-const counted =
-  (handler: Handler): Handler =>
-  (args, query) => {
-    runs++
-    if (marks[0] !== undefined && runs >= marks[0]) {
-      marks.shift()
-      tick()
+  #counted(handler: Handler): Handler {
+    return (args, query) => {
+      this.#runs++
+      if (this.#marks[0] !== undefined && this.#runs >= this.#marks[0]) {
+        this.#marks.shift()
+        this.#tick()
+      }
+      return handler(args, query)
     }
-    return handler(args, query)
   }
 
-function tick(): void {
-  const message: { tick: Tick } = {
-    tick: { at: now(), runs, enqueued, cpuUs: sum(process.cpuUsage()), rssBytes: process.memoryUsage.rss() },
+  #tick(): void {
+    this.onTick({
+      at: now(),
+      runs: this.#runs,
+      enqueued: this.#enqueued,
+      cpuUs: sum(process.cpuUsage()),
+      rssBytes: process.memoryUsage.rss(),
+    })
   }
-  if (process.connected) process.send!(message)
 }
 
 // Text that the server cannot compress much, as little as it can most people's args.

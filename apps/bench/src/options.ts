@@ -10,6 +10,8 @@ export interface Options {
   readonly scale: number
   readonly json: string | undefined
   readonly plot: string | undefined
+  readonly from: string | undefined
+  readonly page: string | undefined
 }
 
 /** The command line. Ends the process after --help and --list, and with code 2 when there is something that it does not know. */
@@ -20,8 +22,10 @@ export function readOptions(argv: string[]): Options {
     .option('--systems <names>', `Which ones, with commas: ${systemNames.join(', ')}`)
     .option('--reps <n>', 'How often each runs; the table shows the median', { default: 3 })
     .option('--scale <share>', 'A share of the jobs and the time, for a quick look', { default: 1 })
-    .option('--json <file>', 'Write every run to this file')
+    .option('--json <file>', 'Write every run to this file; other scenarios that it has stay in it')
     .option('--plot [folder]', 'Write charts to this folder as SVG')
+    .option('--from <file>', 'Report what --json wrote, and measure nothing')
+    .option('--page <file>', 'Renew the tables of this Markdown page')
     .option('--list', 'Show the scenarios and end')
     .action((_, options) => options)
   cli.help()
@@ -40,6 +44,8 @@ export function readOptions(argv: string[]): Options {
       scale: positive('--scale', options.scale),
       json: options.json,
       plot: options.plot === true ? '.' : options.plot,
+      from: options.from,
+      page: options.page,
     }
   } catch (error) {
     console.error(`${error instanceof Error ? error.message : error}. See: npm run bench -- --help`)

@@ -6,33 +6,41 @@ export interface Run {
   readonly scenario: string
   readonly system: string
   readonly repetition: number
-  readonly figures: Readonly<Record<string, number | undefined>>
+  /** Null where it could not be told, as JSON keeps it. */
+  readonly figures: Readonly<Record<string, number | null | undefined>>
 }
 
-/** A Markdown table of one scenario: medians, and in small how far the runs lay apart. */
-export function scenarioTable(scenario: Pick<Scenario, 'title' | 'name' | 'columns'>, runs: readonly Run[]): string {
-  const systems = [...new Set(runs.filter(({ scenario: name }) => name === scenario.name).map(({ system }) => system))]
-  if (systems.length === 0) return ''
-  const rows = systems.map((system) => [
+/** A Markdown table of one scenario: medians, and between what the runs lay. Empty when it did not run. */
+export function scenarioTable({ name, columns }: Pick<Scenario, 'name' | 'columns'>, runs: readonly Run[]): string {
+  const rows = systemsIn(runs, name).map((system) => [
     system,
-    ...scenario.columns.map((column) => cell(column, spreadOf(runs, scenario.name, system, column.key))),
+    ...columns.map((column) => cell(column, spreadOf(runs, name, system, column.key))),
   ])
-  const head = ['system', ...scenario.columns.map(({ title }) => title)]
-  const rule = ['---', ...scenario.columns.map(() => '---:')]
-  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`
-  return `### ${scenario.title}\n\n${[head, rule, ...rows].map(line).join('\n')}\n`
+  return rows.length === 0 ? '' : table(['system', ...columns.map(({ title }) => title)], rows)
 }
 
-/** The spread of one figure over the repetitions. */
+/** The first cell of a row is a name, the others are numbers. */
+export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const rule = head.map((_, index) => (index === 0 ? '---' : '---:'))
+  return [head, rule, ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n')
+}
+
+/** The systems that ran in a scenario, in the order in which they first did. */
+export const systemsIn = (runs: readonly Run[], scenario: string): string[] => [
+  ...new Set(runs.filter((run) => run.scenario === scenario).map(({ system }) => system)),
+]
+
+/** One figure over the repetitions. */
 export function spreadOf(runs: readonly Run[], scenario: string, system: string, key: string): Spread | undefined {
   const mine = runs.filter((run) => run.scenario === scenario && run.system === system)
   return spread(mine.map(({ figures }) => figures[key]).filter((value) => typeof value === 'number'))
 }
 
-function cell({ digits = 0 }: Column, figure: Spread | undefined): string {
+export const formatFigure = ({ digits = 0 }: Pick<Column, 'digits'>, value: number): string =>
+  value.toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits })
+
+function cell(column: Column, figure: Spread | undefined): string {
   if (!figure) return '-'
-  const format = (value: number) =>
-    value.toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits })
-  const { median, min, max } = figure
-  return format(min) === format(max) ? format(median) : `${format(median)} (${format(min)}–${format(max)})`
+  const [median, min, max] = [figure.median, figure.min, figure.max].map((value) => formatFigure(column, value))
+  return min === max ? median! : `${median} (${min}–${max})`
 }

@@ -18,5 +18,5 @@ async function measure(stage: Stage, jobs: number): Promise<Measurement> {
   const begin = await stage.sample([producer])
   const ms = await producer.call('fill', { jobs, chunk: jobs })
   const end = await stage.sample([producer])
-  return { rate: (jobs / ms) * 1_000, ...costs(begin, end, jobs) }
+  return { rate: (jobs / ms) * 1_000, ...costs(begin, end, 'enqueued') }
 }

@@ -1,5 +1,5 @@
 import pg from 'pg'
-import type { LoadProcess } from '../load-process.js'
+import type { LoadHandle } from '../load-process.js'
 import type { Stage } from '../stage.js'
 import type { Measurement, Scenario } from './scenario.js'
 
@@ -35,7 +35,7 @@ async function measure(stage: Stage, jobs: number): Promise<Measurement> {
 }
 
 /** One round, from the start of its first handler to that of its last one: jobs a second. */
-async function drainRound(stage: Stage, worker: LoadProcess, jobs: number, round: number): Promise<number> {
+async function drainRound(stage: Stage, worker: LoadHandle, jobs: number, round: number): Promise<number> {
   const first = stage.tickAt(worker, round * jobs + 1)
   const last = stage.tickAt(worker, (round + 1) * jobs)
   await stage.assistant.call('fill', { jobs, chunk: jobs })

@@ -55,6 +55,6 @@ export async function measureDrain(stage: Stage, order: DrainOrder): Promise<Mea
   const end = await stage.sample(workers)
   return {
     rate: ((last.runs - begin.runs) / (endAt - begin.at)) * 1_000,
-    ...costs(begin, end, end.runs - begin.runs),
+    ...costs(begin, end, 'runs'),
   }
 }

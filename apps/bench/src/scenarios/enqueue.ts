@@ -26,11 +26,12 @@ export const enqueue: readonly Scenario[] = [
     name: 'enqueue/50-waking',
     title: 'The same, 50 calls in flight, with somebody to wake at each of them who stays idle',
     systems: ['pgq', 'graphile', 'pg-boss-notify', 'sql-notify'],
-    columns,
+    columns: [...columns, { key: 'wakes', title: 'wakes/s' }],
     async run(stage, scale) {
       const listener = await stage.process()
       await listener.call('listen')
-      return measureEnqueue(stage, { inFlight: 50, durationMs: 4_000 * scale })
+      const figures = await measureEnqueue(stage, { inFlight: 50, durationMs: 4_000 * scale })
+      return { ...figures, wakes: (listener.last.runs / (5_000 * scale)) * 1_000 }
     },
   },
   {
@@ -56,5 +57,5 @@ export async function measureEnqueue(stage: Stage, order: EnqueueOrder): Promise
   const { jobs, ms, cpuUs, p50, p99 } = await producer.call('enqueueFor', order)
   const end = await stage.sample([producer])
   const ourCpu = cpuUs === undefined ? undefined : cpuUs / jobs
-  return { rate: (jobs / ms) * 1_000, p50, p99, ...costs(begin, end, jobs), ourCpu }
+  return { rate: (jobs / ms) * 1_000, p50, p99, ...costs(begin, end, 'enqueued'), ourCpu }
 }

@@ -6,6 +6,7 @@ import type { Measurement, Scenario } from './scenario.js'
 
 const SETTLE_MS = 5_000
 const LISTEN_MS = 200
+const JOBS = 20
 
 /** How many of the idle workers a single job wakes up. */
 export const herd: readonly Scenario[] = [
@@ -14,17 +15,17 @@ export const herd: readonly Scenario[] = [
     title: 'Ten idle workers, a process each, and one job: claims run within 0.2 s of its start',
     systems: ['pgq', 'graphile', 'pg-boss-notify'],
     columns: [{ key: 'claims', title: 'claims/job', digits: 1 }],
-    run: (stage, scale) => measure(stage, Math.ceil(20 * scale), SETTLE_MS * scale),
+    run: (stage, scale) => measure(stage, scale),
   },
 ]
 
-async function measure(stage: Stage, jobs: number, settleMs: number): Promise<Measurement> {
+async function measure(stage: Stage, scale: number): Promise<Measurement> {
   const { claims } = systemEntry(stage.system)
-  const workers = await stage.workers(10)
+  const workers = await stage.workers(Math.ceil(10 * scale))
   const runs = () => workers.reduce((sum, { last }) => sum + last.runs, 0)
   const counts = []
-  for (let job = 0; job < jobs; job++) {
-    await sleep(settleMs / (job === 0 ? 1 : 10))
+  for (let job = 0; job < JOBS * scale; job++) {
+    await sleep((SETTLE_MS * scale) / (job === 0 ? 1 : 10))
     const before = await stage.meter.calls(claims!)
     const begun = runs()
     await stage.assistant.call('enqueueEvery', { everyMs: 0, jobs: 1 })

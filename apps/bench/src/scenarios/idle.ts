@@ -21,7 +21,7 @@ const withWorkers = (count: number): Scenario => ({
 export const idle: readonly Scenario[] = [withWorkers(1), withWorkers(10)]
 
 async function measure(stage: Stage, count: number, scale: number): Promise<Measurement> {
-  const workers = await stage.workers(count)
+  const workers = await stage.workers(Math.ceil(count * scale))
   await sleep(SETTLE_MS * scale)
   const begin = await stage.sample(workers)
   await sleep(MEASURED_MS * scale)

@@ -1,5 +1,5 @@
 import type { Tick } from '../load.js'
-import type { LoadProcess } from '../load-process.js'
+import type { LoadHandle } from '../load-process.js'
 import type { Stage } from '../stage.js'
 import { COSTS, costs, type Measurement, type Scenario } from './scenario.js'
 
@@ -34,11 +34,11 @@ async function measure(stage: Stage, durationMs: number): Promise<Measurement> {
     rate: (done / ms) * 1_000,
     enqueued: ((end.enqueued - begin.enqueued) / ms) * 1_000,
     behind: Math.max(...enqueues.map(({ at, enqueued }) => enqueued - runsAt(works, at))),
-    ...costs(begin, end, done),
+    ...costs(begin, end, 'runs'),
   }
 }
 
-function record(process: LoadProcess): Tick[] {
+function record(process: LoadHandle): Tick[] {
   const ticks = [process.last]
   process.on('tick', (tick) => ticks.push(tick))
   return ticks

@@ -17,7 +17,7 @@ export interface Scenario {
   readonly systems: readonly SystemName[]
   /** The first one is what the chart shows. */
   readonly columns: readonly Column[]
-  /** scale: a share of the jobs and the time, for tests. */
+  /** scale: a share of the jobs, of the time and of the idle workers, for tests. */
   run(stage: Stage, scale: number): Promise<Measurement>
 }
 
@@ -30,14 +30,15 @@ export const COSTS: readonly Column[] = [
   { key: 'statements', title: 'statements/job', digits: 3 },
 ]
 
-/** What a job cost between two samples. */
-export function costs(from: Sample, to: Sample, jobs: number): Measurement {
-  const perJob = (key: 'cpuUs' | 'serverCpuUs' | 'walBytes' | 'statements') => {
+/** What a job cost between two samples; a job is one that was begun, or one that was enqueued. */
+export function costs(from: Sample, to: Sample, job: 'runs' | 'enqueued'): Measurement {
+  const jobs = to.whenRead[job] - from.whenRead[job]
+  const perJob = (key: 'serverCpuUs' | 'walBytes' | 'statements') => {
     const [before, after] = [from[key], to[key]]
-    return before === undefined || after === undefined ? undefined : (after - before) / jobs
+    return before === undefined || after === undefined || jobs === 0 ? undefined : (after - before) / jobs
   }
   return {
-    ourCpu: perJob('cpuUs'),
+    ourCpu: (to.cpuUs - from.cpuUs) / (to[job] - from[job]),
     serverCpu: perJob('serverCpuUs'),
     wal: perJob('walBytes'),
     statements: perJob('statements'),

@@ -17,7 +17,7 @@ export const slow: readonly Scenario[] = [sleeping(10, 10), sleeping(10, 100), s
 
 async function measure(stage: Stage, sleepMs: number, concurrency: number, scale: number): Promise<Measurement> {
   const best = concurrency / sleepMs
-  const measured = Math.ceil(best * MEASURED_MS * scale)
+  const measured = Math.ceil(Math.max(best * MEASURED_MS * scale, concurrency * 2))
   const warmUp = Math.ceil(best * WARM_UP_MS * scale)
   await stage.assistant.call('fill', { jobs: warmUp + measured * 2 })
   const workers = await stage.workers(1, { work: { sleepMs }, concurrency, marks: [warmUp, warmUp + measured] })

@@ -1,5 +1,6 @@
 import { Logger, makeWorkerUtils, run, runMigrations, type WorkerUtils } from 'graphile-worker'
 import pg from 'pg'
+import { listenOn } from './listen.js'
 import { type NewJob, type System, TASK } from './system.js'
 
 const logger = new Logger(() => () => {})
@@ -50,11 +51,7 @@ const graphileWith = (settings: GraphileConfig.WorkerOptions): System => ({
     })
     return runner
   },
-  async listen({ postgresUrl }) {
-    const client = new pg.Client(postgresUrl)
-    await client.connect()
-    await client.query('listen "jobs:insert"')
-  },
+  listen: (place, onWake) => listenOn(place, () => 'jobs:insert', onWake),
 })
 
 export const graphile = graphileWith({})

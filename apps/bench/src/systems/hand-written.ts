@@ -1,4 +1,5 @@
 import pg from 'pg'
+import { listenOn } from './listen.js'
 import { type Handler, type Place, QUEUE, type Runner, type System, type WorkerOptions } from './system.js'
 
 const BATCH = 1_000
@@ -38,11 +39,7 @@ const handWrittenWith = (insert: Insert): System => ({
   },
   worker: (place, options) =>
     options.mode === 'transactional' ? oneTransactionPerJob(place, options) : batchesAhead(place, options),
-  async listen({ postgresUrl }) {
-    const client = new pg.Client(postgresUrl)
-    await client.connect()
-    await client.query('listen jobs')
-  },
+  listen: (place, onWake) => listenOn(place, () => 'jobs', onWake),
 })
 
 type Insert = (pool: pg.Pool) => (args: object) => Promise<unknown>

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { PgBoss, type WorkOptions } from 'pg-boss'
+import { listenOn } from './listen.js'
 import { type Handler, type NewJob, type Place, QUEUE, type Runner, type System, type WorkerOptions } from './system.js'
 
 const BATCH = 500
@@ -44,9 +45,7 @@ const pgBossWith = (settings: Settings): System => ({
     await work(boss, settings, options)
     return { stop: () => boss.stop({ graceful: true, timeout: 5_000 }) }
   },
-  async listen(place) {
-    await started(place, settings)
-  },
+  listen: (place, onWake) => listenOn(place, channelOf, onWake),
 })
 
 export const pgBoss = pgBossWith({ notify: false, loop: false })
@@ -96,6 +95,12 @@ function fetchLoop(boss: PgBoss, { handler, concurrency }: WorkerOptions): Runne
 
 async function runAll(jobs: readonly { data: object }[], handler: Handler): Promise<void> {
   await Promise.all(jobs.map(({ data }) => handler(data)))
+}
+
+// As its plans.ts derives it from the schema.
+async function channelOf(client: pg.Client): Promise<string> {
+  const { rows } = await client.query(`select 'pgboss_' || left(encode(sha224('pgboss'), 'hex'), 24) as channel`)
+  return rows[0].channel
 }
 
 async function started({ postgresUrl }: Place, { notify }: Settings): Promise<PgBoss> {

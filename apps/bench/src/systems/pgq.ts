@@ -10,6 +10,7 @@ import { migrate } from '@pgq/migrations'
 import { createWorker } from '@pgq/worker'
 import { sql } from 'kysely'
 import pg from 'pg'
+import { listenOn } from './listen.js'
 import { type NewJob, QUEUE, type System, TASK, type WorkerOptions } from './system.js'
 
 const taskOf = <Mode extends DeliveryModeName>(mode: Mode) => defineTask(TASK, { mode, args: typed<object>() })
@@ -44,15 +45,18 @@ export const pgq: System = {
     await worker.start()
     return worker
   },
-  async listen({ postgresUrl }) {
-    const client = new pg.Client(postgresUrl)
-    await client.connect()
-    const worker = { hostname: '', pid: process.pid, queues: [QUEUE], tasks: [TASK] }
-    const workerId = await registerWorker(client, 'pgq', worker)
-    const channel = `pgq_pgq_${workerId}`
-    await client.query(`listen ${channel}`)
-    await hangDoorbell(client, 'pgq', { workerId, channel, queues: [QUEUE] })
-  },
+  listen: (place, onWake) =>
+    listenOn(
+      place,
+      async (client) => {
+        const worker = { hostname: '', pid: process.pid, queues: [QUEUE], tasks: [TASK] }
+        const workerId = await registerWorker(client, 'pgq', worker)
+        const channel = `pgq_pgq_${workerId}`
+        await hangDoorbell(client, 'pgq', { workerId, channel, queues: [QUEUE] })
+        return channel
+      },
+      onWake,
+    ),
 }
 
 function handlerOf({ mode, handler }: WorkerOptions) {

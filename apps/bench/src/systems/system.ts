@@ -47,7 +47,7 @@ export interface System {
   /** Resolves when it works. */
   worker(place: Place, options: WorkerOptions): Promise<Runner>
   /** Waits like an idle worker to be woken by each enqueue, but takes nothing. */
-  listen?(place: Place): Promise<void>
+  listen?(place: Place, onWake: () => void): Promise<Runner>
 }
 
 export const QUEUE = 'default'
