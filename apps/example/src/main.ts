@@ -21,7 +21,7 @@ const interrupted = new AbortController()
 for (const signal of Object.keys(EXIT_CODES) as (keyof typeof EXIT_CODES)[]) {
   process.once(signal, () => {
     interrupted.abort()
-    void end(EXIT_CODES[signal])
+    void end(EXIT_CODES[signal], '\nThe shop is closed.')
   })
 }
 
@@ -72,8 +72,9 @@ async function embeddedPostgres(): Promise<string> {
   return server.url
 }
 
-async function end(code: number): Promise<never> {
+async function end(code: number, lastWords = ''): Promise<never> {
   for (const stop of started.splice(0)) await stop().catch((error) => console.error(error))
+  if (lastWords) console.log(lastWords)
   process.exit(code)
 }
 
