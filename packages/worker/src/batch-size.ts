@@ -37,6 +37,11 @@ export class BatchSize {
     this.#averageMs = average + (ms - average) * (ms > average ? 0.2 : 0.05)
   }
 
+  /** The handlers under way have run for ms already, and what waits for them went back: none of it is worth claiming again soon. */
+  stalled(ms: number): void {
+    this.#averageMs = Math.max(this.#averageMs ?? ms, ms)
+  }
+
   #ahead(): number {
     if (!this.lookahead || this.#averageMs === undefined) return 0
     return Math.min(Math.floor((this.concurrency * LOOKAHEAD_MS) / Math.max(this.#averageMs, 0.001)), this.maxBatch)

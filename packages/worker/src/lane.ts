@@ -97,8 +97,7 @@ export class Lane {
     while (!this.#stopping) {
       const limit = this.#size.next(this.running.size + this.#claiming, this.#buffer.length)
       if (limit === 0) {
-        await this.#park(this.#full, this.#buffer.length > 0 ? STALE_MS : Number.POSITIVE_INFINITY)
-        await this.#releaseStale()
+        await this.#sleep(this.#full)
         continue
       }
       const found = await this.#claim(limit)
@@ -108,9 +107,15 @@ export class Lane {
       else if (this.#missedRing) this.#missedRing = false
       else if (!this.#stopping) {
         this.host.idle()
-        await this.#park(this.#idle, Number.POSITIVE_INFINITY)
+        await this.#sleep(this.#idle)
       }
     }
+  }
+
+  /** Sleeps until rung, or until what was claimed and not started is stale: then it goes back. */
+  async #sleep(place: WakeUp[]): Promise<void> {
+    await this.#park(place, this.#buffer.length > 0 ? STALE_MS : Number.POSITIVE_INFINITY)
+    await this.#releaseStale()
   }
 
   async #park(place: WakeUp[], ms: number): Promise<void> {
@@ -189,7 +194,9 @@ export class Lane {
 
   async #releaseStale(): Promise<void> {
     const oldest = this.#buffer[0]
-    if (oldest && performance.now() - oldest.at > STALE_MS) await this.#releaseBuffer()
+    if (!oldest || performance.now() - oldest.at < STALE_MS) return
+    this.#size.stalled(STALE_MS)
+    await this.#releaseBuffer()
   }
 
   async #releaseBuffer(): Promise<void> {

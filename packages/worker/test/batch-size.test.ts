@@ -76,6 +76,16 @@ describe('how many jobs to claim', () => {
     expect(size.next(10, 0)).toBeGreaterThan(700)
   })
 
+  // Mutant: stalled() that does nothing: what just went back would be claimed again at once.
+  test('nothing ahead of handlers that stall, until they are fast again', () => {
+    const size = paced(4, 1)
+    size.stalled(1_000)
+    expect(size.next(4, 0)).toBe(0)
+    expect(size.next(3, 0)).toBe(1)
+    for (let run = 0; run < 300; run++) size.ran(1)
+    expect(size.next(4, 0)).toBeGreaterThan(200)
+  })
+
   test('whatever happens: whole numbers, within maxBatch, and all slots can be filled', () => {
     const state = fc.record({
       concurrency: fc.integer({ min: 1, max: 200 }),
