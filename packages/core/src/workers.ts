@@ -203,7 +203,8 @@ export interface Rescue {
  * gives their jobs back, with one more crash counted: in their old positions after the first crash, with a growing delay after
  * more, and among the dead letters when they took too many workers down. Leases that belong to no worker at all (a table
  * restored from a dump, a row deleted by hand) go back, too. One statement: a crash in the middle leaves everything as it was.
- * Two rescuers never meet: they skip each other's rows.
+ * Two rescuers never meet: they skip each other's rows. The claim of a transactional job locks its worker's row as well: of a
+ * silent worker that holds one, this ends the sessions, and the next rescue finds its jobs.
  *
  * A transactional job of a lost worker may run again before the rescue comes. Its crash is counted when that run has ended;
  * until then the row of the lost worker stays, as the note of it. Without that, a poison job that is always picked up at
@@ -226,20 +227,21 @@ const rescueStatement = defineStatement<Required<RescueRequest>, RescueRow>('res
     ), lost as (
       select worker.id, worker.holding
       from ${table('workers')} as worker
-      where worker.id <> ${param('workerId')} and (
-        worker.beat_at < now() - ${param('leaseMs')}::double precision * interval '1 ms'
-        or worker.locks
-          and (worker.epoch = pg_postmaster_start_time() or ${param('settledIn')}::boolean)
-          and pg_try_advisory_xact_lock(${lockClass(parts)}, worker.id)
+      where worker.id <> ${param('workerId')} and ${mayBeJudged(parts)} and (
+        ${isSilent(parts)} or worker.locks and pg_try_advisory_xact_lock(${lockClass(parts)}, worker.id)
       )
       order by worker.id
       for update skip locked
       limit 20
+    ), silent as (
+      select worker.id
+      from ${table('workers')} as worker
+      where worker.id <> ${param('workerId')} and ${mayBeJudged(parts)} and ${isSilent(parts)}
     ), ended as (
       select count(pg_terminate_backend(lock.pid)) as backends
-      from lost
+      from silent
       join pg_locks as lock on lock.locktype = 'advisory' and lock.objsubid = 2 and lock.mode = 'ShareLock'
-        and lock.classid = ${lockClass(parts)}::oid and lock.objid = lost.id::oid
+        and lock.classid = ${lockClass(parts)}::oid and lock.objid = silent.id::oid
       join pg_database as here on here.oid = lock.database and here.datname = current_database()
       join pg_stat_activity as activity on activity.pid = lock.pid and activity.usename = current_user
     ), orphan as (
@@ -340,6 +342,13 @@ const rescueStatement = defineStatement<Required<RescueRequest>, RescueRow>('res
       (select ${routine('ring_doorbell')}(array_agg(distinct queue))
        from (select queue from requeued union all select queue from noted) as back) as rung`
 })
+
+/** It has come back to this server, or had the time to. An outage makes every living worker silent, and frees all locks. */
+const mayBeJudged = ({ param }: StatementParts<Required<RescueRequest>>) => sql`
+  (worker.epoch = pg_postmaster_start_time() or ${param('settledIn')}::boolean)`
+
+const isSilent = ({ param }: StatementParts<Required<RescueRequest>>) => sql`
+  worker.beat_at < now() - ${param('leaseMs')}::double precision * interval '1 ms'`
 
 /** At once after the first crash; then after 1 s, 4 s, 16 s, ... an hour. */
 const afterCrashes = (crashes: RawBuilder<unknown>) => sql`

@@ -118,6 +118,21 @@ describe('rescue', () => {
     await ended
   })
 
+  // Mutant: only the sessions of workers whose rows are free are ended: a frozen transactional worker is never rescued.
+  test('a silent worker with a job in an open transaction: its sessions are ended, then its job is free', async () => {
+    const client = await database.connect()
+    const workerId = await newWorker(client)
+    await enqueueMany(pool, 'work', jobs(1))
+    const ended = new Promise((resolve) => client.once('end', resolve))
+    await client.query('begin')
+    expect(await claimAndDelete(client, 'pgq', claimRequest(workerId))).toHaveLength(1)
+    await pool.query(`update pgq.workers set beat_at = now() - interval '61 s' where id = $1`, [workerId])
+    expect(await rescue()).toMatchObject({ workers: [], endedBackends: 1 })
+    await ended
+    while ((await rescue()).workers.length === 0);
+    expect(await database.rows('select args from pgq.jobs for update skip locked')).toEqual([{ args: 0 }])
+  })
+
   test('what a sleeper says of its lease comes too late', async () => {
     const { workerId } = await workerWithLease(1)
     await pool.query(`update pgq.workers set beat_at = now() - interval '61 s' where id = $1`, [workerId])
@@ -146,6 +161,14 @@ describe('rescue', () => {
     await close(client)
     expect(await rescue({ settledIn: false })).toMatchObject({ workers: [], requeued: 0 })
     expect(await rescue({ settledIn: true })).toMatchObject({ workers: [workerId], requeued: 1 })
+  })
+
+  // Mutant: the beat judged without the epoch: after an outage that is longer than the lease, everybody looks silent.
+  test('nor does its old beat count until then', async () => {
+    const { workerId } = await workerWithLease(1)
+    await pool.query(`update pgq.workers set epoch = 'epoch', beat_at = now() - interval '61 s'`)
+    expect(await rescue({ settledIn: false })).toMatchObject({ workers: [], requeued: 0, endedBackends: 0 })
+    expect(await rescue({ settledIn: true })).toMatchObject({ workers: [workerId], requeued: 1, endedBackends: 1 })
   })
 
   test('a beat names the server that the lock is held on', async () => {

@@ -96,7 +96,8 @@ export class Caretaker {
   othersStir(): void {
     const wasCalm = performance.now() > this.#alertUntil
     this.#alertUntil = performance.now() + ALERT_MS
-    if (wasCalm) this.#rescueNow.ring()
+    // Alone so far: the next look is not due before the next beat.
+    if (wasCalm || this.#others === 0) this.#rescueNow.ring()
   }
 
   /** Runs work again and again, each time after the ms that it answered or when rung; after a failure, when the backoff says. */
