@@ -24,7 +24,7 @@ export async function build(name: string, patches: readonly Patch[] = []): Promi
     platform: 'node',
     target: 'node20',
     sourcemap: 'inline',
-    logLevel: 'error',
+    logLevel: 'silent',
     plugins: [workspaceSources(patches, applied)],
   })
   for (const patch of patches) {

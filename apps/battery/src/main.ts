@@ -34,17 +34,23 @@ async function runMutants({ seed, long, chosen }: Options): Promise<Verdict[]> {
 async function runMutant(
   test: BatteryTest,
   mutant: Mutant,
-  { seed, long }: { seed: number; long: boolean },
+  { seed, long }: Pick<Options, 'seed' | 'long'>,
 ): Promise<Verdict> {
-  const folder = await build(`mutant-${test.name}`, mutant.patches)
-  const verdict = (await run(folder, { seed, long, names: [test.name] }, 'ignore')).get(test.name) ?? 'broken'
-  const caught = verdict === 'failed'
-  const result = caught ? 'caught' : verdict === 'passed' ? 'SURVIVED' : verdict
-  console.log(
-    `${caught ? 'ok  ' : 'FAIL'} ${String(test.number).padStart(2)} ${test.name.padEnd(24)} ${result}: ${mutant.name}`,
-  )
-  if (verdict === 'skipped') return 'skipped'
-  return caught ? 'passed' : 'failed'
+  const result = await judgeMutant(test, mutant, { seed, long, names: [test.name] })
+  const caught = result === 'caught'
+  const mark = caught ? 'ok  ' : result === 'skipped' ? 'skip' : 'FAIL'
+  console.log(`${mark} ${String(test.number).padStart(2)} ${test.name.padEnd(24)} ${result}: ${mutant.name}`)
+  return caught ? 'passed' : result === 'skipped' ? 'skipped' : 'failed'
+}
+
+async function judgeMutant(test: BatteryTest, mutant: Mutant, request: RunRequest): Promise<string> {
+  try {
+    const folder = await build(`mutant-${test.name}`, mutant.patches)
+    const verdict = (await run(folder, request, 'ignore')).get(test.name) ?? 'broken'
+    return verdict === 'failed' ? 'caught' : verdict === 'passed' ? 'SURVIVED' : verdict
+  } catch (error) {
+    return `could not be built (${error instanceof Error ? error.message.split('\n').at(-1) : error})`
+  }
 }
 
 /** Runs a build's tests in a process of its own, which ends with this one. */

@@ -28,6 +28,8 @@ export interface TestContext {
   ): TestProcess
   program(name: 'producer' | 'migrate', argument: object, options?: ProcessOptions): TestProcess
   onEnd(work: () => unknown): void
+  /** The test is over: what ends now does not do so by itself. */
+  readonly isClosing: boolean
 }
 
 /** What all tests of a run share: one server that no test breaks, and on it a migrated database to copy. */
@@ -56,6 +58,7 @@ export function openContext(
   const folder = mkdtempSync(join(tmpdir(), `pgq-battery-${name}-`))
   const endings: (() => unknown)[] = []
   let queues = 0
+  let isClosing = false
   const started = (process: TestProcess) => {
     const end = () => {
       if (process.isRunning) process.kill('SIGKILL')
@@ -90,7 +93,11 @@ export function openContext(
     worker: (queue, program, options) =>
       started(startProgram('worker', { url: queue.url, history: queue.folder, ...program }, queue.note, options)),
     program: (program, argument, options) => started(startProgram(program, argument, () => {}, options)),
+    get isClosing() {
+      return isClosing
+    },
     async close(keep) {
+      isClosing = true
       for (const end of endings.reverse()) await Promise.resolve(end()).catch(() => {})
       if (!keep) rmSync(folder, { recursive: true, force: true })
     },

@@ -28,7 +28,14 @@ export interface Work {
   /** How long the handler runs. */
   readonly ms?: number
   /** How the handler takes its worker down, or else misbehaves. */
-  readonly deed?: 'kill' | 'exhaust-memory' | 'block' | 'sleep-in-sql' | 'ignore-abort' | 'swallow-sql-error'
+  readonly deed?:
+    | 'kill'
+    | 'kill-after-commit'
+    | 'exhaust-memory'
+    | 'block'
+    | 'sleep-in-sql'
+    | 'ignore-abort'
+    | 'swallow-sql-error'
 }
 
 const program: WorkerProgram = JSON.parse(process.argv[2]!)
@@ -43,10 +50,15 @@ pool.on('connect', (client) => client.on('error', () => {}))
 
 async function act({ n, ms = 0, deed }: Work, job: Job): Promise<void> {
   process.send?.(['run', { n, task: job.task, attempt: job.attempt }])
-  if (deed === 'kill') process.kill(process.pid, 'SIGKILL')
+  if (deed === 'kill') die()
   if (deed === 'exhaust-memory') for (const hoard: number[][] = []; ; ) hoard.push(new Array(100_000).fill(n))
   if (deed === 'block') for (const end = Date.now() + ms; Date.now() < end; );
   else if (ms > 0) await sleep(ms, undefined, deed === 'ignore-abort' ? {} : { signal: job.signal })
+}
+
+function die(): void {
+  history.note({ kind: 'killed', victim: process.pid })
+  process.kill(process.pid, 'SIGKILL')
 }
 
 const effect = 'insert into effects (task, n, pid, attempt) values ($1, $2, $3, $4)'
@@ -87,6 +99,7 @@ const tasks: Record<TaskName, { mode: DeliveryModeName; run(work: Work, job: any
         await client.query(effect, row(work, job))
         await job.finish(client)
       })
+      if (work.deed === 'kill-after-commit') die()
     },
   },
   transactional: {

@@ -18,8 +18,18 @@ export const crashLatency: BatteryTest = {
       patches: [
         {
           file: 'packages/core/src/workers.ts',
-          find: 'and pg_try_advisory_xact_lock(${lockClass(parts)}, worker.id)',
-          replace: 'and false',
+          find: 'or worker.locks and pg_try_advisory_xact_lock(${lockClass(parts)}, worker.id)',
+          replace: '',
+        },
+      ],
+    },
+    {
+      name: 'a worker that was alone does not look after a newcomer',
+      patches: [
+        {
+          file: 'packages/worker/src/caretaker.ts',
+          find: 'if (wasCalm || this.#others === 0) this.#rescueNow.ring()',
+          replace: 'if (wasCalm) this.#rescueNow.ring()',
         },
       ],
     },
@@ -46,7 +56,7 @@ export const crashLatency: BatteryTest = {
 async function measure(context: TestContext, task: TaskName, size: number, kills: number): Promise<number[]> {
   const queue = await context.queue()
   const start = () => context.worker(queue, { tasks: [task], options: { concurrency: 2, maxCrashes: 1_000 } })
-  const crew = await startCrew(size, context.random, start)
+  const crew = await startCrew(context, size, start, { replaceAll: false })
   const killed: { victim: number; n: number }[] = []
   for (let n = 0; n < kills; n++) {
     await queue.enqueue(task, [{ n, ms: 650 }])

@@ -27,10 +27,10 @@ export const kill9Transactional: BatteryTest = {
     await queue.enqueue('transactional', works(jobs, random, 40))
     const start = () =>
       context.worker(queue, { tasks: ['transactional'], options: { concurrency: 4, maxCrashes: 1_000 } })
-    const crew = await startCrew(3, random, start)
+    const crew = await startCrew(context, 3, start)
     for (let kill = 0; kill < kills; kill++) {
       await sleep(random.between(20, 250))
-      await crew.killOne()
+      ;(await crew.pick()).kill('SIGKILL')
       if (kill % 5 === 4) await queue.enqueue('transactional', works(100, random, 40, jobs + kill * 100))
     }
     const account = await verify(context, queue, { noOverlap: true })

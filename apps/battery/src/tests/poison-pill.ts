@@ -45,20 +45,9 @@ export async function poison(
   await queue.enqueue(task, jobs)
   const start = () =>
     context.worker(queue, { tasks: [task], options: { concurrency: 4, maxCrashes: MAX_CRASHES } }, options)
-  const crew = await startCrew(2, context.random, start).catch(() => undefined)
   const from = performance.now()
-  const members = crew ? [...crew.members] : [start(), start()]
-  await until(
-    'every job is done',
-    async () => {
-      members.forEach((member, index) => {
-        if (!member.isRunning) members[index] = start()
-      })
-      return (await queue.waiting()) === 0
-    },
-    60_000,
-    50,
-  )
+  await startCrew(context, 2, start)
+  await until('every job is done', async () => (await queue.waiting()) === 0, 60_000, 50)
   const seconds = ((performance.now() - from) / 1_000).toFixed(1)
   await verify(context, queue, { buried: (job) => job.task === task && job.n === place })
   const [dead] = await queue.rows('select reason, crash_count from pgq.dead_jobs')

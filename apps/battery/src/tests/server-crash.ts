@@ -28,7 +28,7 @@ export const serverCrash: BatteryTest = {
     const crashes = long ? 20 : 5
     const tasks = ['plain', 'finish', 'transactional', 'once'] as const
     const start = () => context.worker(queue, { tasks: [...tasks], options: { concurrency: 6, maxCrashes: 1_000 } })
-    await startCrew(3, random, start)
+    await startCrew(context, 3, start)
     let [next, refused, stopped] = [0, 0, false]
     const producing = (async () => {
       while (!stopped) {

@@ -10,16 +10,6 @@ export const terminateBackend: BatteryTest = {
   name: 'terminate-backend',
   mutants: [
     {
-      name: 'a claim whose answer was lost is not read back',
-      patches: [
-        {
-          file: 'packages/worker/src/delivery/at-least-once.ts',
-          find: 'if (breaksConnection(error)) this.#doubtful = number',
-          replace: 'void breaksConnection',
-        },
-      ],
-    },
-    {
       name: 'a settlement whose answer was lost is given up',
       patches: [
         {
@@ -37,7 +27,7 @@ export const terminateBackend: BatteryTest = {
     const tasks = ['plain', 'finish', 'transactional', 'once'] as const
     for (const task of tasks) await queue.enqueue(task, works(jobs, random, 25))
     const start = () => context.worker(queue, { tasks: [...tasks], options: { concurrency: 5, maxCrashes: 1_000 } })
-    await startCrew(3, random, start)
+    await startCrew(context, 3, start)
     for (let done = 0; done < terminations; ) {
       await sleep(random.between(20, 120))
       // Sometimes a whole worker loses every connection: that looks like a kill -9 from the other side.
