@@ -2,6 +2,7 @@ import {
   decideSettlement,
   type Executor,
   type Handler,
+  InvalidOptionError,
   type Job,
   LostLeaseError,
   type Outcome,
@@ -128,7 +129,11 @@ export class JobRun {
     const job = this.#context()
     const { around, handler, claim } = this
     if (!around) return runHandler(handler, claim.job.args, job)
-    const wrapped = async () => around(job, () => runHandler(handler, claim.job.args, job))
+    const wrapped = async () => {
+      const outcome = await around(job, () => runHandler(handler, claim.job.args, job))
+      if (!outcome?.type) throw new InvalidOptionError('around answered no outcome: let it return what next() answers.')
+      return outcome
+    }
     return wrapped().catch((error) => ({ type: 'error', error }))
   }
 

@@ -32,7 +32,7 @@ describe('slow jobs are never hoarded', () => {
     await db.empty()
   })
 
-  // Mutants: STALE_MS without end; a release that counts the attempt, or that puts the job behind the others.
+  // Mutants: STALE_MS without end; a release that counts the attempt.
   test('what was claimed ahead of jobs that turn out slow goes back within a second or two, as it was', async () => {
     const go = gate()
     const task = numbered()
