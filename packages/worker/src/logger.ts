@@ -1,3 +1,4 @@
+import { storableText } from '@pgq/core'
 import type { Events } from './events.js'
 
 /** What pino, and most loggers like it, understand: fields first, then the message. */
@@ -45,9 +46,9 @@ const MISSED = {
   notify: 'no LISTEN/NOTIFY here (a pooler?): jobs are found by polling',
 }
 
-/** An error without what PostgreSQL says about rows. */
+/** An error without what PostgreSQL says about rows, and of anything else that was thrown its text: it may hold the args. */
 export function loggableError(error: unknown): unknown {
-  if (!(error instanceof Error)) return error
+  if (!(error instanceof Error)) return { name: 'Error', message: storableText(error, 1_000) }
   const { name, message, stack } = error
   const { code } = error as { code?: unknown }
   return Object.assign(Object.create(Error.prototype), { name, message, stack, ...(code !== undefined && { code }) })

@@ -12,6 +12,8 @@ export interface WorkerProcess {
   /** Resolves with the fields of the first such event, also when it came before. */
   heard(event: string, times?: number): Promise<any>
   kill(signal: NodeJS.Signals): void
+  /** What it wrote to stdout and stderr. */
+  output(): string
   /** How the process ended. */
   readonly ended: Promise<{ code: number | null; signal: NodeJS.Signals | null }>
 }
@@ -25,7 +27,10 @@ export function workerProcess(options: ChildOptions): WorkerProcess {
     // The sources of the other packages, not what was built of them.
     env: { ...process.env, TSX_TSCONFIG_PATH: join(root, 'tsconfig.json') },
     cwd: join(import.meta.dirname, '..'),
+    silent: true,
   })
+  let output = ''
+  for (const stream of [child.stdout!, child.stderr!]) stream.on('data', (text) => (output += text))
   onTestFinished(() => void child.kill('SIGKILL'))
   const told: [string, any][] = []
   const listeners = new Set<() => void>()
@@ -39,6 +44,7 @@ export function workerProcess(options: ChildOptions): WorkerProcess {
     child,
     told,
     ended,
+    output: () => output,
     kill: (signal) => void child.kill(signal),
     heard: (event, times = 1) =>
       new Promise((resolve, reject) => {
@@ -50,7 +56,9 @@ export function workerProcess(options: ChildOptions): WorkerProcess {
         }
         listeners.add(look)
         look()
-        void ended.then(({ code, signal }) => reject(new Error(`The worker ended: ${code ?? signal}; no ${event}.`)))
+        void ended.then(({ code, signal }) =>
+          reject(new Error(`The worker ended: ${code ?? signal}; no ${event}. ${output}`)),
+        )
       }),
   }
 }
