@@ -40,6 +40,7 @@ function chartOf(scenario: Scenario, systems: readonly string[], runs: readonly 
   const chart = init(null, null, { renderer: 'svg', ssr: true, width: 760, height: 80 + systems.length * ROW_HEIGHT })
   chart.setOption({
     animation: false,
+    backgroundColor: '#fff',
     title: {
       text: scenario.title,
       subtext: column.title,

@@ -36,8 +36,11 @@ export function spreadOf(runs: readonly Run[], scenario: string, system: string,
   return spread(mine.map(({ figures }) => figures[key]).filter((value) => typeof value === 'number'))
 }
 
-export const formatFigure = ({ digits = 0 }: Pick<Column, 'digits'>, value: number): string =>
-  value.toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits })
+/** With the column's digits; with one at least where nothing would be left without. */
+export function formatFigure({ digits = 0 }: Pick<Column, 'digits'>, value: number): string {
+  const shown = digits === 0 && value > 0 && value < 2 && !Number.isInteger(value) ? 1 : digits
+  return value.toLocaleString('en', { minimumFractionDigits: shown, maximumFractionDigits: shown })
+}
 
 function cell(column: Column, figure: Spread | undefined): string {
   if (!figure) return '-'

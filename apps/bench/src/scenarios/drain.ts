@@ -14,7 +14,17 @@ interface Drain {
 const drains: readonly Drain[] = [
   {
     mode: 'at-least-once',
-    systems: ['pgq', 'graphile', 'graphile-tuned', 'pg-boss', 'pg-boss-loop', 'bullmq', 'bullmq-postgres', 'sql'],
+    systems: [
+      'pgq',
+      'graphile',
+      'graphile-tuned',
+      'pg-boss',
+      'pg-boss-loop',
+      'bullmq',
+      'bullmq-postgres',
+      'sql-update',
+      'sql',
+    ],
     jobs: 100_000,
     work: 'nothing',
   },

@@ -2,8 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Stage } from '../stage.js'
 import type { Measurement, Scenario } from './scenario.js'
 
-const SETTLE_MS = 15_000
-const MEASURED_MS = 30_000
+const SETTLE_MS = 10_000
+const MEASURED_MS = 20_000
 
 const withWorkers = (count: number): Scenario => ({
   name: `idle/${count}`,

@@ -19,9 +19,10 @@ const handWrittenWith = (insert: Insert): System => ({
         queue text not null default '${QUEUE}',
         priority smallint not null default 0,
         run_at timestamptz not null default now(),
+        taken_at timestamptz,
         args json not null
       );
-      create index jobs_claim_idx on jobs (queue, priority desc, id)`)
+      create index jobs_claim_idx on jobs (queue, priority desc, id) where taken_at is null`)
     await client.end()
   },
   async producer({ postgresUrl }) {
@@ -84,30 +85,70 @@ export const handWrittenGrouped = handWrittenWith((pool) => {
     })
 })
 
-/** Deletes a batch with one autocommitted statement while the one before runs. */
-async function batchesAhead({ postgresUrl }: Place, { handler }: WorkerOptions): Promise<Runner> {
-  const client = new pg.Client(postgresUrl)
-  await client.connect()
-  await client.query('set enable_seqscan = off; set enable_sort = off; set enable_bitmapscan = off')
-  const claim = async (): Promise<{ args: object }[]> =>
-    (await client.query({ name: 'claim', text: claimUpTo(BATCH) })).rows
+/** Marks a batch as taken, runs it, and deletes it: at-least-once as one writes it by hand, without a rescue. */
+export const handWrittenUpdate: System = { ...handWritten, worker: (place, options) => marked(place, options) }
+
+/** Deletes a batch with one autocommitted statement while the one before runs: at-most-once. */
+const batchesAhead = (place: Place, { handler }: WorkerOptions): Promise<Runner> =>
+  ahead(place, claimUpTo(BATCH), async (jobs) => {
+    for (const { args } of jobs) await handler(args)
+  })
+
+async function marked(place: Place, { handler }: WorkerOptions): Promise<Runner> {
+  const client = await connected(place)
+  let deleted: Promise<unknown> = Promise.resolve()
+  const taking = await ahead(place, TAKE, async (jobs) => {
+    for (const { args } of jobs) await handler(args)
+    const text = 'delete from jobs where id = any($1::bigint[])'
+    await deleted
+    deleted = client.query({ name: 'delete', text, values: [jobs.map(({ id }) => id)] })
+  })
+  return {
+    async stop() {
+      await taking.stop()
+      await deleted
+      await client.end()
+    },
+  }
+}
+
+/** Takes the next batch while the one before runs. */
+async function ahead(place: Place, text: string, run: (jobs: Row[]) => Promise<void>): Promise<Runner> {
+  const client = await connected(place)
+  const claim = async (): Promise<Row[]> => (await client.query({ name: 'claim', text })).rows
   const loop = async (isStopping: () => boolean) => {
     let next = claim()
     while (!isStopping()) {
       const batch = await next
       next = batch.length === 0 ? pause().then(claim) : claim()
-      for (const { args } of batch) await handler(args)
+      if (batch.length > 0) await run(batch)
     }
     await next
   }
   return runner([loop], () => client.end())
 }
 
-const claimUpTo = (limit: number): string => `
-  delete from jobs where ctid = any(array(
-    select ctid from jobs where queue = '${QUEUE}' and run_at <= now()
+interface Row {
+  readonly id: string
+  readonly args: object
+}
+
+async function connected({ postgresUrl }: Place): Promise<pg.Client> {
+  const client = new pg.Client(postgresUrl)
+  await client.connect()
+  await client.query('set enable_seqscan = off; set enable_sort = off; set enable_bitmapscan = off')
+  return client
+}
+
+const firstReady = (limit: number): string => `
+  ctid = any(array(
+    select ctid from jobs where queue = '${QUEUE}' and taken_at is null and run_at <= now()
     order by priority desc, id limit ${limit} for update skip locked
-  )) returning args`
+  ))`
+
+const claimUpTo = (limit: number): string => `delete from jobs where ${firstReady(limit)} returning id, args`
+
+const TAKE = `update jobs set taken_at = now() where ${firstReady(BATCH)} returning id, args`
 
 /** One job in one transaction, on each of ten connections: exactly-once for what the handler writes. */
 async function oneTransactionPerJob({ postgresUrl }: Place, { handler, concurrency }: WorkerOptions): Promise<Runner> {

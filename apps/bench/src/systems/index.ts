@@ -64,6 +64,10 @@ export const systems = {
     store: 'postgres',
     load: () => import('./hand-written.js').then(({ handWritten }) => handWritten),
   },
+  'sql-update': {
+    store: 'postgres',
+    load: () => import('./hand-written.js').then(({ handWrittenUpdate }) => handWrittenUpdate),
+  },
   'sql-notify': {
     store: 'postgres',
     load: () => import('./hand-written.js').then(({ handWrittenNotify }) => handWrittenNotify),
