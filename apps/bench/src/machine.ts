@@ -21,6 +21,7 @@ export async function describeMachine(servers: Servers, systems: readonly System
     postgres: await postgresVersion(servers.postgresUrl),
     ...(servers.redis ? { redis: servers.redis.version } : {}),
     ...Object.fromEntries([...peers, 'pg'].map((name) => [name, installedVersion(name)])),
+    ...commit(),
   }
 }
 
@@ -37,6 +38,15 @@ function installedVersion(name: string): string {
 // Read as a file: the exports of a package may hide it.
 function manifestIn(path: string): { version: string; dependencies: Record<string, string> } {
   return JSON.parse(readFileSync(new URL(`${path}/package.json`, folder), 'utf8'))
+}
+
+/** Of this repository; the versions of its packages do not tell one change from the next. */
+function commit(): Machine {
+  try {
+    return { commit: execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: folder, encoding: 'utf8' }).trim() }
+  } catch {
+    return {}
+  }
 }
 
 async function postgresVersion(url: string): Promise<string> {

@@ -18,7 +18,10 @@ export interface Options {
 export function readOptions(argv: string[]): Options {
   const cli = cac('npm run bench --')
   cli
-    .command('[...scenarios]', 'Measures the scenarios whose names begin like this; all of them without a name.')
+    .command(
+      '[...scenarios]',
+      'Measures these scenarios; all of them without a name. `drain` is all that begin with `drain/`.',
+    )
     .option('--systems <names>', `Which ones, with commas: ${systemNames.join(', ')}`)
     .option('--reps <n>', 'How often each runs; the table shows the median', { default: 3 })
     .option('--scale <share>', 'A share of the jobs and the time, for a quick look', { default: 1 })
@@ -38,7 +41,7 @@ export function readOptions(argv: string[]): Options {
       process.exit(0)
     }
     return {
-      scenarios: args.length === 0 ? scenarios : args.flatMap(scenariosLike),
+      scenarios: args.length === 0 ? scenarios : args.flatMap(scenariosIn),
       systems: options.systems ? String(options.systems).split(',').map(systemCalled) : systemNames,
       repetitions: positive('--reps', options.reps),
       scale: positive('--scale', options.scale),
@@ -53,9 +56,9 @@ export function readOptions(argv: string[]): Options {
   }
 }
 
-function scenariosLike(beginning: string): Scenario[] {
-  const found = scenarios.filter(({ name }) => name.startsWith(beginning))
-  if (found.length === 0) throw new Error(`There is no scenario "${beginning}"; --list shows them`)
+function scenariosIn(path: string): Scenario[] {
+  const found = scenarios.filter(({ name }) => name === path || name.startsWith(`${path}/`))
+  if (found.length === 0) throw new Error(`There is no scenario "${path}"; --list shows them`)
   return found
 }
 

@@ -13,6 +13,8 @@ export const readResults = (file: string): Results => JSON.parse(readFileSync(fi
 /** Writes what was measured; scenarios that the file has from before and that were not measured again stay in it. */
 export function writeResults(file: string, { machine, runs }: Results): void {
   const measured = new Set(runs.map(({ scenario }) => scenario))
-  const before = existsSync(file) ? readResults(file).runs.filter(({ scenario }) => !measured.has(scenario)) : []
-  writeFileSync(file, JSON.stringify({ machine, runs: [...before, ...runs] }, undefined, 1))
+  const before: Results = existsSync(file) ? readResults(file) : { machine: {}, runs: [] }
+  const kept = before.runs.filter(({ scenario }) => !measured.has(scenario))
+  const all: Results = { machine: { ...before.machine, ...machine }, runs: [...kept, ...runs] }
+  writeFileSync(file, JSON.stringify(all, undefined, 1))
 }

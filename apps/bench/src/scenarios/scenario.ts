@@ -11,7 +11,7 @@ export interface Column {
 }
 
 export interface Scenario {
-  /** A path: `drain/at-least-once`. The command line takes its beginning. */
+  /** A path: `drain/at-least-once`. The command line also takes `drain`. */
   readonly name: string
   readonly title: string
   readonly systems: readonly SystemName[]
