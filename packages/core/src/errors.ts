@@ -143,6 +143,6 @@ export class WorkerStoppingError extends PgqError {
   override readonly name = 'WorkerStoppingError'
 
   constructor() {
-    super('PGQ_WORKER_STOPPING', 'The worker is stopping; the job goes back to the queue without losing an attempt.')
+    super('PGQ_WORKER_STOPPING', 'The worker is stopping, and the time that it leaves its handlers is over.')
   }
 }

@@ -70,7 +70,10 @@ export class JobRun {
     const { outcome, startedAt, durationMs } = result
     const { job } = this.claim
     try {
-      if (this.#abortReason instanceof WorkerStoppingError && outcome.type === 'error') return await this.release()
+      // An at-most-once job that has begun must not run again: it ends as failed.
+      const goesBack =
+        this.#abortReason instanceof WorkerStoppingError && outcome.type === 'error' && this.mode.mayRetry
+      if (goesBack) return await this.release()
       const settlement = decideSettlement(job, outcome, this.handler.task.retry, {
         mayRetry: this.mode.mayRetry,
         now: new Date(),
