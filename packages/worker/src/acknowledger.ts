@@ -36,7 +36,6 @@ export class Acknowledger {
   #pending = new Map<Lease, Entry[]>()
   #timer: NodeJS.Timeout | undefined
   #flushing: Promise<void> | undefined
-  #abandoned = false
 
   constructor(
     private readonly schema: string,
@@ -60,12 +59,6 @@ export class Acknowledger {
   /** Resolves when everything settled so far is durable. */
   async drain(): Promise<void> {
     while (this.#pending.size > 0 || this.#flushing) await (this.#flushing ?? this.#flush())
-  }
-
-  /** Gives up on what could not be written; a rescue finds it. For a worker that must end while the database is away. */
-  abandon(): void {
-    this.#abandoned = true
-    clearTimeout(this.#timer)
   }
 
   #flushSoon(ms: number): void {
@@ -93,14 +86,15 @@ export class Acknowledger {
   async #writeAll(): Promise<void> {
     const batch = this.#pending
     this.#pending = new Map()
-    for (let doubtful = false; !this.#abandoned; ) {
+    // What cannot be written before the connection is closed is found by a rescue.
+    for (let doubtful = false; !this.connection.closed.aborted; ) {
       try {
         await this.#write(batch, doubtful)
         this.backoff.succeeded()
         return
       } catch (error) {
         doubtful ||= breaksConnection(error)
-        await delay(this.backoff.failed(error))
+        await delay(this.backoff.failed(error), this.connection.closed)
       }
     }
   }

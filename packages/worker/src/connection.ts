@@ -1,5 +1,9 @@
 import type { PreparingClient } from '@pgq/core'
 import pg from 'pg'
+import { delay } from './delay.js'
+
+/** How long a server may take to answer a goodbye, in ms. */
+const GOODBYE_MS = 500
 
 /**
  * One connection that opens when it is first used and opens again after it broke. Statements are prepared by name. A
@@ -7,7 +11,7 @@ import pg from 'pg'
  */
 export class Connection implements PreparingClient {
   #client: Promise<pg.Client> | undefined
-  #closed = false
+  readonly #closing = new AbortController()
   #keepsStatements = true
   #last: Promise<unknown> = Promise.resolve()
 
@@ -21,8 +25,9 @@ export class Connection implements PreparingClient {
     private readonly onLost: (error: Error) => void = () => {},
   ) {}
 
-  get isClosed(): boolean {
-    return this.#closed
+  /** Aborts when the connection is closed for good: nothing on it will succeed any more. */
+  get closed(): AbortSignal {
+    return this.#closing.signal
   }
 
   async queryPrepared(name: string, sql: string, params: unknown[]): Promise<pg.QueryResult> {
@@ -44,7 +49,7 @@ export class Connection implements PreparingClient {
 
   /** The client itself, opened when needed: for whoever needs more than statements. */
   async client(): Promise<pg.Client> {
-    if (this.#closed) throw new Error('This connection was closed.')
+    if (this.closed.aborted) throw new Error('This connection was closed.')
     this.#client ??= this.#open()
     return this.#client
   }
@@ -53,15 +58,12 @@ export class Connection implements PreparingClient {
   async reset(): Promise<void> {
     const client = this.#client
     this.#client = undefined
-    await client?.then(
-      (open) => open.end().catch(() => {}),
-      () => {},
-    )
+    await client?.then(end, () => {})
   }
 
   /** Closes for good. */
   async close(): Promise<void> {
-    this.#closed = true
+    this.#closing.abort()
     await this.reset()
   }
 
@@ -90,14 +92,18 @@ export class Connection implements PreparingClient {
       this.onLost(error)
     })
     client.on('end', () => this.#drop(client))
+    const giveUp = () => client.connection.stream.destroy()
+    this.closed.addEventListener('abort', giveUp)
     try {
       await client.connect()
       this.#keepsStatements = (await this.prepare(client)).keepsStatements
       return client
     } catch (error) {
       this.#client = undefined
-      client.end().catch(() => {})
+      void end(client)
       throw error
+    } finally {
+      this.closed.removeEventListener('abort', giveUp)
     }
   }
 
@@ -106,11 +112,22 @@ export class Connection implements PreparingClient {
       (current) => {
         if (current !== client) return
         this.#client = undefined
-        client.end().catch(() => {})
+        void end(client)
       },
       () => {},
     )
   }
+}
+
+/** Says goodbye; a server that does not answer, because the network is gone, is left without. */
+async function end(client: pg.Client): Promise<void> {
+  const answered = new AbortController()
+  const ended = client.end().then(
+    () => answered.abort(),
+    () => answered.abort(),
+  )
+  const givenUp = delay(GOODBYE_MS, answered.signal).then(() => client.connection.stream.destroy())
+  await Promise.race([ended, givenUp])
 }
 
 // PostgreSQL cuts names at 63 bytes; the schema in front may take 48 of them.

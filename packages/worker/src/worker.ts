@@ -29,11 +29,15 @@ const HEED_MS = 2_000
 export interface Worker {
   /** Changes when the worker was taken for dead and started anew; 0 before start(). */
   readonly id: number
-  /** Connects, registers and begins to claim. Rejects when the database cannot be reached or is not migrated. */
+  /**
+   * Connects, registers and begins to claim. Rejects when the database cannot be reached or is not migrated. When stop() comes
+   * meanwhile, it resolves with that.
+   */
   start(): Promise<void>
   /**
    * Stops claiming, gives back what has not started, lets handlers end (graceMs), aborts the rest, and closes every
-   * connection. Safe to call twice: both calls resolve when it is done. Jobs that did not end keep their attempts.
+   * connection. Safe to call twice: both calls resolve when it is done. Jobs that did not end keep their attempts; an at-most-once
+   * job that did not end is a dead letter.
    */
   stop(): Promise<void>
   /** Calls the observer on each such event; answers how to stop that. */
@@ -52,6 +56,7 @@ class RunningWorker implements Worker {
   #acknowledger!: Acknowledger
   #lanes: Lane[] = []
   #state: 'new' | 'running' | 'stopping' | 'stopped' = 'new'
+  #starting: Promise<void> = Promise.resolve()
   #stopped: Promise<void> | undefined
   #forgetSignals = () => {}
   #busySince: number | undefined
@@ -80,21 +85,27 @@ class RunningWorker implements Worker {
     if (this.#state !== 'new') throw new Error('This worker was started before: create a new one.')
     this.#state = 'running'
     this.#assemble()
+    this.#starting = this.#connect()
     try {
-      await this.#probe()
-      await this.#register()
-      await this.#caretaker.rescueFirst()
+      await this.#starting
     } catch (error) {
+      if (this.#stopped) return this.#stopped
       this.#state = 'stopped'
       this.#control.close()
       await this.#session.close()
       throw error
     }
-    if (this.#stopped) return // stop() came while we connected
+    if (this.#stopped) return this.#stopped
     if (this.options.handleSignals) this.#forgetSignals = onStopSignals(() => this.stop())
     this.#events.emit('worker.started', { workerId: this.id })
     this.#caretaker.start()
     for (const lane of this.#lanes) lane.start()
+  }
+
+  async #connect(): Promise<void> {
+    await this.#probe()
+    await this.#register()
+    await this.#caretaker.rescueFirst()
   }
 
   stop(): Promise<void> {
@@ -242,14 +253,14 @@ class RunningWorker implements Worker {
   async #shutDown(): Promise<void> {
     this.#state = 'stopping'
     this.#events.emit('worker.stopping', { workerId: this.id, running: this.#running().length })
+    await this.#withDeadline(this.#starting, HEED_MS)
     await this.#withDeadline(Promise.all(this.#lanes.map((lane) => lane.stop())), HEED_MS)
     const drained = Promise.all(this.#lanes.map((lane) => lane.drain()))
     if (!(await this.#withDeadline(drained, this.options.graceMs))) {
       for (const lane of this.#lanes) lane.abort(() => new WorkerStoppingError())
       await this.#withDeadline(drained, HEED_MS)
     }
-    await this.#caretaker.stop()
-    this.#acknowledger.abandon()
+    await this.#withDeadline(this.#caretaker.stop(), HEED_MS)
     await this.#withDeadline(removeWorker(this.#control.connection, this.options.schema, this.id), HEED_MS)
     this.#control.close()
     await this.#session.close()

@@ -19,6 +19,7 @@ export interface ChildOptions {
 
 const { url, modes, runMs = 0, heeds = true, tell = [], worker: options }: ChildOptions = JSON.parse(process.argv[2]!)
 const pool = new pg.Pool({ connectionString: url, max: 4, allowExitOnIdle: true })
+pool.on('error', () => {})
 
 /** Notes that the run began, and waits as long as a handler of this test takes. */
 async function began(n: number, job: { attempt: number; crashCount: number; signal: AbortSignal }): Promise<void> {
@@ -59,5 +60,13 @@ const worker = createWorker({
   ...options,
 })
 for (const event of tell) worker.on(event, (fields) => process.send?.([event, JSON.parse(JSON.stringify(fields))]))
+worker.on('worker.stopped', async () => {
+  await pool.end()
+  // Closing takes the event loop some turns; the channel to the parent and the streams are not the worker's.
+  await sleep(100)
+  setImmediate(() => {
+    process.send?.(['resources', process.getActiveResourcesInfo().filter((name) => name !== 'PipeWrap')])
+  })
+})
 await worker.start()
 process.send?.(['ready', { id: worker.id }])

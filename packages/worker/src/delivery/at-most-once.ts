@@ -6,8 +6,8 @@ import type { Claim, DeliveryMode } from './delivery-mode.js'
 
 /**
  * The claim deletes: a job runs once, or not at all when the worker is lost. Failures are recorded among the dead letters and
- * never tried again. Jobs that were claimed and not yet started are given back on stop; a crash loses them, too: at most
- * what handlers would have started within about 75 ms.
+ * never tried again. Jobs that were claimed and not yet started are given back on stop, those that were started and aborted are
+ * dead; a crash loses them all, too: at most what runs, and what handlers would have started within about 75 ms.
  */
 export class AtMostOnce implements DeliveryMode {
   readonly name = 'at-most-once'
@@ -63,8 +63,8 @@ export class AtMostOnce implements DeliveryMode {
         })
         return this.backoff.succeeded()
       } catch (error) {
-        if (this.settlements.isClosed) throw error
-        await delay(this.backoff.failed(error))
+        if (this.settlements.closed.aborted) throw error
+        await delay(this.backoff.failed(error), this.settlements.closed)
         // A transaction that is still open would be told from a lost one only by its session, which is gone with this.
         await this.settlements.reset()
       }

@@ -175,13 +175,13 @@ class HeldClaim implements Claim {
   /** Whether a COMMIT whose answer was lost took effect: the server knows, by the transaction's number. */
   async #isCommitted(): Promise<boolean> {
     const { settlements, xid } = this.hold
-    for (let tries = 0; tries < LOSS_TRIES; tries++) {
+    for (let tries = 0; tries < LOSS_TRIES && !settlements.closed.aborted; tries++) {
       const { rows } = await settlements
         .query(`select pg_xact_status('${xid}'::xid8) as status`)
         .catch(() => ({ rows: [{ status: 'unknown' }] }))
       if (rows[0].status === 'committed') return true
       if (rows[0].status === 'aborted' || rows[0].status === null) return false
-      await delay(LOSS_TRY_MS)
+      await delay(LOSS_TRY_MS, settlements.closed)
     }
     return false
   }
@@ -193,7 +193,7 @@ class HeldClaim implements Claim {
       const answer = await settleWaitingJob(settlements, schema, job.id, settlement)
       if (answer === 'settled') return
       if (answer === 'gone') break
-      await delay(LOSS_TRY_MS)
+      await delay(LOSS_TRY_MS, settlements.closed)
     }
     throw new Error(
       `The connection of job ${job.id} was lost, and it runs elsewhere by now: this attempt is not counted.`,
