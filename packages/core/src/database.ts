@@ -91,6 +91,27 @@ export interface DeadJobsTable {
   errors: Json | null
 }
 
+/** How jobs ended, counted by minute or hour, queue and task; histograms as buckets and the counts of each. */
+export interface JobStatsTable {
+  id: Generated<BigInt8>
+  begun_at: Generated<Stamp>
+  grain: Generated<'part' | 'minute' | 'hour'>
+  queue: string
+  task: string
+  completed: Generated<number>
+  retried: Generated<number>
+  snoozed: Generated<number>
+  exhausted: Generated<number>
+  failed: Generated<number>
+  cancelled: Generated<number>
+  crashed: Generated<number>
+  lost: Generated<number>
+  wait_buckets: Generated<number[]>
+  wait_counts: Generated<number[]>
+  run_buckets: Generated<number[]>
+  run_counts: Generated<number[]>
+}
+
 /** Workers with nothing to do, and the channels that wake them. */
 export interface IdleWorkersTable {
   worker_id: number
@@ -134,6 +155,7 @@ export interface PgqDatabase {
   leases: LeasesTable
   finished_jobs: FinishedJobsTable
   dead_jobs: DeadJobsTable
+  job_stats: JobStatsTable
   idle_workers: IdleWorkersTable
   job_states: JobStatesView
   queue_counts: QueueCountsView

@@ -17,6 +17,7 @@ export type {
   IdleWorkersTable,
   JobState,
   JobStatesView,
+  JobStatsTable,
   JobsTable,
   LeasesTable,
   PgqDatabase,
@@ -80,6 +81,7 @@ export {
 } from './settle.js'
 export { decideSettlement, type JobError, type SettledJob, type Settlement } from './settlement.js'
 export { defineStatement, type Statement, type StatementParts } from './statement.js'
+export { bucketEndMs, bucketOf, compactStats, type JobStats, recordStats, STATS_BATCH } from './stats.js'
 export {
   defineTask,
   type Handler,

@@ -113,6 +113,30 @@ create table dead_jobs (
 );
 create index dead_jobs_died_idx on dead_jobs (queue, died_at);
 
+-- What was done, and how fast. Each working worker appends a row per queue and task every few seconds; later, workers add these
+-- up to one row per minute, and after a day to one per hour, which stays for 30 days. No row is ever updated: nobody waits here.
+-- Durations are counts per bucket of a fixed logarithmic scale (bucketOf), so that percentiles of any time are sums.
+create table job_stats (
+  id           bigint      generated always as identity primary key,
+  begun_at     timestamptz not null default date_trunc('minute', now(), 'UTC'), -- of the minute, or hour
+  grain        text        not null default 'part' check (grain in ('part', 'minute', 'hour')),
+  queue        text        not null,
+  task         text        not null,
+  completed    integer     not null default 0,
+  retried      integer     not null default 0,     -- failed, and to be tried again
+  snoozed      integer     not null default 0,
+  exhausted    integer     not null default 0,     -- dead, by reason: exhausted, failed, cancelled, crashed
+  failed       integer     not null default 0,
+  cancelled    integer     not null default 0,
+  crashed      integer     not null default 0,
+  lost         integer     not null default 0,     -- runs that ended with their worker; also those of crashed jobs
+  wait_buckets smallint[]  not null default '{}',  -- from ready to its start
+  wait_counts  integer[]   not null default '{}',
+  run_buckets  smallint[]  not null default '{}',
+  run_counts   integer[]   not null default '{}'
+) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+create index job_stats_begun_idx on job_stats (begun_at);
+
 -- The doorbell: workers that have nothing to do, each with the channel it listens on. Enqueue rings one of them.
 create table idle_workers (
   worker_id integer primary key references workers on delete cascade,
