@@ -7,6 +7,16 @@ export { listRunning, type RunningJob } from './list-running.js'
 export { listScheduled, type ScheduledJob } from './list-scheduled.js'
 export { listWorkers, type WorkerStatus } from './list-workers.js'
 export type { ListedJob, ListRequest, Page, PageRequest } from './page.js'
+export type { Percentiles } from './percentiles.js'
 export type { JobsFilter, MonitorOptions } from './question.js'
 export { type RowLock, type RowLocks, rowLocks } from './row-locks.js'
 export type { JobHolder, JobWorker } from './running.js'
+export {
+  type JobsEnded,
+  type Statistics,
+  type StatisticsRequest,
+  type StatisticsStep,
+  statistics,
+  statisticsByTask,
+  type TaskStatistics,
+} from './statistics.js'

@@ -1,0 +1,209 @@
+import { type Executor, InvalidOptionError, type StatementParts } from '@pgq/core'
+import { type RawBuilder, sql } from 'kysely'
+import { type Histogram, type Percentiles, percentilesOf } from './percentiles.js'
+import { dateOf, defineQuestion, type JobsFilter, type MonitorOptions, matches } from './question.js'
+
+/** Which time. Workers keep minutes for a day, then hours for 30 days. */
+export interface StatisticsRequest extends JobsFilter {
+  /** Default: an hour before `until`. */
+  readonly since?: Date
+  /** Default: now, by the database's clock. */
+  readonly until?: Date
+}
+
+/** How jobs ended in some time. */
+export interface JobsEnded {
+  readonly completed: number
+  /** Failed attempts that are tried again. */
+  readonly retried: number
+  /** Put off by their handlers; no attempt counted. */
+  readonly snoozed: number
+  /** Dead letters, by reason. */
+  readonly dead: {
+    readonly exhausted: number
+    readonly failed: number
+    readonly cancelled: number
+    readonly crashed: number
+  }
+  /** Runs that ended with their worker: killed, crashed or cut off. */
+  readonly lost: number
+  /** From when they could run to their start. Absent when nothing ran. */
+  readonly waitMs?: Percentiles
+  /** How long handlers ran. Absent when nothing ran. */
+  readonly runMs?: Percentiles
+}
+
+/** One step of a chart: from `at` for as long as a step is. */
+export interface StatisticsStep extends JobsEnded {
+  readonly at: Date
+}
+
+/** Throughput, failures, wait and run time, step by step. */
+export interface Statistics {
+  readonly stepMs: number
+  /** Without gaps: a step in which nothing ended has zeroes. The last one may still be filling. */
+  readonly steps: readonly StatisticsStep[]
+  /** All steps together. */
+  readonly total: JobsEnded
+}
+
+/** What became of one task's jobs in one queue. */
+export interface TaskStatistics extends JobsEnded {
+  readonly queue: string
+  readonly task: string
+}
+
+const MINUTE_MS = 60_000
+const HOUR_MS = 3_600_000
+const DAY_MS = 86_400_000
+const MAX_STEPS = 1_500
+
+/**
+ * Adds up how jobs ended, in steps of `stepMs` (whole minutes; default one) from `since` to `until`. Both are widened to whole
+ * steps. Workers write every few seconds: the newest jobs are missing for that long. Throws InvalidOptionError when there
+ * were more than 1,500 steps, or steps below an hour where only hours are kept.
+ */
+export async function statistics(
+  executor: Executor,
+  { queue, task, since, until, stepMs = MINUTE_MS }: StatisticsRequest & { readonly stepMs?: number } = {},
+  options: MonitorOptions = {},
+): Promise<Statistics> {
+  checkSteps(stepMs, since, until)
+  const filter = { queue: queue ?? null, task: task ?? null }
+  const rows = await askSteps(executor, options, { ...filter, ...instants({ since, until }), stepMs })
+  return {
+    stepMs,
+    steps: rows.map((row) => ({ at: dateOf(row.atMs), ...jobsEnded([row]) })),
+    total: jobsEnded(rows),
+  }
+}
+
+/** The same, by queue and task in place of steps: those with the most ends first. */
+export async function statisticsByTask(
+  executor: Executor,
+  { queue, task, since, until }: StatisticsRequest = {},
+  options: MonitorOptions = {},
+): Promise<TaskStatistics[]> {
+  const filter = { queue: queue ?? null, task: task ?? null }
+  const rows = await askTasks(executor, options, { ...filter, ...instants({ since, until }), stepMs: MINUTE_MS })
+  return rows.map((row) => ({ queue: row.queue, task: row.task, ...jobsEnded([row]) }))
+}
+
+function checkSteps(stepMs: number, since: Date | undefined, until: Date | undefined): void {
+  if (!Number.isInteger(stepMs / MINUTE_MS) || stepMs < MINUTE_MS)
+    throw new InvalidOptionError(`stepMs is ${stepMs}; use whole minutes: a multiple of 60000.`)
+  const end = until?.getTime() ?? Date.now()
+  const start = since?.getTime() ?? end - HOUR_MS
+  if (!(start < end)) throw new InvalidOptionError('since must be a Date before until.')
+  if ((end - start) / stepMs > MAX_STEPS)
+    throw new InvalidOptionError(
+      `That were more than ${MAX_STEPS} steps of ${stepMs} ms: make stepMs larger, or begin later.`,
+    )
+  if (start < Date.now() - DAY_MS - MINUTE_MS && stepMs % HOUR_MS !== 0)
+    throw new InvalidOptionError(
+      `since is more than a day ago, and minutes are kept for a day: let stepMs be whole hours, a multiple of ${HOUR_MS}.`,
+    )
+}
+
+const instants = ({ since, until }: { since: Date | undefined; until: Date | undefined }) => ({
+  sinceMs: since?.getTime() ?? null,
+  untilMs: until?.getTime() ?? null,
+})
+
+function jobsEnded(rows: readonly EndedRow[]): JobsEnded {
+  const sum = (name: Count) => rows.reduce((total, row) => total + row[name], 0)
+  const waitMs = percentilesOf(rows.flatMap(({ waits }) => waits))
+  const runMs = percentilesOf(rows.flatMap(({ runs }) => runs))
+  return {
+    completed: sum('completed'),
+    retried: sum('retried'),
+    snoozed: sum('snoozed'),
+    dead: {
+      exhausted: sum('exhausted'),
+      failed: sum('failed'),
+      cancelled: sum('cancelled'),
+      crashed: sum('crashed'),
+    },
+    lost: sum('lost'),
+    ...(waitMs && { waitMs }),
+    ...(runMs && { runMs }),
+  }
+}
+
+const COUNTS = ['completed', 'retried', 'snoozed', 'exhausted', 'failed', 'cancelled', 'crashed', 'lost'] as const
+type Count = (typeof COUNTS)[number]
+
+type EndedRow = Record<Count, number> & { waits: Histogram; runs: Histogram }
+
+interface StatisticsParams {
+  readonly queue: string | null
+  readonly task: string | null
+  readonly sinceMs: number | null
+  readonly untilMs: number | null
+  readonly stepMs: number
+}
+
+const sums = sql.join(COUNTS.map((name) => sql`sum(${sql.ref(name)}) as ${sql.ref(name)}`))
+const sumsOrZero = sql.join(COUNTS.map((name) => sql`coalesce(${sql.ref(name)}, 0) as ${sql.ref(name)}`))
+
+/** The wanted time in whole steps, and the rows in it, each with the step that it belongs to. */
+const rowsInSteps = ({ table, param }: StatementParts<StatisticsParams>): RawBuilder<unknown> => sql`
+  asked as (
+    select
+      ${param('stepMs')}::double precision as step,
+      coalesce(${param('untilMs')}::double precision, extract(epoch from statement_timestamp()) * 1000) as until
+  ), span as (
+    select
+      step, floor(coalesce(${param('sinceMs')}::double precision, until - ${sql.lit(HOUR_MS)}) / step) * step as since,
+      ceil(until / step) * step as until
+    from asked
+  ), stat as (
+    select floor(extract(epoch from stat.begun_at) * 1000 / span.step)::double precision * span.step as at_ms, stat.*
+    from span
+    join ${table('job_stats')} as stat
+      on stat.begun_at >= to_timestamp(span.since / 1000) and stat.begun_at < to_timestamp(span.until / 1000)
+    where ${matches('stat', param)}
+  )`
+
+/** The histograms of `stat`, added up by the columns `key`, each as one JSON array of [bucket, count]. */
+const histogram = (name: 'wait' | 'run', key: RawBuilder<unknown>): RawBuilder<unknown> => sql`
+  select ${key}, json_agg(json_build_array(bucket, jobs)) as entries
+  from (
+    select ${key}, bucket, sum(jobs) as jobs
+    from stat
+    cross join lateral unnest(stat.${sql.id(`${name}_buckets`)}, stat.${sql.id(`${name}_counts`)}) as entry (bucket, jobs)
+    group by ${key}, bucket
+  ) as entry
+  group by ${key}`
+
+const askSteps = defineQuestion<StatisticsParams, EndedRow & { atMs: number }>('statistics', (parts) => {
+  const key = sql.ref('at_ms')
+  return sql`
+    with ${rowsInSteps(parts)}
+    select
+      at_ms as "atMs", ${sumsOrZero}, coalesce(wait.entries, '[]') as waits, coalesce(run.entries, '[]') as runs
+    from span
+    cross join lateral (
+      select span.since + place * span.step as at_ms
+      from generate_series(0, ((span.until - span.since) / span.step)::integer - 1) as series (place)
+    ) as step
+    left join (select at_ms, ${sums} from stat group by at_ms) as summed using (at_ms)
+    left join (${histogram('wait', key)}) as wait using (at_ms)
+    left join (${histogram('run', key)}) as run using (at_ms)
+    order by at_ms`
+})
+
+const askTasks = defineQuestion<StatisticsParams, EndedRow & { queue: string; task: string }>(
+  'statistics_by_task',
+  (parts) => {
+    const key = sql`queue, task`
+    return sql`
+      with ${rowsInSteps(parts)}
+      select
+        queue, task, ${sumsOrZero}, coalesce(wait.entries, '[]') as waits, coalesce(run.entries, '[]') as runs
+      from (select ${key}, ${sums} from stat group by ${key}) as summed
+      left join (${histogram('wait', key)}) as wait using (${key})
+      left join (${histogram('run', key)}) as run using (${key})
+      order by completed + retried + snoozed + exhausted + failed + cancelled + crashed desc, queue, task`
+  },
+)
