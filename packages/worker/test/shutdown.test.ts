@@ -168,16 +168,43 @@ describe('start() and stop()', () => {
     await nothingLeft()
   })
 
-  // Mutant: a start that goes on after the stop: a worker that nobody can stop any more, or its row, stays.
+  // Mutants: listeners of signals that stay; a stop() that resolves before the connections are closed.
+  test('when stop() resolves, sockets and listeners are gone', async () => {
+    const open = () => [
+      process.getActiveResourcesInfo().filter((name) => name === 'TCPSocketWrap').length,
+      process.listenerCount('SIGTERM'),
+      process.listenerCount('SIGINT'),
+    ]
+    await Promise.all([task.enqueue(db.pool, 0), task.enqueue(db.pool, 1)]) // opens what the test itself needs
+    const before = open()
+    const handlers = MODES.map((mode) => numbered(mode === 'at-least-once' ? 'work' : mode, { mode }).handle(() => {}))
+    const workers = [1, 2].map(() => db.idleWorker(handlers, { handleSignals: true }))
+    await Promise.all(workers.map((worker) => worker.start()))
+    expect(open()[0]).toBeGreaterThan(before[0]!)
+    // Several workers of a process share the listeners.
+    expect(open().slice(1)).toEqual([before[1]! + 1, before[2]! + 1])
+    await workers[0]!.stop()
+    expect(open().slice(1)).toEqual([before[1]! + 1, before[2]! + 1])
+    await workers[1]!.stop()
+    expect(open()).toEqual(before)
+  })
+
+  // Mutants: a start that goes on after the stop; a stop that does not wait for the start: its row stays.
   test('stop() during start(), at any moment: both settle, and nothing is left', async () => {
+    const listeners = process.listenerCount('SIGTERM')
     for (let ms = 0; ms < 60; ms += 4) {
-      const worker = db.idleWorker([task.handle(() => {})])
-      const stopped = all(worker, 'worker.stopped')
+      const worker = db.idleWorker([task.handle(() => {})], { handleSignals: true })
+      const told: string[] = []
+      for (const name of ['worker.started', 'worker.stopping', 'worker.stopped'] as const)
+        worker.on(name, () => told.push(name))
       const started = worker.start()
       await pause(ms)
       await worker.stop()
       await started
-      expect(stopped.length).toBe(1)
+      expect(told.filter((name) => name !== 'worker.started')).toEqual(['worker.stopping', 'worker.stopped'])
+      expect(told.indexOf('worker.started')).toBeLessThanOrEqual(0)
+      expect(await db.value('select count(*) from pgq.workers')).toBe('0')
+      expect(process.listenerCount('SIGTERM')).toBe(listeners)
     }
     await nothingLeft()
     // It really is over: nobody takes this job.
