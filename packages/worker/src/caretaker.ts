@@ -1,4 +1,13 @@
-import { findUnknownTasks, promoteDueJobs, type RescuerBeat, rescueLostWorkers } from '@pgq/core'
+import {
+  type Beat,
+  beat,
+  type Executor,
+  findUnknownTasks,
+  promoteDueJobs,
+  type Rescue,
+  type RescuerBeat,
+  rescueLostWorkers,
+} from '@pgq/core'
 import type { Backoff } from './backoff.js'
 import type { Connection } from './connection.js'
 import type { Events } from './events.js'
@@ -13,7 +22,7 @@ const MAX_SHARED_POLL_MS = 30_000
 const RESCUE_MS = 450
 /** How long other workers count as busy after they said so, in ms. */
 const ALERT_MS = 10_000
-/** Within this time every living worker has come back to a server that restarted, in ms. */
+/** Within this time every living worker has come back to a server that restarted, or to a network that was gone, in ms. */
 const SETTLE_IN_MS = 5_000
 /** How often a worker beats when there is nothing else to look after, as a share of the lease. */
 const BEAT_SHARE = 0.4
@@ -40,8 +49,11 @@ export class Caretaker {
   #alertUntil = 0
   #pollMs = FIRST_POLL_MS
   #unknown = ''
-  #epoch = ''
-  #epochSince = 0
+  /** When this worker has known its server long enough to judge those that have not come back to it yet. */
+  readonly #settledAt = performance.now() + SETTLE_IN_MS
+  /** When it judges anybody again, after it lost touch itself. */
+  #judgesFrom = 0
+  #outOfTouch = false
   #stopping = false
   #running: Promise<unknown> = Promise.resolve()
   readonly #lookNow = new WakeUp()
@@ -87,8 +99,14 @@ export class Caretaker {
     this.#lookNow.ring()
   }
 
-  /** Says that this worker lives, on this server; and learns whether the others still think so. */
+  /** Says that this worker lives, and learns whether the others still think so. */
   beat(): void {
+    this.#rescueNow.ring()
+  }
+
+  /** The listening connection is back after it was lost: say so, and learn whether the others took this worker for dead. */
+  reconnected(): void {
+    this.#outOfTouch = true
     this.#rescueNow.ring()
   }
 
@@ -142,31 +160,46 @@ export class Caretaker {
 
   /** While others hold jobs, twice a second over all workers together, whatever their number; else as often as a beat is due. */
   async #rescue(): Promise<number> {
-    const { schema, leaseMs, maxCrashes } = this.options
-    const { self, busy, workers, requeued, buried } = await rescueLostWorkers(this.control, schema, {
-      workerId: this.charge.workerId,
-      leaseMs,
-      maxCrashes,
-      settledIn: performance.now() - this.#epochSince > SETTLE_IN_MS,
-    })
+    const rescue = await this.control
+      // Decided on the very client: when the statement had to wait for one, that one has been out of touch.
+      .use((client) => this.#beatOn(this.control.on(client)))
+      .catch((error) => {
+        this.#outOfTouch = true
+        throw error
+      })
+    const { self, busy, workers, requeued, buried } = rescue
     if (workers.length > 0) this.events.emit('workers.rescued', { workers, requeued, buried })
     if (requeued > 0) this.charge.jobsCameBack()
     if (!self) {
       await this.charge.declaredDead()
       return 0
     }
-    this.#noteServer(self.epoch)
     this.#others = Math.max(self.others - workers.length, 0)
     if (busy > 0) this.#alertUntil = performance.now() + ALERT_MS
-    const beatMs = leaseMs * BEAT_SHARE
+    const beatMs = this.options.leaseMs * BEAT_SHARE
     const isAlert = this.#others > 0 && performance.now() < this.#alertUntil
-    return isAlert ? Math.min(nextTurnMs(self), beatMs) : beatMs
+    if (!isAlert) return beatMs
+    const turnMs = 'rank' in self ? nextTurnMs(self) : Math.max(this.#judgesFrom - performance.now(), 0)
+    return Math.min(turnMs, beatMs)
   }
 
-  #noteServer(epoch: string): void {
-    if (epoch === this.#epoch) return
-    this.#epoch = epoch
-    this.#epochSince = performance.now()
+  /**
+   * Beats, and rescues. What cut this worker off may have cut off all of them, and they come back one by one: then nobody is
+   * judged until they had the time. Else each short outage would be everybody's crash, and all that runs would run twice.
+   */
+  async #beatOn(
+    executor: Executor,
+  ): Promise<Omit<Rescue, 'self' | 'endedBackends'> & { self: Beat | RescuerBeat | null }> {
+    const { schema, leaseMs, maxCrashes } = this.options
+    const { workerId } = this.charge
+    if (this.#outOfTouch) this.#judgesFrom = performance.now() + SETTLE_IN_MS
+    if (performance.now() < this.#judgesFrom) {
+      const self = await beat(executor, schema, workerId)
+      this.#outOfTouch = false
+      return { self, busy: 1, workers: [], requeued: 0, buried: 0 }
+    }
+    const settledIn = performance.now() > this.#settledAt
+    return rescueLostWorkers(executor, schema, { workerId, leaseMs, maxCrashes, settledIn })
   }
 
   async #reportUnknownTasks(): Promise<number> {

@@ -126,11 +126,10 @@ export class Control implements Holdings {
   async #listen(client: pg.Client): Promise<void> {
     this.#hung = false
     if (this.listens && !this.session.isPooled) await this.#listenOn(client)
-    if (this.#tries > 0) {
-      if (this.listens) this.events.emit('listener.restored', {})
-      this.listener.reconnected()
-    }
+    if (this.#tries > 0 && this.listens) this.events.emit('listener.restored', {})
     this.#tries = 0
+    // The first client opens before the worker has its id.
+    if (this.session.workerId) this.listener.reconnected()
   }
 
   async #listenOn(client: pg.Client): Promise<void> {

@@ -203,7 +203,7 @@ class RunningWorker implements Worker {
   }
 
   #reconnected(): void {
-    this.#caretaker.beat()
+    this.#caretaker.reconnected()
     this.#lookAgain()
   }
 

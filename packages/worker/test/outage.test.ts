@@ -1,0 +1,54 @@
+import { enqueueMany } from '@pgq/core'
+import { startProxy } from '@pgq/test-db'
+import { afterAll, expect, test } from 'vitest'
+import { all, next, numbered, numbers, pause, queue, until } from './queue.js'
+
+const db = await queue()
+const proxy = await startProxy(Number(new URL(db.url).port))
+const connection = { connectionString: proxy.through(db.url) }
+afterAll(() => proxy.close())
+const task = numbered()
+
+/** Two workers that run two jobs each, which end when they are told to. */
+async function busyWorkers() {
+  const ends: (() => void)[] = []
+  const handler = task.handle(() => new Promise<void>((resolve) => void ends.push(resolve)))
+  const options = { connection, concurrency: 2, leaseMs: 1_000 }
+  const workers = [await db.worker([handler], options), await db.worker([handler], options)]
+  const rescued = workers.map((worker) => all(worker, 'workers.rescued'))
+  const settled = workers.map((worker) => all(worker, 'job.settled'))
+  const back = () => Promise.all(workers.map((worker) => next(worker, 'listener.restored')))
+  await enqueueMany(db.pool, 'work', numbers(4))
+  await until(() => ends.length === 4)
+  return { ends, rescued: () => rescued.flat(), settled: () => settled.flat(), back }
+}
+
+// Mutant: who comes back first judges the others by their locks, which the outage has freed.
+test('an outage of all workers is nobody’s death: their jobs go on, and end once', async () => {
+  const { ends, rescued, settled, back } = await busyWorkers()
+  const restored = back()
+  proxy.cut()
+  await restored
+  await until(() => db.value('select count(*) = 2 from pgq.workers where beat_at > now() - interval $$1 s$$'))
+  for (const end of ends) end()
+  await until(() => settled().length === 4)
+  expect(rescued()).toEqual([])
+  expect(ends).toHaveLength(4)
+  await db.empty()
+})
+
+// Mutant: old beats are believed by a worker that was away itself.
+test('nor is one that is longer than the lease', async () => {
+  const { ends, rescued, settled, back } = await busyWorkers()
+  const restored = back()
+  proxy.pause()
+  proxy.cut()
+  await pause(1_500)
+  proxy.resume()
+  await restored
+  await until(() => db.value('select count(*) = 2 from pgq.workers where beat_at > now() - interval $$1 s$$'))
+  for (const end of ends) end()
+  await until(() => settled().length === 4)
+  expect(rescued()).toEqual([])
+  expect(ends).toHaveLength(4)
+})
