@@ -1,5 +1,6 @@
 import type { Executor } from '@pgq/core'
-import { sql } from 'kysely'
+import { type RawBuilder, sql } from 'kysely'
+import { type CountParams, type CountRequest, countParams, countsByState } from './estimate.js'
 import { dateOf, defineQuestion, type EpochMs, epochMs, type MonitorOptions } from './question.js'
 import { isNotHeld } from './running.js'
 
@@ -8,19 +9,31 @@ export interface QueueBacklog {
   readonly queue: string
   /** Jobs that could run now and that nobody has claimed. */
   readonly ready: number
-  /** For how many ms the oldest of them could have been running. Absent when none is ready. */
-  readonly oldestReadyMs?: number
   /** Jobs that wait for their time. */
   readonly scheduled: number
-  /** When the first of them is due; an instant in the past while no worker has promoted it. Absent when none is scheduled. */
+  /** False: ready and scheduled are estimates, from a part of a large table. */
+  readonly exact: boolean
+  /**
+   * For how many ms the oldest ready job could have been running. Absent when none is ready. In a large table, the first job of
+   * each priority is looked at.
+   */
+  readonly oldestReadyMs?: number
+  /** When the first scheduled job is due; an instant in the past while no worker has promoted it. Absent when none is scheduled. */
   readonly nextScheduledAt?: Date
   /** Workers that serve this queue. Zero beside a growing backlog says why. */
   readonly workers: number
 }
 
-/** The backlog of every queue that has a waiting job or a worker, ordered by name. Reads each waiting job's row once. */
-export async function backlog(executor: Executor, options: MonitorOptions = {}): Promise<QueueBacklog[]> {
-  const rows = await askBacklog(executor, options, {})
+/**
+ * The backlog of every queue that has a waiting job or a worker, ordered by name. Tables beyond 8 MB are estimated, unless
+ * `exact` is asked for: then every row is read.
+ */
+export async function backlog(
+  executor: Executor,
+  options: MonitorOptions & Pick<CountRequest, 'exact'> = {},
+): Promise<QueueBacklog[]> {
+  const { exact = false, ...where } = options
+  const rows = await askBacklog(executor, where, countParams({ exact }))
   return rows.map(({ oldestReadyMs, nextScheduledAt, ...rest }) => ({
     ...rest,
     ...(oldestReadyMs !== null && { oldestReadyMs }),
@@ -33,26 +46,63 @@ interface BacklogRow extends Omit<QueueBacklog, 'oldestReadyMs' | 'nextScheduled
   nextScheduledAt: EpochMs | null
 }
 
+const rank = sql`(job.position - (job.priority::bigint << 47))`
+
+/** The most priorities of all queues together whose first jobs are looked at. */
+const MAX_PRIORITIES = 1_000
+
 // statement_timestamp(), not now(): inside the caller's transaction, ages must not stand still.
-const askBacklog = defineQuestion<object, BacklogRow>('backlog', (parts) => {
+const askBacklog = defineQuestion<CountParams, BacklogRow>('backlog', (parts) => {
   const { table } = parts
+  const first = (condition: RawBuilder<unknown>) => sql`
+    select job.priority, job.ready_at
+    from ${table('jobs')} as job
+    where job.execute_at is null and ${condition} and ${isNotHeld(parts, sql`job.id`)}
+    order by ${rank} limit 1`
   return sql`
-    with waiting as (
+    with recursive ${countsByState(parts)}, priorities as (
+      select found.queue, first.priority, first.ready_at
+      from ready_queues as found
+      cross join lateral (${first(sql`job.queue = found.queue`)}) as first
+      union all
+      select above.queue, next.priority, next.ready_at
+      from priorities as above
+      cross join lateral (
+        ${first(sql`job.queue = above.queue and ${rank} >= ((1 - above.priority)::bigint << 47)`)}
+      ) as next
+    ), counted as (
       select
-        job.queue, count(*) filter (where job.execute_at is null) as ready, min(job.ready_at) filter (where job.execute_at is null) as ready_at,
-        count(job.execute_at) as scheduled, min(job.execute_at) as execute_at
-      from ${table('jobs')} as job
-      where job.execute_at is not null or ${isNotHeld(parts, sql`job.id`)}
-      group by job.queue
+        queue, sum(jobs) filter (where state = 'ready') as ready, sum(jobs) filter (where state = 'scheduled') as scheduled,
+        bool_and(exact) as exact, min(oldest) filter (where state = 'ready') as ready_at,
+        min(oldest) filter (where state = 'scheduled') as execute_at
+      from waiting
+      group by queue
+    ), aged as (
+      select queue, min(ready_at) as ready_at
+      from (select queue, ready_at from priorities limit ${sql.lit(MAX_PRIORITIES)}) as first
+      group by queue
+    ), due as (
+      select found.queue, first.execute_at
+      from scheduled_queues as found
+      cross join lateral (
+        select job.execute_at from ${table('jobs')} as job
+        where job.queue = found.queue and job.execute_at is not null
+        order by job.execute_at limit 1
+      ) as first
     ), served as (
       select queue, count(*) as workers
       from ${table('workers')} as worker cross join lateral (select distinct unnest(worker.queues) as queue) as own
       group by queue
     )
     select
-      queue, coalesce(ready, 0) as ready, coalesce(scheduled, 0) as scheduled, coalesce(workers, 0) as workers,
-      case when ready > 0 then greatest(0, ${epochMs(sql`statement_timestamp() - ready_at`)}) end as "oldestReadyMs",
-      ${epochMs(sql`execute_at`)} as "nextScheduledAt"
-    from waiting full join served using (queue)
+      queue, coalesce(ready, 0)::bigint as ready, coalesce(scheduled, 0)::bigint as scheduled,
+      coalesce(exact, true) as exact, coalesce(workers, 0) as workers,
+      case when least(counted.ready_at, aged.ready_at) is not null
+        then greatest(0, ${epochMs(sql`statement_timestamp() - least(counted.ready_at, aged.ready_at)`)}) end as "oldestReadyMs",
+      ${epochMs(sql`least(counted.execute_at, due.execute_at)`)} as "nextScheduledAt"
+    from counted
+    full join served using (queue)
+    left join aged using (queue)
+    left join due using (queue)
     order by queue`
 })

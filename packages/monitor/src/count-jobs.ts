@@ -1,15 +1,8 @@
 import type { Executor, JobState } from '@pgq/core'
 import { sql } from 'kysely'
-import {
-  dateOf,
-  defineQuestion,
-  type EpochMs,
-  epochMs,
-  type JobsFilter,
-  type MonitorOptions,
-  matches,
-} from './question.js'
-import { heldJobs, isNotHeld, isUnsettled } from './running.js'
+import { type CountParams, type CountRequest, countParams, countsByState } from './estimate.js'
+import { dateOf, defineQuestion, type EpochMs, epochMs, type MonitorOptions, matches } from './question.js'
+import { heldJobs, isUnsettled } from './running.js'
 
 /** How many jobs of one task are in one state in one queue. */
 export interface JobCount {
@@ -17,20 +10,25 @@ export interface JobCount {
   readonly task: string
   readonly state: JobState
   readonly jobs: number
+  /** False: an estimate, from a part of a large table. Usually within some per cent; a rare task of a large queue may be missed. */
+  readonly exact: boolean
   /**
    * The first instant among them. Ready: since when it could run; scheduled: when it is due; running: when it was claimed;
-   * dead: when it died. Absent only for running jobs whose transaction this role cannot see.
+   * dead: when it died. Absent for estimates, and for running jobs whose transaction this role cannot see.
    */
   readonly oldest?: Date
 }
 
-/** Counts the jobs by queue, task and state, ordered by these; what is not there has no row. Reads each job's row once. */
+/**
+ * Counts the jobs by queue, task and state, ordered by these; what is not there has no row. Tables beyond 8 MB are estimated,
+ * unless `exact` is asked for: then every row is read.
+ */
 export async function countJobs(
   executor: Executor,
-  { queue, task }: JobsFilter = {},
+  request: CountRequest = {},
   options: MonitorOptions = {},
 ): Promise<JobCount[]> {
-  const rows = await askCounts(executor, options, { queue: queue ?? null, task: task ?? null })
+  const rows = await askCounts(executor, options, countParams(request))
   return rows.map(({ oldest, ...count }) => ({ ...count, ...(oldest !== null && { oldest: dateOf(oldest) }) }))
 }
 
@@ -39,36 +37,29 @@ interface CountRow extends Omit<JobCount, 'oldest'> {
 }
 
 /**
- * The view queue_counts counts the same, but it reads the leases' args to do so. Here no args are touched, and every table is
- * aggregated by itself before the few sums meet.
+ * The view queue_counts counts the same, but it reads every row, and the leases' args to do so. Here no args are touched, and
+ * every table is aggregated by itself before the few sums meet.
  */
-const askCounts = defineQuestion<{ queue: string | null; task: string | null }, CountRow>('count_jobs', (parts) => {
+const askCounts = defineQuestion<CountParams, CountRow>('count_jobs', (parts) => {
   const { table, param } = parts
   return sql`
-    select queue, task, state, sum(jobs)::bigint as jobs, ${epochMs(sql`min(oldest)`)} as oldest
+    with recursive ${countsByState(parts)}
+    select queue, task, state, sum(jobs)::bigint as jobs, bool_and(exact) as exact, ${epochMs(sql`min(oldest)`)} as oldest
     from (
-      select
-        job.queue, job.task, case when job.execute_at is null then 'ready' else 'scheduled' end as state,
-        count(*) as jobs, min(coalesce(job.execute_at, job.ready_at)) as oldest
-      from ${table('jobs')} as job
-      where (job.execute_at is not null or ${isNotHeld(parts, sql`job.id`)}) and ${matches('job', param)}
-      group by 1, 2, 3
+      select queue, task, state, jobs, exact, oldest from waiting
       union all
-      select held.queue, held.task, 'running', count(*), min(held.since)
+      select held.queue, held.task, 'running', count(*), true, min(held.since)
       from (${heldJobs(parts)}) as held
       where ${matches('held', param)}
       group by 1, 2
       union all
-      select running.queue, running.task, 'running', count(*), min(lease.claimed_at)
+      select running.queue, running.task, 'running', count(*), true, min(lease.claimed_at)
       from ${table('leases')} as lease
       cross join lateral unnest(lease.queues, lease.tasks) with ordinality as running (queue, task, ordinal)
       where ${isUnsettled(parts, sql`running.ordinal`)} and ${matches('running', param)}
       group by 1, 2
       union all
-      select dead.queue, dead.task, 'dead', count(*), min(dead.died_at)
-      from ${table('dead_jobs')} as dead
-      where ${matches('dead', param)}
-      group by 1, 2
+      select queue, task, state, jobs, exact, oldest from dead
     ) as part
     group by queue, task, state
     order by queue, task, state`

@@ -8,6 +8,10 @@ export interface WorkerStatus extends JobWorker {
   readonly queues: readonly string[]
   readonly tasks: readonly string[]
   readonly startedAt: Date
+  /** Its connections hold its liveness lock: it is found lost within a second. False (a pooler): by its silence alone. */
+  readonly locks: boolean
+  /** An enqueue wakes it by NOTIFY. False (a pooler, or switched off): it polls. */
+  readonly listens: boolean
   /** For how many ms it has not said that it lives. */
   readonly beatAgeMs: number
   /** Jobs that it holds, in leases and in transactions. */
@@ -39,7 +43,8 @@ const askWorkers = defineQuestion<object, WorkerRow>('list_workers', (parts) => 
       select held.worker_id, count(*) as jobs from (${heldJobs(parts)}) as held group by held.worker_id
     )
     select
-      worker.id, worker.hostname, worker.pid, worker.queues, worker.tasks, ${epochMs(sql`worker.started_at`)} as "startedAt",
+      worker.id, worker.hostname, worker.pid, worker.queues, worker.tasks, worker.locks, worker.listens,
+      ${epochMs(sql`worker.started_at`)} as "startedAt",
       greatest(0, ${epochMs(sql`statement_timestamp() - worker.beat_at`)}) as "beatAgeMs",
       coalesce(leased.jobs, 0) + coalesce(held.jobs, 0) as running,
       exists (select from ${table('idle_workers')} as idle where idle.worker_id = worker.id) as idle

@@ -159,7 +159,7 @@ describe('listWorkers', () => {
     const { pid, startedAt } = told.find(({ id }) => id === idle)!
     expect(told.find(({ id }) => id === idle)).toStrictEqual({
       ...{ id: idle, hostname: 'host', pid, queues: ['other', 'more'], tasks: ['mail', 'bill'] },
-      ...{ startedAt, beatAgeMs: expect.any(Number), running: 0, idle: true },
+      ...{ locks: false, listens: true, startedAt, beatAgeMs: expect.any(Number), running: 0, idle: true },
     })
     expect(startedAt).toEqual(await queue.stored('select started_at from pgq.workers where id = $1', [idle]))
     await end()
@@ -199,11 +199,11 @@ describe('backlog', () => {
     const told = await backlog(queue.pool)
     expect(told).toStrictEqual([
       {
-        ...{ queue: 'default', ready: 2, scheduled: 2, workers: 4, oldestReadyMs: expect.any(Number) },
+        ...{ queue: 'default', ready: 2, scheduled: 2, exact: true, workers: 4, oldestReadyMs: expect.any(Number) },
         nextScheduledAt: await queue.stored('select execute_at from pgq.jobs where id = $1', [ids.delayed]),
       },
-      { queue: 'idle queue', ready: 0, scheduled: 0, workers: 1 },
-      { queue: 'other', ready: 1, scheduled: 0, workers: 0, oldestReadyMs: expect.any(Number) },
+      { queue: 'idle queue', ready: 0, scheduled: 0, exact: true, workers: 1 },
+      { queue: 'other', ready: 1, scheduled: 0, exact: true, workers: 0, oldestReadyMs: expect.any(Number) },
     ])
     expect(told[0]!.oldestReadyMs).toBeGreaterThanOrEqual(90_000)
     expect(told[0]!.oldestReadyMs).toBeLessThan(180_000)

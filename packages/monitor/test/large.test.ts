@@ -1,0 +1,111 @@
+import type { SqlClient } from '@pgq/core'
+import { testDatabase } from '@pgq/test-db'
+import { beforeAll, describe, expect, test } from 'vitest'
+import {
+  backlog,
+  countJobs,
+  getJob,
+  listDead,
+  listReady,
+  listRunning,
+  listScheduled,
+  listWorkers,
+  statistics,
+  statisticsByTask,
+} from '../src/index.js'
+import { costOf } from './explained.js'
+import { openQueue } from './queue.js'
+
+const database = await testDatabase()
+const queue = openQueue(database)
+const { pool } = queue
+
+/** 1,000,000 jobs: 800,000 in one queue, 199,000 in another, 1,000 in a third, 5 in a fourth; and 100,000 dead letters. */
+beforeAll(async () => {
+  await pool.query(`
+    insert into pgq.jobs (queue, task, priority, execute_at, ready_at)
+    select
+      case when n % 1000 = 0 then 'third' when n % 5 = 1 then 'other' else 'default' end,
+      case n % 7 when 0 then 'bill' else 'mail' end, n % 3,
+      case n % 5 when 0 then now() + n * interval '1 s' end, now() - n * interval '1 ms'
+    from generate_series(1, 1000000) as n;
+    insert into pgq.jobs (queue, task) select 'tiny', 'rare' from generate_series(1, 5);
+    insert into pgq.dead_jobs (id, task, died_at, errors)
+    select 10000000 + n, 'mail', now() - n * interval '1 s', '[{"attempt": 1, "name": "Error", "message": "no"}]'
+    from generate_series(1, 100000) as n;
+    insert into pgq.job_stats (begun_at, grain, queue, task, completed, wait_buckets, wait_counts, run_buckets, run_counts)
+    select
+      date_trunc('minute', now(), 'UTC') - n * interval '1 minute', 'minute', 'default', 'task ' || task, 100,
+      array[10, 11, 12, 13, 14, 15, 16, 17], array[20, 20, 20, 20, 5, 5, 5, 5],
+      array[20, 21, 22, 23, 24, 25, 26, 27], array[20, 20, 20, 20, 5, 5, 5, 5]
+    from generate_series(1, 1440) as n cross join generate_series(1, 20) as task`)
+  await queue.worker()
+}, 60_000)
+
+const questions: Record<string, (executor: SqlClient) => Promise<unknown>> = {
+  countJobs,
+  'countJobs of a queue': (executor) => countJobs(executor, { queue: 'default' }),
+  backlog,
+  listReady,
+  listScheduled,
+  listDead,
+  listRunning,
+  listWorkers,
+  'getJob of a waiting one': (executor) => getJob(executor, '500000'),
+  'getJob of a missing one': (executor) => getJob(executor, '5000000'),
+  statistics,
+  statisticsByTask,
+}
+
+// The table of jobs has 11,000 blocks. Autovacuum comes when it likes: statistics of an empty table and fresh ones must both do.
+describe.each(['as it grew', 'analyzed'])('1,000,000 jobs, %s', (state) => {
+  beforeAll(() => state === 'analyzed' && pool.query('vacuum analyze pgq.jobs, pgq.dead_jobs, pgq.job_stats'), 60_000)
+
+  // Mutants: a count of every row; a list that is sorted; a step of a queue that reads the whole queue.
+  test.each(Object.entries(questions))('%s reads a small part of it', async (_, ask) => {
+    const { blocks, rows } = await costOf(pool, ask)
+    expect(rows).toBeLessThan(150_000)
+    expect(blocks).toBeLessThan(6_000)
+  })
+
+  // Mutants: not scaled up; scaled by the other table's share; the small queue left to the sample.
+  test('estimates are near the truth, and small queues exact', async () => {
+    const counts = await countJobs(pool)
+    const estimate = (queue: string, state: string) =>
+      counts.filter((count) => count.queue === queue && count.state === state).reduce((sum, { jobs }) => sum + jobs, 0)
+    expect(estimate('default', 'ready') / 600_000).toBeCloseTo(1, 0.7)
+    expect(estimate('default', 'scheduled') / 199_000).toBeCloseTo(1, 0.7)
+    expect(estimate('other', 'ready') / 200_000).toBeCloseTo(1, 0.7)
+    expect(estimate('default', 'dead') / 100_000).toBeCloseTo(1, 0.7)
+    expect(counts.find(({ queue }) => queue === 'default')).toMatchObject({ exact: false })
+    expect(counts.filter(({ queue }) => queue === 'tiny')).toStrictEqual([
+      { queue: 'tiny', task: 'rare', state: 'ready', jobs: 5, exact: true, oldest: expect.any(Date) },
+    ])
+    const told = await backlog(pool)
+    expect(told.map(({ queue, exact }) => `${queue} ${exact}`)).toEqual([
+      'default false',
+      'other false',
+      'third false',
+      'tiny true',
+    ])
+    expect(told[0]!.nextScheduledAt).toEqual(await queue.stored('select min(execute_at) from pgq.jobs'))
+  })
+})
+
+test('every row is counted when that is asked for', async () => {
+  expect(await countJobs(pool, { exact: true, queue: 'other' })).toMatchObject([
+    { task: 'bill', state: 'ready', jobs: 28_571, exact: true },
+    { task: 'mail', state: 'ready', jobs: 171_429, exact: true },
+  ])
+  const [first] = await backlog(pool, { exact: true })
+  expect(first).toMatchObject({ queue: 'default', ready: 600_000, scheduled: 199_000, exact: true })
+  const { rows } = await costOf(pool, (executor) => countJobs(executor, { exact: true }))
+  expect(rows).toBeLessThan(1_200_000) // each row once
+})
+
+test('the oldest ready job is looked for at the head of each priority', async () => {
+  await pool.query(`update pgq.jobs set ready_at = now() - interval '2 hours' where position = (
+    select min(position) from pgq.jobs where queue = 'default' and execute_at is null and priority = 0)`)
+  const [first] = await backlog(pool)
+  expect(first!.oldestReadyMs).toBeGreaterThanOrEqual(7_200_000)
+})
