@@ -112,6 +112,18 @@ export interface JobStatsTable {
   run_counts: Generated<number[]>
 }
 
+/** What was decided about a queue; one without a row runs. */
+export interface QueuesTable {
+  name: string
+  paused_at: Stamp | null
+}
+
+/** Running jobs that were asked to end. */
+export interface CancellationsTable {
+  job_id: BigInt8
+  requested_at: Generated<Stamp>
+}
+
 /** Workers with nothing to do, and the channels that wake them. */
 export interface IdleWorkersTable {
   worker_id: number
@@ -156,6 +168,8 @@ export interface PgqDatabase {
   finished_jobs: FinishedJobsTable
   dead_jobs: DeadJobsTable
   job_stats: JobStatsTable
+  queues: QueuesTable
+  cancellations: CancellationsTable
   idle_workers: IdleWorkersTable
   job_states: JobStatesView
   queue_counts: QueueCountsView

@@ -10,6 +10,7 @@ export type PgqErrorCode =
   | 'PGQ_UNKNOWN_TASK'
   | 'PGQ_TIMEOUT'
   | 'PGQ_WORKER_STOPPING'
+  | 'PGQ_CANCELLED'
 
 /** Every error that pgq throws itself. `code` is stable; the message says what was asked, what is wrong and what to do. */
 export class PgqError extends Error {
@@ -135,6 +136,15 @@ export class TimeoutError extends PgqError {
     readonly timeoutMs: number,
   ) {
     super('PGQ_TIMEOUT', `Job ${jobId} ran longer than ${timeoutMs} ms, the timeoutMs of its task.`)
+  }
+}
+
+/** A running job that cancelJobs named: the reason that its handler's AbortSignal carries. */
+export class CancelledError extends PgqError {
+  override readonly name = 'CancelledError'
+
+  constructor(readonly jobId: string) {
+    super('PGQ_CANCELLED', `Job ${jobId} was cancelled while it ran: end its handler. It becomes a dead letter.`)
   }
 }
 

@@ -1,3 +1,4 @@
+export { cancelChannel, cancelJobs } from './cancel-jobs.js'
 export {
   type ClaimedJob,
   type ClaimRequest,
@@ -11,6 +12,7 @@ export {
   readLease,
 } from './claim.js'
 export type {
+  CancellationsTable,
   DeadJobsTable,
   DeadReason,
   FinishedJobsTable,
@@ -22,16 +24,9 @@ export type {
   LeasesTable,
   PgqDatabase,
   QueueCountsView,
+  QueuesTable,
   WorkersTable,
 } from './database.js'
-export {
-  deleteDeadJobs,
-  deleteWaitingJobs,
-  type JobFilter,
-  type ManageOptions,
-  redriveDeadJobs,
-  retryScheduledJobs,
-} from './dead-jobs.js'
 export { DEFAULT_MAX_ARGS_BYTES, encodeArgs, storableText } from './encode-args.js'
 export {
   divertEnqueues,
@@ -44,6 +39,7 @@ export {
 } from './enqueue.js'
 export {
   ArgsTooLargeError,
+  CancelledError,
   InvalidArgsError,
   InvalidOptionError,
   LostLeaseError,
@@ -58,8 +54,19 @@ export {
 } from './errors.js'
 export { type Executor, type KyselyLike, type PreparingClient, run, type SqlClient } from './executor.js'
 export type { DeliveryModeName, Job, JobOf, LeasedJob, TransactionalJob } from './job.js'
+export type { DeadJobFilter, JobFilter, JobFilters, UnfinishedJobFilter, WaitingJobFilter } from './job-filter.js'
+export {
+  countMatching,
+  deleteDeadJobs,
+  deleteWaitingJobs,
+  type ManageOptions,
+  redriveDeadJobs,
+  retryScheduledJobs,
+  setPriority,
+} from './manage-jobs.js'
 export { checkName, checkSchemaName, DEFAULT_SCHEMA } from './names.js'
 export { cancel, Decision, fail, isDecision, type Outcome, retryAfter, snooze } from './outcome.js'
+export { isNotPaused, pauseQueue, type QueueOptions, resumeQueue } from './queues.js'
 export {
   type BackoffFunction,
   DEFAULT_RETRY,

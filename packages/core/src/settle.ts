@@ -107,9 +107,14 @@ const returnStatement = defineStatement<{ workerId: number; returns: string }, {
     from lease, (select ${parts.routine('ring_doorbell')}(array_agg(distinct queue)) from requeued offset 0) as doorbell`,
 )
 
-/** Puts the rows of the CTE `job` where their kind says. Delays count from this statement: a transaction may have begun long ago. */
+/**
+ * Puts the rows of the CTE `job` where their kind says; what cancelJobs asked to end meanwhile is buried. Delays count from
+ * this statement: a transaction may have begun long ago.
+ */
 const placeJobs = ({ table, nextPosition }: Pick<StatementParts<object>, 'table' | 'nextPosition'>) => sql`
-    requeued as (
+    cancelled as (
+      delete from ${table('cancellations')} where job_id = any (array(select id from job)) returning job_id
+    ), requeued as (
       insert into ${table('jobs')}
         (id, position, created_at, ready_at, execute_at, priority, attempt, crash_count, queue, task, args, retry, errors)
       select
@@ -117,13 +122,16 @@ const placeJobs = ({ table, nextPosition }: Pick<StatementParts<object>, 'table'
         case when kind = 'release' then ready_at else statement_timestamp() end,
         case when delay_ms > 0 then statement_timestamp() + delay_ms * interval '1 ms' end,
         priority, attempt, crash_count, queue, task, args, retry, errors
-      from job where kind in ('requeue', 'release')
+      from job where kind in ('requeue', 'release') and id not in (select job_id from cancelled)
       returning queue
     ), buried as (
       insert into ${table('dead_jobs')}
         (id, created_at, ready_at, reason, priority, attempt, crash_count, queue, task, args, retry, errors)
-      select id, created_at, ready_at, reason, priority, attempt, crash_count, queue, task, args, retry, errors
-      from job where kind = 'bury'
+      select
+        id, created_at, ready_at, case when cancelled.job_id is null then reason else 'cancelled' end, priority, attempt,
+        crash_count, queue, task, args, retry, errors
+      from job left join cancelled on job_id = id
+      where kind = 'bury' or job_id is not null
     )`
 
 /** An error history with one more entry, the newest 20 kept. */

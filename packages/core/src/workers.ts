@@ -1,4 +1,5 @@
 import { type RawBuilder, sql } from 'kysely'
+import { buryCancelled } from './cancel-jobs.js'
 import { type Executor, run } from './executor.js'
 import { errorsWith } from './settle.js'
 import { defineStatement, type StatementParts } from './statement.js'
@@ -196,6 +197,8 @@ export interface Rescue {
   readonly workers: readonly number[]
   readonly requeued: number
   readonly buried: number
+  /** Ids of jobs that cancelJobs asked to end: abort those that run here. */
+  readonly cancelled: readonly string[]
 }
 
 /**
@@ -204,7 +207,8 @@ export interface Rescue {
  * more, and among the dead letters when they took too many workers down. Leases that belong to no worker at all (a table
  * restored from a dump, a row deleted by hand) go back, too. One statement: a crash in the middle leaves everything as it was.
  * Two rescuers never meet: they skip each other's rows. The claim of a transactional job locks its worker's row as well: of a
- * silent worker that holds one, this ends the sessions, and the next rescue finds its jobs.
+ * silent worker that holds one, this ends the sessions, and the next rescue finds its jobs. Jobs that cancelJobs asked to end and
+ * that wait again are buried; what is known of such requests is dropped a minute after their jobs are gone.
  *
  * A transactional job of a lost worker may run again before the rescue comes. Its crash is counted when that run has ended;
  * until then the row of the lost worker stays, as the note of it. Without that, a poison job that is always picked up at
@@ -224,6 +228,8 @@ const rescueStatement = defineStatement<Required<RescueRequest>, RescueRow>('res
     with self as (
       update ${table('workers')} set beat_at = now(), epoch = pg_postmaster_start_time() where id = ${param('workerId')}
       returning epoch::text as epoch
+    ), requested as materialized (
+      select job_id from ${table('cancellations')} order by requested_at limit 10000
     ), lost as (
       select worker.id, worker.holding
       from ${table('workers')} as worker
@@ -297,17 +303,36 @@ const rescueStatement = defineStatement<Required<RescueRequest>, RescueRow>('res
     ), requeued as (
       insert into ${table('jobs')}
         (id, position, created_at, ready_at, priority, attempt, crash_count, queue, task, args, retry, errors, execute_at)
-      select *, ${afterCrashes(sql`crash_count`)} from leased where crash_count < ${param('maxCrashes')}
+      select *, ${afterCrashes(sql`crash_count`)} from leased
+      where crash_count < ${param('maxCrashes')} and id not in (select job_id from requested)
       returning queue
     ), buried as (
       insert into ${table('dead_jobs')}
         (id, created_at, ready_at, priority, attempt, crash_count, reason, queue, task, args, retry, errors)
       select
-        job.id, job.created_at, job.ready_at, job.priority, job.attempt, job.crash_count, 'crashed', job.queue, job.task,
+        job.id, job.created_at, job.ready_at, job.priority, job.attempt, job.crash_count,
+        case when job.id in (select job_id from requested) then 'cancelled' else 'crashed' end, job.queue, job.task,
         job.args, job.retry, ${errorsWith(sql`job.errors`, crashError)}
       from (select * from leased union all select * from poison) as job
-      where job.crash_count >= ${param('maxCrashes')}
-      returning 1
+      where job.crash_count >= ${param('maxCrashes')} or job.id in (select job_id from requested)
+      returning id
+    ), cancelled as (
+      delete from ${table('jobs')} where ctid = any (array(
+        select job.ctid from ${table('jobs')} as job
+        where job.id = any (array(select job_id from requested))
+          and job.id not in (select unnest(holding) from ${table('workers')})
+        for update skip locked
+      ))
+      returning *
+    ), ${buryCancelled(parts)}, forgotten as (
+      delete from ${table('cancellations')} where job_id in (
+        select known.job_id from ${table('cancellations')} as known
+        where known.job_id in (select id from cancelled) or known.job_id in (select id from buried)
+          or known.requested_at < now() - interval '1 minute'
+            and not exists (select from ${table('jobs')} as job where job.id = known.job_id)
+            and known.job_id not in (select unnest(lease.ids) from ${table('leases')} as lease)
+        for update skip locked
+      )
     ), waiting as (
       update ${table('workers')} as worker
       set holding = array(select id from running where id = any (lost.holding))
@@ -339,6 +364,7 @@ const rescueStatement = defineStatement<Required<RescueRequest>, RescueRow>('res
       array(select id from gone) as workers,
       ((select count(*) from requeued) + (select count(*) from noted))::integer as requeued,
       (select count(*) from buried)::integer as buried,
+      array(select job_id::text from requested) as cancelled,
       (select ${routine('ring_doorbell')}(array_agg(distinct queue))
        from (select queue from requeued union all select queue from noted) as back) as rung`
 })

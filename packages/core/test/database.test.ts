@@ -119,6 +119,8 @@ const tables: {
     run_buckets: 'number[] default',
     run_counts: 'number[] default',
   },
+  queues: { name: 'string', paused_at: 'Date null' },
+  cancellations: { job_id: 'string', requested_at: 'Date default' },
   idle_workers: { worker_id: 'number', channel: 'string', queues: 'string[]' },
   job_states: {
     id: 'string',

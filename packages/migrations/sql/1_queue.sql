@@ -137,6 +137,18 @@ create table job_stats (
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 create index job_stats_begun_idx on job_stats (begun_at);
 
+-- What was decided about a queue; one without a row runs. No claim takes a job of a paused queue.
+create table queues (
+  name      text        primary key check (name <> ''),
+  paused_at timestamptz
+);
+
+-- Jobs that were asked to end while they ran. Their workers hear of it; whoever puts such a job back buries it instead.
+create table cancellations (
+  job_id       bigint      primary key,
+  requested_at timestamptz not null default now()
+) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+
 -- The doorbell: workers that have nothing to do, each with the channel it listens on. Enqueue rings one of them.
 create table idle_workers (
   worker_id integer primary key references workers on delete cascade,

@@ -6,6 +6,8 @@ drop function enqueue_many(json);
 drop function ring_doorbell(text[]);
 drop function is_alive(integer);
 drop table idle_workers;
+drop table cancellations;
+drop table queues;
 drop table job_stats;
 drop table dead_jobs;
 drop table finished_jobs;

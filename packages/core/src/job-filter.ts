@@ -1,0 +1,154 @@
+import { type RawBuilder, sql } from 'kysely'
+import type { DeadReason, JobState } from './database.js'
+import { InvalidOptionError } from './errors.js'
+import type { StatementParts } from './statement.js'
+
+/** Which jobs: all that fit every condition given. At least one is needed, so that no call means "all" by mistake. */
+export interface JobFilter {
+  readonly ids?: readonly string[]
+  readonly queue?: string
+  readonly task?: string
+}
+
+/** Jobs that wait: ready ones, and scheduled ones (delayed, or before their next attempt). */
+export interface WaitingJobFilter extends JobFilter {
+  readonly state?: 'ready' | 'scheduled'
+}
+
+/** Jobs that wait or run. */
+export interface UnfinishedJobFilter extends JobFilter {
+  readonly state?: 'ready' | 'scheduled' | 'running'
+}
+
+/** Dead letters. */
+export interface DeadJobFilter extends JobFilter {
+  readonly reason?: DeadReason
+  /** The last error, written as "name: message", contains this text, in upper or lower case. */
+  readonly error?: string
+}
+
+/** The filter of each kind of jobs. */
+export interface JobFilters {
+  readonly waiting: WaitingJobFilter
+  readonly unfinished: UnfinishedJobFilter
+  readonly dead: DeadJobFilter
+}
+
+/** A filter as it travels: texts alone, which every client can send. */
+export interface FilterParams {
+  readonly ids: string | null
+  readonly queue: string | null
+  readonly task: string | null
+  readonly states: string
+  readonly reason: string | null
+  readonly error: string | null
+  readonly limit: number
+}
+
+type State = Exclude<JobState, 'dead'>
+
+const STATES: Record<keyof JobFilters, readonly State[]> = {
+  waiting: ['ready', 'scheduled'],
+  unfinished: ['ready', 'scheduled', 'running'],
+  dead: [],
+}
+const REASONS: readonly DeadReason[] = ['exhausted', 'failed', 'cancelled', 'crashed']
+
+/** Checks a filter. A condition that its kind does not have is refused: passed over, it would let the call hit more jobs. */
+export function filterParams<Kind extends keyof JobFilters>(
+  kind: Kind,
+  filter: JobFilters[Kind],
+  limit: number,
+): FilterParams {
+  const conditions = Object.entries(filter).filter(([, value]) => value !== undefined)
+  const known = ['ids', 'queue', 'task', ...(kind === 'dead' ? ['reason', 'error'] : ['state'])]
+  const unknown = conditions.find(([name]) => !known.includes(name))
+  if (unknown) {
+    throw new InvalidOptionError(`There is no condition ${JSON.stringify(unknown[0])} here: use ${known.join(', ')}.`)
+  }
+  if (conditions.length === 0) throw new InvalidOptionError(`Name the jobs: give at least one of ${known.join(', ')}.`)
+  if (!Number.isInteger(limit) || limit < 1 || limit > 100_000) {
+    throw new InvalidOptionError(`limit is ${String(limit)}; use a whole number from 1 to 100000.`)
+  }
+  const { ids, queue, task, state, reason, error } = filter as UnfinishedJobFilter & DeadJobFilter
+  for (const [name, text] of Object.entries({ queue, task, error })) checkText(name, text)
+  checkOneOf('state', state, STATES[kind])
+  checkOneOf('reason', reason, REASONS)
+  return {
+    ids: ids ? JSON.stringify(checkIds(ids)) : null,
+    queue: queue ?? null,
+    task: task ?? null,
+    states: state ?? STATES[kind].join(),
+    reason: reason ?? null,
+    error: error ?? null,
+    limit,
+  }
+}
+
+function checkIds(ids: readonly string[]): readonly string[] {
+  if (!Array.isArray(ids)) throw new InvalidOptionError("ids must be a list of job ids: ['1', '2'].")
+  for (const id of ids) {
+    if (typeof id === 'string' && /^\d{1,19}$/.test(id) && BigInt(id) < 2n ** 63n) continue
+    throw new InvalidOptionError(`${JSON.stringify(id)} is no job id: ids are digits in a string.`)
+  }
+  return ids
+}
+
+function checkText(name: string, text: string | undefined): void {
+  if (text === undefined || (typeof text === 'string' && text !== '' && !text.includes('\0'))) return
+  throw new InvalidOptionError(`${name} is ${JSON.stringify(text)}; use a text that is not empty.`)
+}
+
+function checkOneOf(name: string, value: string | undefined, values: readonly string[]): void {
+  if (value === undefined || values.includes(value)) return
+  throw new InvalidOptionError(`${name} is ${JSON.stringify(value)}; use ${values.join(', ')}.`)
+}
+
+type Parts = Pick<StatementParts<FilterParams>, 'table' | 'param'>
+
+/** The ids of the filter. */
+export const wantedIds = ({ param }: Parts): RawBuilder<unknown> =>
+  sql`select json_array_elements_text(${param('ids')}::json)::bigint as id`
+
+const matches = (parts: Parts, alias: string): RawBuilder<unknown> => {
+  const { param } = parts
+  return sql`
+    (${param('ids')}::text is null or ${sql.ref(`${alias}.id`)} = any (array(${wantedIds(parts)})))
+    and (${param('queue')}::text is null or ${sql.ref(`${alias}.queue`)} = ${param('queue')})
+    and (${param('task')}::text is null or ${sql.ref(`${alias}.task`)} = ${param('task')})`
+}
+
+const stateFits = ({ param }: Parts, state: RawBuilder<unknown>): RawBuilder<unknown> =>
+  sql`${state} = any (string_to_array(${param('states')}::text, ','))`
+
+/** The condition on a row of jobs, by the name job. A row that a transactional handler holds counts as running. */
+export const fitsWaiting = (parts: Parts): RawBuilder<unknown> => sql`
+  ${matches(parts, 'job')} and ${stateFits(
+    parts,
+    sql`case
+      when job.execute_at is not null then 'scheduled'
+      when job.id in (select unnest(holding) from ${parts.table('workers')}) then 'running'
+      else 'ready'
+    end`,
+  )}`
+
+/** The jobs in leases that the filter hits, as rows of their ids. */
+export const selectLeased = (parts: Parts): RawBuilder<unknown> => sql`
+  select running.id
+  from ${parts.table('leases')} as lease
+  cross join lateral unnest(lease.ids, lease.queues, lease.tasks) with ordinality as running (id, queue, task, ordinal)
+  where ${matches(parts, 'running')} and ${stateFits(parts, sql`'running'`)}
+    and running.ordinal <> all (lease.done) and not exists (
+      select from ${parts.table('finished_jobs')} as finished
+      where finished.worker_id = lease.worker_id and finished.number = lease.number and finished.ordinal = running.ordinal
+    )`
+
+/** The condition on a dead letter, by the name dead. */
+export const fitsDead = (parts: Parts): RawBuilder<unknown> => {
+  const { param } = parts
+  const lastError = sql`lower(concat_ws(': ', dead.errors -> -1 ->> 'name', dead.errors -> -1 ->> 'message'))`
+  return sql`
+    ${matches(parts, 'dead')}
+    and (${param('reason')}::text is null or dead.reason = ${param('reason')})
+    and (${param('error')}::text is null or strpos(${lastError}, lower(${param('error')})) > 0)`
+}
