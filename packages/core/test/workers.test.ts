@@ -127,9 +127,11 @@ describe('rescue', () => {
     await client.query('begin')
     expect(await claimAndDelete(client, 'pgq', claimRequest(workerId))).toHaveLength(1)
     await pool.query(`update pgq.workers set beat_at = now() - interval '61 s' where id = $1`, [workerId])
-    expect(await rescue()).toMatchObject({ workers: [], endedBackends: 1 })
+    let { workers, endedBackends } = await rescue()
+    expect(endedBackends).toBe(1)
     await ended
-    while ((await rescue()).workers.length === 0);
+    // A session that ends at once leaves its row to the same statement.
+    while (workers.length === 0) ({ workers } = await rescue())
     expect(await database.rows('select args from pgq.jobs for update skip locked')).toEqual([{ args: 0 }])
   })
 
