@@ -1,0 +1,82 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { startProxy } from '@pgq/test-db'
+import { type BatteryTest, expect, expectNone } from '../battery-test.js'
+import { startCrew } from '../crew.js'
+import { now } from '../history.js'
+import { type TestContext, until } from '../test-context.js'
+import type { TestQueue } from '../test-queue.js'
+import { verify } from '../verify.js'
+
+const RUN_MS = 3_000
+
+/** The server restarts, or the network drops every connection, while the workers live: their jobs are theirs still. */
+export const serverRestart: BatteryTest = {
+  number: 13,
+  name: 'server-restart',
+  mutants: [
+    {
+      name: 'who comes back first judges those that are still on their way',
+      patches: [
+        {
+          file: 'packages/worker/src/caretaker.ts',
+          find: 'if (this.#outOfTouch) this.#judgesFrom = performance.now() + SETTLE_IN_MS',
+          replace: '',
+        },
+      ],
+    },
+  ],
+  async run(context) {
+    const server = await context.server()
+    const proxy = await startProxy(server.port)
+    context.onEnd(() => proxy.close())
+    const queue = await context.queue(server)
+    const options = { concurrency: 4, leaseMs: 3_000 }
+    const start = () => context.worker(queue, { url: proxy.through(queue.url), tasks: ['plain', 'finish'], options })
+    await startCrew(context, 3, start)
+    const rounds = context.long ? 10 : 1
+    const outageMs = context.long ? 60_000 : 8_000
+    let n = 0
+    for (let round = 0; round < rounds; round++) {
+      await duringRuns(context, queue, n++, RUN_MS, () => server.restart('fast'))
+      await duringRuns(context, queue, n++, RUN_MS, () => server.restart('kill'))
+      await duringRuns(context, queue, n++, RUN_MS, () => proxy.cut())
+    }
+    // Longer than the lease: everybody's heartbeat is old when the server is back.
+    let backAt = 0
+    await duringRuns(context, queue, n++, outageMs + 3_000, async () => {
+      await server.restart('fast', () => sleep(outageMs))
+      backAt = now()
+      await queue.enqueue('plain', [{ n: 999_999 }])
+    })
+    const { jobs, runs, history } = await verify(context, queue)
+    const next = history.find((event) => event.kind === 'started' && event.at > backAt)
+    const resumedMs = next ? next.at - backAt : Number.POSITIVE_INFINITY
+    const crashes = history.filter((event) => event.kind === 'started' && event.crashes > 0).length
+    expectNone([
+      runs > jobs && `${runs - jobs} jobs ran more than once, ${crashes} of them counted as crashed.`,
+      resumedMs > 5_000 && `The first start came ${resumedMs.toFixed(0)} ms after the server was back.`,
+    ])
+    return (
+      `${2 * rounds} restarts, ${rounds} cuts of all connections, one outage of ${outageMs / 1_000} s: ` +
+      `${jobs} running jobs, each ran once; work goes on ${resumedMs.toFixed(0)} ms after the server is back`
+    )
+  },
+}
+
+/** Does it while jobs run, and waits until they are done. */
+async function duringRuns(
+  context: TestContext,
+  queue: TestQueue,
+  round: number,
+  ms: number,
+  disturb: () => unknown,
+): Promise<void> {
+  const jobs = (from: number) => Array.from({ length: 6 }, (_, index) => ({ n: from + index, ms }))
+  await queue.enqueue('plain', jobs(round * 20))
+  await queue.enqueue('finish', jobs(round * 20 + 10))
+  await sleep(500 + context.random.between(0, 500))
+  const running = await queue.value<number>("select count(*)::integer from pgq.job_states where state = 'running'")
+  expect(running > 0, 'No job was running.')
+  await disturb()
+  await until('the jobs are done', async () => (await queue.waiting()) === 0)
+}
