@@ -189,7 +189,7 @@ export class Caretaker {
    */
   async #beatOn(
     executor: Executor,
-  ): Promise<Omit<Rescue, 'self' | 'endedBackends'> & { self: Beat | RescuerBeat | null }> {
+  ): Promise<Pick<Rescue, 'busy' | 'workers' | 'requeued' | 'buried'> & { self: Beat | RescuerBeat | null }> {
     const { schema, leaseMs, maxCrashes } = this.options
     const { workerId } = this.charge
     if (this.#outOfTouch) this.#judgesFrom = performance.now() + SETTLE_IN_MS
