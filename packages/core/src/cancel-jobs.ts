@@ -69,7 +69,7 @@ export const cancelChannel = (schema: string): string => `pgq_${schema}_cancel`
 export const buryCancelled = ({ table }: Pick<StatementParts<object>, 'table'>): RawBuilder<unknown> => sql`
   cancelled_dead as (
     insert into ${table('dead_jobs')}
-      (id, created_at, ready_at, priority, attempt, crash_count, reason, queue, task, args, retry, errors)
-    select id, created_at, ready_at, priority, attempt, crash_count, 'cancelled', queue, task, args, retry, errors
+      (id, created_at, ready_at, priority, attempt, crash_count, reason, queue, task, args, retry, meta, errors)
+    select id, created_at, ready_at, priority, attempt, crash_count, 'cancelled', queue, task, args, retry, meta, errors
     from cancelled
   )`

@@ -26,6 +26,7 @@ export interface JobsTable {
   task: string
   args: Generated<Json>
   retry: Json | null
+  meta: Json | null
   errors: Json | null
 }
 
@@ -61,6 +62,7 @@ export interface LeasesTable {
   tasks: Generated<string[]>
   args: Generated<JsonArray>
   retries: Generated<JsonArray>
+  metas: Generated<JsonArray>
   errors: Generated<JsonArray>
 }
 
@@ -88,7 +90,20 @@ export interface DeadJobsTable {
   task: string
   args: Generated<Json>
   retry: Json | null
+  meta: Json | null
   errors: Json | null
+}
+
+/** What was decided about a queue; one without a row runs. */
+export interface QueuesTable {
+  name: string
+  paused_at: Stamp | null
+}
+
+/** Running jobs that were asked to end. */
+export interface CancellationsTable {
+  job_id: BigInt8
+  requested_at: Generated<Stamp>
 }
 
 /** How jobs ended, counted by minute or hour, queue and task; histograms as buckets and the counts of each. */
@@ -110,18 +125,6 @@ export interface JobStatsTable {
   wait_counts: Generated<number[]>
   run_buckets: Generated<number[]>
   run_counts: Generated<number[]>
-}
-
-/** What was decided about a queue; one without a row runs. */
-export interface QueuesTable {
-  name: string
-  paused_at: Stamp | null
-}
-
-/** Running jobs that were asked to end. */
-export interface CancellationsTable {
-  job_id: BigInt8
-  requested_at: Generated<Stamp>
 }
 
 /** Workers with nothing to do, and the channels that wake them. */
@@ -167,9 +170,9 @@ export interface PgqDatabase {
   leases: LeasesTable
   finished_jobs: FinishedJobsTable
   dead_jobs: DeadJobsTable
-  job_stats: JobStatsTable
   queues: QueuesTable
   cancellations: CancellationsTable
+  job_stats: JobStatsTable
   idle_workers: IdleWorkersTable
   job_states: JobStatesView
   queue_counts: QueueCountsView

@@ -2,7 +2,7 @@ import { sql } from 'kysely'
 import { DEFAULT_MAX_ARGS_BYTES, encodeArgs } from './encode-args.js'
 import { InvalidOptionError } from './errors.js'
 import { checkExecutor, type Executor, run } from './executor.js'
-import type { DeliveryModeName } from './job.js'
+import type { DeliveryModeName, JobMeta } from './job.js'
 import { checkName, checkPriority, DEFAULT_SCHEMA } from './names.js'
 import { checkRetryPolicy, MAX_DELAY_MS, type RetryPolicy } from './retry-policy.js'
 import { defineStatement } from './statement.js'
@@ -33,6 +33,8 @@ export interface NewJob {
   readonly executeAt?: Date | undefined
   readonly delayMs?: number | undefined
   readonly retry?: RetryPolicy | undefined
+  /** What travels beside the args; see aroundEnqueue. */
+  readonly meta?: JobMeta | undefined
 }
 
 /** Where jobs go instead of the database: an eager queue. */
@@ -116,10 +118,34 @@ function checkTime(executeAt: Date | undefined, delayMs: number | undefined, whe
   }
 }
 
+/** Wraps every enqueue of this process: call next with the jobs, perhaps with a `meta` added; its answer is the caller's. */
+export type AroundEnqueue = (
+  jobs: readonly NewJob[],
+  next: (jobs: readonly NewJob[]) => Promise<EnqueueResult[]>,
+) => Promise<EnqueueResult[]>
+
+/** Wraps every enqueue of this process, for tracing and the like, until undone by the function that it answers. Later ones run outside. */
+export function aroundEnqueue(hook: AroundEnqueue): () => void {
+  const own: AroundEnqueue = (jobs, next) => hook(jobs, next)
+  EVERYWHERE[HOOKS] = [own, ...(EVERYWHERE[HOOKS] ?? [])]
+  return () => {
+    EVERYWHERE[HOOKS] = EVERYWHERE[HOOKS]?.filter((one) => one !== own)
+  }
+}
+
 /** Hands jobs to the executor's sink, or writes them together with whatever else waits for the same executor. */
 export function enqueueJobs(executor: Executor, schema: string, jobs: readonly NewJob[]): Promise<EnqueueResult[]> {
   checkExecutor(executor)
   if (jobs.length === 0) return Promise.resolve([])
+  let next = (given: readonly NewJob[]) => store(executor, schema, given)
+  for (const hook of EVERYWHERE[HOOKS]?.toReversed() ?? []) {
+    const inner = next
+    next = (given) => hook(given, inner)
+  }
+  return next(jobs)
+}
+
+function store(executor: Executor, schema: string, jobs: readonly NewJob[]): Promise<EnqueueResult[]> {
   const diversion = diversions.get(executor)?.at(-1) ?? diversions.get(EVERYWHERE)?.at(-1)
   if (diversion) return diversion.sink.enqueue(executor, jobs)
   const lane = laneOf(executor, schema)
@@ -136,7 +162,11 @@ interface Diversion {
 
 // One for the whole process: the ESM and the CJS build of this package may meet in it.
 const DIVERSIONS = Symbol.for('pgq.diversions')
-const EVERYWHERE: typeof globalThis & { [DIVERSIONS]?: WeakMap<object, readonly Diversion[]> } = globalThis
+const HOOKS = Symbol.for('pgq.around-enqueue')
+const EVERYWHERE: typeof globalThis & {
+  [DIVERSIONS]?: WeakMap<object, readonly Diversion[]>
+  [HOOKS]?: readonly AroundEnqueue[] | undefined
+} = globalThis
 EVERYWHERE[DIVERSIONS] ??= new WeakMap()
 const diversions = EVERYWHERE[DIVERSIONS]
 
@@ -205,12 +235,13 @@ const MAX_STATEMENT_LENGTH = 250_000_000
 
 function encodeJobs(jobs: readonly NewJob[]): string {
   let text = '['
-  for (const { queue, task, args, priority, executeAt, delayMs, retry } of jobs) {
+  for (const { queue, task, args, priority, executeAt, delayMs, retry, meta } of jobs) {
     text += `${text.length > 1 ? ',' : ''}{"queue":${JSON.stringify(queue)},"task":${JSON.stringify(task)},"args":${args}`
     if (priority !== 0) text += `,"priority":${priority}`
     if (executeAt) text += `,"execute_at":"${executeAt.toISOString()}"`
     if (delayMs !== undefined) text += `,"delay_ms":${delayMs}`
     if (retry) text += `,"retry":${JSON.stringify(retry)}`
+    if (meta) text += `,"meta":${JSON.stringify(meta)}`
     text += '}'
     if (text.length > MAX_STATEMENT_LENGTH) {
       throw new InvalidOptionError('These jobs take more than 250 MB in one statement. Enqueue them in several calls.')
@@ -228,15 +259,15 @@ const insertJobs = defineStatement<{ jobs: string }, { id: string }>(
   'insert_jobs',
   ({ table, routine, param }) => sql`
     with job as (
-      insert into ${table('jobs')} (queue, task, args, priority, execute_at, retry)
+      insert into ${table('jobs')} (queue, task, args, priority, execute_at, retry, meta)
       select
         new.queue, new.task, coalesce(new.args, 'null'), coalesce(new.priority, 0),
         case when coalesce(new.execute_at, now() + new.delay_ms * interval '1 ms') > now()
           then coalesce(new.execute_at, now() + new.delay_ms * interval '1 ms') end,
-        new.retry
+        new.retry, new.meta
       from json_to_recordset(${param('jobs')}::text::json) as new (
         queue text, task text, args json, priority smallint,
-        execute_at timestamptz, delay_ms double precision, retry json
+        execute_at timestamptz, delay_ms double precision, retry json, meta json
       )
       returning id, queue
     )

@@ -29,6 +29,8 @@ export type {
 } from './database.js'
 export { DEFAULT_MAX_ARGS_BYTES, encodeArgs, storableText } from './encode-args.js'
 export {
+  type AroundEnqueue,
+  aroundEnqueue,
   divertEnqueues,
   type EnqueueOptions,
   type EnqueueResult,
@@ -53,7 +55,7 @@ export {
   WorkerStoppingError,
 } from './errors.js'
 export { type Executor, type KyselyLike, type PreparingClient, run, type SqlClient } from './executor.js'
-export type { DeliveryModeName, Job, JobOf, LeasedJob, TransactionalJob } from './job.js'
+export type { DeliveryModeName, Job, JobMeta, JobOf, LeasedJob, TransactionalJob } from './job.js'
 export type { DeadJobFilter, JobFilter, JobFilters, UnfinishedJobFilter, WaitingJobFilter } from './job-filter.js'
 export {
   countMatching,

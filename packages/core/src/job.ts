@@ -9,6 +9,9 @@ import type { Executor } from './executor.js'
  */
 export type DeliveryModeName = 'at-least-once' | 'at-most-once' | 'transactional'
 
+/** What travels with a job beside its args, such as a trace context: not for the handler's work. */
+export type JobMeta = Readonly<Record<string, string>>
+
 /** A job as its handler sees it, beside its args. */
 export interface Job {
   /** A bigint, as a string. */
@@ -24,6 +27,7 @@ export interface Job {
   readonly createdAt: Date
   /** Since when the job could have run: its creation, or its executeAt. */
   readonly readyAt: Date
+  readonly meta: JobMeta
   /** Aborts when the task's timeout is over, when the worker stops and its grace is over, or when the lease is lost. */
   readonly signal: AbortSignal
 }

@@ -34,9 +34,9 @@ const redriveStatement = defineStatement<FilterParams, Count>('redrive_dead_jobs
   return sql`
     with redriven as (
       delete from ${table('dead_jobs')} where id in (${selectDead(parts)})
-      returning id, created_at, priority, queue, task, args, retry, errors
+      returning id, created_at, priority, queue, task, args, retry, meta, errors
     ), requeued as (
-      insert into ${table('jobs')} (id, created_at, priority, queue, task, args, retry, errors)
+      insert into ${table('jobs')} (id, created_at, priority, queue, task, args, retry, meta, errors)
       select * from redriven order by id
       returning queue
     ), forgotten as (

@@ -93,7 +93,7 @@ const returnStatement = defineStatement<{ workerId: number; returns: string }, {
         lease.ready_ats[ordinal] as ready_at, lease.priorities[ordinal] as priority,
         coalesce(returned.attempt, (lease.attempts[ordinal] - (returned.kind = 'release')::integer)::smallint) as attempt,
         lease.crash_counts[ordinal] as crash_count, lease.queues[ordinal] as queue, lease.tasks[ordinal] as task,
-        lease.args[ordinal] as args, lease.retries[ordinal] as retry, 
+        lease.args[ordinal] as args, lease.retries[ordinal] as retry, lease.metas[ordinal] as meta,
         ${errorsWith(sql`lease.errors[ordinal]`, sql`returned.error`)} as errors,
         returned.kind, returned.delay_ms, returned.reason
       from returned join lease using (number)
@@ -116,20 +116,20 @@ const placeJobs = ({ table, nextPosition }: Pick<StatementParts<object>, 'table'
       delete from ${table('cancellations')} where job_id = any (array(select id from job)) returning job_id
     ), requeued as (
       insert into ${table('jobs')}
-        (id, position, created_at, ready_at, execute_at, priority, attempt, crash_count, queue, task, args, retry, errors)
+        (id, position, created_at, ready_at, execute_at, priority, attempt, crash_count, queue, task, args, retry, meta, errors)
       select
         id, case when kind = 'release' then position else ${nextPosition} end, created_at,
         case when kind = 'release' then ready_at else statement_timestamp() end,
         case when delay_ms > 0 then statement_timestamp() + delay_ms * interval '1 ms' end,
-        priority, attempt, crash_count, queue, task, args, retry, errors
+        priority, attempt, crash_count, queue, task, args, retry, meta, errors
       from job where kind in ('requeue', 'release') and id not in (select job_id from cancelled)
       returning queue
     ), buried as (
       insert into ${table('dead_jobs')}
-        (id, created_at, ready_at, reason, priority, attempt, crash_count, queue, task, args, retry, errors)
+        (id, created_at, ready_at, reason, priority, attempt, crash_count, queue, task, args, retry, meta, errors)
       select
         id, created_at, ready_at, case when cancelled.job_id is null then reason else 'cancelled' end, priority, attempt,
-        crash_count, queue, task, args, retry, errors
+        crash_count, queue, task, args, retry, meta, errors
       from job left join cancelled on job_id = id
       where kind = 'bury' or job_id is not null
     )`
@@ -193,6 +193,7 @@ export async function restoreJobs(
     queue: job.queue,
     task: job.task,
     retry: job.retry,
+    meta: job.meta,
     errors: job.errors,
     kind: settlement.kind,
     delay_ms: 'delayMs' in settlement ? settlement.delayMs : 0,
@@ -201,7 +202,7 @@ export async function restoreJobs(
   }))
   // The text, not what it was parsed into: a handler may have changed that, and -0 would be 0.
   const texts = rows.map((row, index) => {
-    const { args, argsText = JSON.stringify(args) } = restores[index]!.job
+    const { argsText } = restores[index]!.job
     return `{"args":${argsText},${JSON.stringify(row).slice(1)}`
   })
   await run(executor, schema, restoreStatement, { jobs: `[${texts.join(',')}]` })
@@ -213,12 +214,12 @@ const restoreStatement = defineStatement<{ jobs: string }, never>(
     with restored as (
       select * from json_to_recordset(${parts.param('jobs')}::json) as restored (
         id bigint, position bigint, created_at timestamptz, ready_at timestamptz, priority smallint, attempt smallint,
-        crash_count smallint, queue text, task text, args json, retry json, errors json,
+        crash_count smallint, queue text, task text, args json, retry json, meta json, errors json,
         kind text, delay_ms double precision, reason text, error json
       )
     ), job as (
       select
-        id, position, created_at, ready_at, priority, attempt, crash_count, queue, task, coalesce(args, 'null') as args, retry,
+        id, position, created_at, ready_at, priority, attempt, crash_count, queue, task, coalesce(args, 'null') as args, retry, meta,
         ${errorsWith(sql`restored.errors`, sql`restored.error`)} as errors, kind, delay_ms, reason
       from restored
     ), ${placeJobs(parts)}
@@ -260,7 +261,7 @@ const settleWaitingStatement = defineStatement<SettleWaitingParams, { settled: b
     ), job as (
       select
         id, position, created_at, ready_at, priority, coalesce(${parts.param('attempt')}::smallint, attempt + 1)::smallint as attempt,
-        crash_count, queue, task, args, retry, ${errorsWith(sql`errors`, sql`${parts.param('error')}::json`)} as errors,
+        crash_count, queue, task, args, retry, meta, ${errorsWith(sql`errors`, sql`${parts.param('error')}::json`)} as errors,
         ${parts.param('kind')}::text as kind, ${parts.param('delayMs')}::double precision as delay_ms,
         ${parts.param('reason')}::text as reason
       from taken

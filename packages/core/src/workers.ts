@@ -267,13 +267,13 @@ const rescueStatement = defineStatement<Required<RescueRequest>, RescueRow>('res
     ), leased as (
       select
         job.id, job.position, job.created_at, job.ready_at, job.priority, job.attempt, (job.crash_count + 1)::smallint as crash_count,
-        job.queue, job.task, job.args, job.retry, job.errors
+        job.queue, job.task, job.args, job.retry, job.meta, job.errors
       from lease
       cross join lateral unnest(
         lease.ids, lease.positions, lease.created_ats, lease.ready_ats, lease.priorities, lease.attempts, lease.crash_counts,
-        lease.queues, lease.tasks, lease.args, lease.retries, lease.errors
+        lease.queues, lease.tasks, lease.args, lease.retries, lease.metas, lease.errors
       ) with ordinality as job (
-        id, position, created_at, ready_at, priority, attempt, crash_count, queue, task, args, retry, errors, ordinal
+        id, position, created_at, ready_at, priority, attempt, crash_count, queue, task, args, retry, meta, errors, ordinal
       )
       where job.ordinal <> all (lease.done) and not exists (
         select from ${table('finished_jobs')} as finished
@@ -289,7 +289,7 @@ const rescueStatement = defineStatement<Required<RescueRequest>, RescueRow>('res
       where job.ctid = held.ctid and held.crashes >= ${param('maxCrashes')}
       returning job.id, position, created_at, ready_at, priority,
         (attempt + held.crashes - crash_count)::smallint as attempt, held.crashes::smallint as crash_count,
-        queue, task, args, retry, errors
+        queue, task, args, retry, meta, errors
     ), noted as (
       update ${table('jobs')} as job
       set crash_count = held.crashes, attempt = (attempt + held.crashes - crash_count)::smallint,
@@ -302,17 +302,17 @@ const rescueStatement = defineStatement<Required<RescueRequest>, RescueRow>('res
       where job.id = any (array(select unnest(lost.holding) from lost)) and job.id not in (select id from held)
     ), requeued as (
       insert into ${table('jobs')}
-        (id, position, created_at, ready_at, priority, attempt, crash_count, queue, task, args, retry, errors, execute_at)
+        (id, position, created_at, ready_at, priority, attempt, crash_count, queue, task, args, retry, meta, errors, execute_at)
       select *, ${afterCrashes(sql`crash_count`)} from leased
       where crash_count < ${param('maxCrashes')} and id not in (select job_id from requested)
       returning queue
     ), buried as (
       insert into ${table('dead_jobs')}
-        (id, created_at, ready_at, priority, attempt, crash_count, reason, queue, task, args, retry, errors)
+        (id, created_at, ready_at, priority, attempt, crash_count, reason, queue, task, args, retry, meta, errors)
       select
         job.id, job.created_at, job.ready_at, job.priority, job.attempt, job.crash_count,
         case when job.id in (select job_id from requested) then 'cancelled' else 'crashed' end, job.queue, job.task,
-        job.args, job.retry, ${errorsWith(sql`job.errors`, crashError)}
+        job.args, job.retry, job.meta, ${errorsWith(sql`job.errors`, crashError)}
       from (select * from leased union all select * from poison) as job
       where job.crash_count >= ${param('maxCrashes')} or job.id in (select job_id from requested)
       returning id

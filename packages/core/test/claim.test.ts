@@ -158,8 +158,8 @@ describe('a lease', () => {
     for (const { id, ordinal, args } of jobs) {
       expect([lease.ids[ordinal - 1], lease.args[ordinal - 1]]).toEqual([id, args])
     }
-    expect(await readLease(pool, 'pgq', { workerId, number: 5 })).toEqual(jobs)
-    expect(await readLease(pool, 'pgq', { workerId, number: 6 })).toEqual([])
+    expect(await readLease(pool, 'pgq', { ...claimRequest(workerId), number: 5 })).toEqual(jobs)
+    expect(await readLease(pool, 'pgq', { ...claimRequest(workerId), number: 6 })).toEqual([])
   })
 
   test('an empty claim leaves none; a number is taken once', async () => {

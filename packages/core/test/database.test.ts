@@ -51,6 +51,7 @@ const tables: {
     task: 'string',
     args: 'json default',
     retry: 'json null',
+    meta: 'json null',
     errors: 'json null',
   },
   workers: {
@@ -82,6 +83,7 @@ const tables: {
     tasks: 'string[] default',
     args: 'json[] default',
     retries: 'json[] default',
+    metas: 'json[] default',
     errors: 'json[] default',
   },
   finished_jobs: { worker_id: 'number', number: 'number', ordinal: 'number' },
@@ -98,8 +100,11 @@ const tables: {
     task: 'string',
     args: 'json default',
     retry: 'json null',
+    meta: 'json null',
     errors: 'json null',
   },
+  queues: { name: 'string', paused_at: 'Date null' },
+  cancellations: { job_id: 'string', requested_at: 'Date default' },
   job_stats: {
     id: 'string default',
     begun_at: 'Date default',
@@ -119,8 +124,6 @@ const tables: {
     run_buckets: 'number[] default',
     run_counts: 'number[] default',
   },
-  queues: { name: 'string', paused_at: 'Date null' },
-  cancellations: { job_id: 'string', requested_at: 'Date default' },
   idle_workers: { worker_id: 'number', channel: 'string', queues: 'string[]' },
   job_states: {
     id: 'string',

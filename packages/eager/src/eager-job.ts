@@ -28,6 +28,7 @@ export interface Entry {
   readonly job: { -readonly [Key in keyof EagerJob]: EagerJob[Key] }
   readonly argsText: string
   readonly retry: NewJob['retry']
+  readonly meta: NewJob['meta']
   /** What it was enqueued on. */
   readonly executor: Executor
   /** Its place among the ready jobs of its priority. */

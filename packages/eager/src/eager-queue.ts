@@ -177,7 +177,11 @@ class MemoryQueue implements EagerQueue {
     }
   }
 
-  #add(executor: Executor, { task, queue, priority, args: argsText, retry, ...job }: NewJob, args: unknown): Entry {
+  #add(
+    executor: Executor,
+    { task, queue, priority, args: argsText, retry, meta, ...job }: NewJob,
+    args: unknown,
+  ): Entry {
     const { now } = this.#timetable
     const entry: Entry = {
       job: {
@@ -195,6 +199,7 @@ class MemoryQueue implements EagerQueue {
       },
       argsText,
       retry,
+      meta,
       executor,
       position: 0,
       readyAt: now,

@@ -36,6 +36,7 @@ function contextOf({ task }: Handler, entry: Entry, trx: Transaction<any> | unde
     crashCount: 0,
     createdAt,
     readyAt: new Date(entry.readyAt),
+    meta: entry.meta ?? {},
     signal,
   }
   if (task.mode === 'at-least-once') return Object.assign(context, { finish: (on: Executor) => finish(entry, on) })

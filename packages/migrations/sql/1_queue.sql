@@ -19,6 +19,7 @@ create table jobs (
   task        text        not null check (task <> ''),
   args        json        not null default '{}',   -- json, not jsonb: args come back letter by letter as they went in
   retry       json,                                -- this job's own retry policy, over the task's
+  meta        json,                                -- what travels beside the args: {"traceparent": "..."}
   errors      json                                 -- [{attempt, at, name, message, stack}], oldest first
 ) with (
   fillfactor = 100,
@@ -68,6 +69,7 @@ create table leases (
   tasks        text[]        not null default '{}',
   args         json[]        not null default '{}',
   retries      json[]        not null default '{}',
+  metas        json[]        not null default '{}',
   errors       json[]        not null default '{}',
   primary key (worker_id, number)
 ) with (
@@ -83,7 +85,8 @@ alter table leases
   alter column priorities set storage external, alter column attempts set storage external,
   alter column crash_counts set storage external, alter column queues set storage external,
   alter column tasks set storage external, alter column args set storage external,
-  alter column retries set storage external, alter column errors set storage external;
+  alter column retries set storage external, alter column metas set storage external,
+  alter column errors set storage external;
 
 -- Jobs that a handler finished inside a transaction of its own. The row holds its lease (key share) until that
 -- transaction ends, so nobody can take the job back while its fate is open.
@@ -109,9 +112,22 @@ create table dead_jobs (
   task        text        not null,
   args        json        not null default '{}',
   retry       json,
+  meta        json,
   errors      json
 );
 create index dead_jobs_died_idx on dead_jobs (queue, died_at);
+
+-- What was decided about a queue; one without a row runs. No claim takes a job of a paused queue.
+create table queues (
+  name      text        primary key check (name <> ''),
+  paused_at timestamptz
+);
+
+-- Jobs that were asked to end while they ran. Their workers hear of it; whoever puts such a job back buries it instead.
+create table cancellations (
+  job_id       bigint      primary key,
+  requested_at timestamptz not null default now()
+) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 
 -- What was done, and how fast. Each working worker appends a row per queue and task every few seconds; later, workers add these
 -- up to one row per minute, and after a day to one per hour, which stays for 30 days. No row is ever updated: nobody waits here.
@@ -136,18 +152,6 @@ create table job_stats (
   run_counts   integer[]   not null default '{}'
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 create index job_stats_begun_idx on job_stats (begun_at);
-
--- What was decided about a queue; one without a row runs. No claim takes a job of a paused queue.
-create table queues (
-  name      text        primary key check (name <> ''),
-  paused_at timestamptz
-);
-
--- Jobs that were asked to end while they ran. Their workers hear of it; whoever puts such a job back buries it instead.
-create table cancellations (
-  job_id       bigint      primary key,
-  requested_at timestamptz not null default now()
-) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 
 -- The doorbell: workers that have nothing to do, each with the channel it listens on. Enqueue rings one of them.
 create table idle_workers (
@@ -184,19 +188,20 @@ begin atomic
 end;
 
 -- Enqueue for psql, triggers and other languages. Each element of jobs is an object with
--- task (required), args, queue, priority, execute_at or delay_ms, retry. Answers the ids in the order given.
+-- task (required), args, queue, priority, execute_at or delay_ms, retry, meta. Answers the ids in the order given.
 create function enqueue_many(jobs json) returns setof bigint
 language sql volatile
 begin atomic
   with job as (
-    insert into jobs (queue, task, args, priority, execute_at, retry)
+    insert into jobs (queue, task, args, priority, execute_at, retry, meta)
     select
       coalesce(new.queue, 'default'), new.task, coalesce(new.args, '{}'), coalesce(new.priority, 0),
       case when coalesce(new.execute_at, now() + new.delay_ms * interval '1 ms') > now()
         then coalesce(new.execute_at, now() + new.delay_ms * interval '1 ms') end,
-      new.retry
+      new.retry, new.meta
     from json_to_recordset($1) as new (
-      queue text, task text, args json, priority smallint, execute_at timestamptz, delay_ms double precision, retry json
+      queue text, task text, args json, priority smallint, execute_at timestamptz, delay_ms double precision, retry json,
+      meta json
     )
     returning id, queue
   )

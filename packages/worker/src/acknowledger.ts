@@ -8,7 +8,6 @@ export class Lease {
   settled = 0
   /** How many of the settled ones were written: only what is written may take the lease's row along. */
   written = 0
-  lost = false
 
   constructor(
     readonly workerId: number,
@@ -17,11 +16,18 @@ export class Lease {
   ) {}
 }
 
-interface Entry {
-  readonly job: ClaimedJob
-  readonly resolve: () => void
-  readonly reject: (error: unknown) => void
-  readonly settlement: Settlement | { readonly kind: 'release' }
+/** What was settled of one lease since the last write, and how that write ended: true when the lease was still ours. */
+class Unwritten {
+  readonly done: number[] = []
+  readonly returns: Return[] = []
+  answer!: (ours: boolean) => void
+  readonly written = new Promise<boolean>((resolve) => {
+    this.answer = resolve
+  })
+
+  get size(): number {
+    return this.done.length + this.returns.length
+  }
 }
 
 /** How long a success may wait for its neighbours, in ms. A lease that is settled whole goes at once. */
@@ -33,7 +39,7 @@ const GATHER_MS = 5
  * settlement names its lease, so sending it twice does no harm.
  */
 export class Acknowledger {
-  #pending = new Map<Lease, Entry[]>()
+  #pending = new Map<Lease, Unwritten>()
   #timer: NodeJS.Timeout | undefined
   #flushing: Promise<void> | undefined
 
@@ -44,16 +50,14 @@ export class Acknowledger {
     private readonly isAlive: (workerId: number) => Promise<boolean>,
   ) {}
 
-  settle(lease: Lease, job: ClaimedJob, settlement: Entry['settlement']): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const entries = this.#pending.get(lease)
-      const entry = { job, settlement, resolve, reject }
-      if (entries) entries.push(entry)
-      else this.#pending.set(lease, [entry])
-      lease.settled += 1
-      if (lease.settled === lease.size) this.#flushSoon(0)
-      else this.#flushSoon(GATHER_MS)
-    })
+  async settle(lease: Lease, job: ClaimedJob, settlement: Settlement | { readonly kind: 'release' }): Promise<void> {
+    const unwritten = this.#pending.get(lease) ?? new Unwritten()
+    if (unwritten.size === 0) this.#pending.set(lease, unwritten)
+    if (settlement.kind === 'complete') unwritten.done.push(job.ordinal)
+    else unwritten.returns.push({ number: lease.number, ordinal: job.ordinal, ...settlement })
+    lease.settled += 1
+    this.#flushSoon(lease.settled === lease.size ? 0 : GATHER_MS)
+    if (!(await unwritten.written)) throw new LostLeaseError(job.id)
   }
 
   /** Resolves when everything settled so far is durable. */
@@ -99,49 +103,34 @@ export class Acknowledger {
     }
   }
 
-  async #write(batch: Map<Lease, Entry[]>, doubtful: boolean): Promise<void> {
+  async #write(batch: Map<Lease, Unwritten>, doubtful: boolean): Promise<void> {
     for (const [workerId, leases] of byWorker(batch.keys())) {
-      const returns: Return[] = []
-      for (const lease of leases) {
-        for (const { job, settlement } of batch.get(lease)!) {
-          if (settlement.kind !== 'complete')
-            returns.push({ number: lease.number, ordinal: job.ordinal, ...settlement })
-        }
-      }
+      const returns = leases.flatMap((lease) => batch.get(lease)!.returns)
       const returned =
         returns.length > 0 ? await returnJobs(this.connection, this.schema, { workerId, returns }) : undefined
       // Not what is settled: that may have grown since this batch was taken, and must wait for the next one.
-      const isWhole = (lease: Lease) => lease.written + batch.get(lease)!.length === lease.size
-      const finished = leases.filter(isWhole)
+      const isWhole = (lease: Lease) => lease.written + batch.get(lease)!.size === lease.size
+      const finished = leases.filter(isWhole).map(({ number }) => number)
       const partial = leases
         .filter((lease) => !isWhole(lease))
-        .map((lease) => ({ number: lease.number, done: completedPlaces(batch.get(lease)!) }))
+        .map((lease) => ({ number: lease.number, done: batch.get(lease)!.done }))
         .filter(({ done }) => done.length > 0)
-      const numbers = finished.map(({ number }) => number)
       const ours = new Set(returned)
-      if (numbers.length > 0 || partial.length > 0) {
-        const kept = await acknowledge(this.connection, this.schema, { workerId, finished: numbers, partial })
+      if (finished.length > 0 || partial.length > 0) {
+        const kept = await acknowledge(this.connection, this.schema, { workerId, finished, partial })
         for (const number of kept) ours.add(number)
       }
       // A row that is missing after a lost answer may have been removed by that very statement, unless we were taken for dead.
       const allOurs = doubtful && leases.some(({ number }) => !ours.has(number)) && (await this.isAlive(workerId))
-      for (const lease of leases) this.#answer(lease, batch.get(lease)!, allOurs || ours.has(lease.number))
-      for (const lease of leases) batch.delete(lease)
-    }
-  }
-
-  #answer(lease: Lease, entries: readonly Entry[], ours: boolean): void {
-    if (!ours) lease.lost = true
-    lease.written += entries.length
-    for (const { job, resolve, reject } of entries) {
-      if (ours) resolve()
-      else reject(new LostLeaseError(job.id))
+      for (const lease of leases) {
+        const unwritten = batch.get(lease)!
+        lease.written += unwritten.size
+        unwritten.answer(allOurs || ours.has(lease.number))
+        batch.delete(lease)
+      }
     }
   }
 }
-
-const completedPlaces = (entries: readonly Entry[]): number[] =>
-  entries.filter(({ settlement }) => settlement.kind === 'complete').map(({ job }) => job.ordinal)
 
 function byWorker(leases: Iterable<Lease>): Map<number, Lease[]> {
   const found = new Map<number, Lease[]>()

@@ -38,7 +38,9 @@ export class Lane {
   readonly #size: BatchSize
   readonly #handlers: Map<string, Handler>
   readonly #concurrency: number
-  #buffer: { claim: Claim; at: number }[] = []
+  /** Claimed and not started, from #next on. */
+  #buffer: JobRun[] = []
+  #next = 0
   #claiming = 0
   #stopping = false
   #looping: Promise<unknown> | undefined
@@ -88,14 +90,14 @@ export class Lane {
 
   /** The worker was taken for dead: all it held was given away. */
   loseAll(): void {
-    this.#buffer = []
+    this.#takeBuffer()
     this.#cursor.reset()
     this.abort((run) => new LostLeaseError(run.label.jobId))
   }
 
   async #loop(): Promise<void> {
     while (!this.#stopping) {
-      const limit = this.#size.next(this.running.size + this.#claiming, this.#buffer.length)
+      const limit = this.#size.next(this.running.size + this.#claiming, this.#waiting)
       if (limit === 0) {
         await this.#sleep(this.#full)
         continue
@@ -114,7 +116,7 @@ export class Lane {
 
   /** Sleeps until rung, or until what was claimed and not started is stale: then it goes back. */
   async #sleep(place: WakeUp[]): Promise<void> {
-    await this.#park(place, this.#buffer.length > 0 ? STALE_MS : Number.POSITIVE_INFINITY)
+    await this.#park(place, this.#waiting > 0 ? STALE_MS : Number.POSITIVE_INFINITY)
     await this.#releaseStale()
   }
 
@@ -147,8 +149,7 @@ export class Lane {
       this.#size.claimed(claims.length)
       this.events.emit('jobs.claimed', { mode: this.mode.name, jobs: claims.length, durationMs })
       this.host.busy(claims.length >= limit)
-      const at = performance.now()
-      for (const claim of claims) this.#buffer.push({ claim, at })
+      this.#buffer = this.#takeBuffer().concat(claims.map((claim) => this.#runOf(claim)))
       this.#startWaiting()
       return claims.length
     } catch (error) {
@@ -160,16 +161,24 @@ export class Lane {
     }
   }
 
-  #startWaiting(): void {
-    let started = 0
-    while (this.running.size < this.#concurrency && started < this.#buffer.length && !this.#stopping) {
-      this.#start(this.#buffer[started++]!.claim)
-    }
-    if (started > 0) this.#buffer.splice(0, started)
+  get #waiting(): number {
+    return this.#buffer.length - this.#next
   }
 
-  #start(claim: Claim): void {
-    const run = this.#runOf(claim)
+  #takeBuffer(): JobRun[] {
+    const waiting = this.#buffer.slice(this.#next)
+    this.#buffer = []
+    this.#next = 0
+    return waiting
+  }
+
+  #startWaiting(): void {
+    while (this.running.size < this.#concurrency && this.#waiting > 0 && !this.#stopping) {
+      this.#start(this.#buffer[this.#next++]!)
+    }
+  }
+
+  #start(run: JobRun): void {
     this.running.add(run)
     this.#open += 1
     void run.run().then((result) => this.#ended(run, result))
@@ -189,20 +198,18 @@ export class Lane {
   #freeSlot(run: JobRun): void {
     if (!this.running.delete(run)) return
     this.#startWaiting()
-    if (this.#size.next(this.running.size + this.#claiming, this.#buffer.length) > 0) this.#full[0]?.ring()
+    if (this.#size.next(this.running.size + this.#claiming, this.#waiting) > 0) this.#full[0]?.ring()
   }
 
   async #releaseStale(): Promise<void> {
-    const oldest = this.#buffer[0]
-    if (!oldest || performance.now() - oldest.at < STALE_MS) return
+    const oldest = this.#buffer[this.#next]
+    if (!oldest || performance.now() - oldest.claimedAt < STALE_MS) return
     this.#size.stalled(STALE_MS)
     await this.#releaseBuffer()
   }
 
   async #releaseBuffer(): Promise<void> {
-    const buffer = this.#buffer
-    this.#buffer = []
-    await Promise.all(buffer.map(({ claim }) => this.#runOf(claim).release()))
+    await Promise.all(this.#takeBuffer().map((run) => run.release()))
   }
 
   #runOf(claim: Claim): JobRun {

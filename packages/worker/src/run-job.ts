@@ -29,6 +29,8 @@ export interface JobResult {
 
 /** One claimed job on its way through its handler. */
 export class JobRun {
+  /** By our own clock, as performance.now(). */
+  readonly claimedAt = performance.now()
   #abort: AbortController | undefined
   #abortReason: PgqError | undefined
   #ended: ((outcome: Outcome) => void) | undefined
@@ -140,35 +142,43 @@ export class JobRun {
     return wrapped().catch((error) => ({ type: 'error', error }))
   }
 
-  /** The job as the handler sees it. The AbortController is made when somebody asks for the signal. */
-  #context(): Job {
-    const { claim, handler } = this
-    const { id, task, queue, priority, attempt, crashCount, createdAt, readyAt, retry } = claim.job
-    const signal = () => {
-      if (!this.#abort) {
-        this.#abort = new AbortController()
-        if (this.#abortReason) this.#abort.abort(this.#abortReason)
-      }
-      return this.#abort.signal
+  /** The controller is made when somebody asks for the signal. */
+  #signal(): AbortSignal {
+    if (!this.#abort) {
+      this.#abort = new AbortController()
+      if (this.#abortReason) this.#abort.abort(this.#abortReason)
     }
-    return {
+    return this.#abort.signal
+  }
+
+  /** The job as the handler sees it. */
+  #context(): Job {
+    const { claim, handler, mode } = this
+    const { id, task, queue, priority, attempt, crashCount, createdAt, readyAt, retry, meta } = claim.job
+    const signal = () => this.#signal()
+    const context = {
       id,
       task,
       queue,
       priority,
       attempt,
-      maxAttempts: this.mode.mayRetry ? resolveRetry(handler.task.retry, retry).maxAttempts : 1,
+      get maxAttempts() {
+        return mode.mayRetry ? resolveRetry(handler.task.retry, retry).maxAttempts : 1
+      },
       crashCount,
       createdAt,
       readyAt,
+      meta: meta ?? NO_META,
       get signal() {
         return signal()
       },
-      ...(claim.trx && { trx: claim.trx }),
-      ...(claim.finish && { finish: (trx: Executor) => claim.finish!(trx) }),
-    } as Job
+    }
+    if (claim.finish) return Object.assign(context, { finish: (trx: Executor) => claim.finish!(trx) })
+    return claim.trx ? Object.assign(context, { trx: claim.trx }) : context
   }
 }
+
+const NO_META = Object.freeze({})
 
 const SPOILED =
   'A statement failed inside job.trx and the handler went on: nothing of it can be committed. Let the error through, or use a savepoint.'

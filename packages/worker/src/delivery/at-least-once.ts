@@ -23,7 +23,7 @@ export class AtLeastOnce implements DeliveryMode {
   ) {}
 
   async claim(request: ClaimRequest): Promise<Claim[]> {
-    const found = await this.#recoverDoubtful(request.workerId)
+    const found = await this.#recoverDoubtful(request)
     if (found.length > 0) return found
     const number = ++this.#number
     try {
@@ -42,10 +42,10 @@ export class AtLeastOnce implements DeliveryMode {
     return this.acknowledger.drain()
   }
 
-  async #recoverDoubtful(workerId: number): Promise<Claim[]> {
+  async #recoverDoubtful({ workerId, queues, tasks }: ClaimRequest): Promise<Claim[]> {
     const number = this.#doubtful
     if (number === undefined) return []
-    const jobs = await readLease(this.connection, this.schema, { workerId, number })
+    const jobs = await readLease(this.connection, this.schema, { workerId, number, queues, tasks })
     this.#doubtful = undefined
     return this.#claims(workerId, number, jobs)
   }
