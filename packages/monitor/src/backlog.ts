@@ -20,12 +20,14 @@ export interface QueueBacklog {
   readonly oldestReadyMs?: number
   /** When the first scheduled job is due; an instant in the past while no worker has promoted it. Absent when none is scheduled. */
   readonly nextScheduledAt?: Date
+  /** Since when the queue is paused: nothing of it is claimed. Absent when it is not. */
+  readonly pausedAt?: Date
   /** Workers that serve this queue. Zero beside a growing backlog says why. */
   readonly workers: number
 }
 
 /**
- * The backlog of every queue that has a waiting job or a worker, ordered by name. Tables beyond 8 MB are estimated, unless
+ * The backlog of every queue that has a waiting job or a worker, or is paused, ordered by name. Tables beyond 8 MB are estimated, unless
  * `exact` is asked for: then every row is read.
  */
 export async function backlog(
@@ -34,16 +36,18 @@ export async function backlog(
 ): Promise<QueueBacklog[]> {
   const { exact = false, ...where } = options
   const rows = await askBacklog(executor, where, countParams({ exact }))
-  return rows.map(({ oldestReadyMs, nextScheduledAt, ...rest }) => ({
+  return rows.map(({ oldestReadyMs, nextScheduledAt, pausedAt, ...rest }) => ({
     ...rest,
     ...(oldestReadyMs !== null && { oldestReadyMs }),
     ...(nextScheduledAt !== null && { nextScheduledAt: dateOf(nextScheduledAt) }),
+    ...(pausedAt !== null && { pausedAt: dateOf(pausedAt) }),
   }))
 }
 
-interface BacklogRow extends Omit<QueueBacklog, 'oldestReadyMs' | 'nextScheduledAt'> {
+interface BacklogRow extends Omit<QueueBacklog, 'oldestReadyMs' | 'nextScheduledAt' | 'pausedAt'> {
   oldestReadyMs: number | null
   nextScheduledAt: EpochMs | null
+  pausedAt: EpochMs | null
 }
 
 const rank = sql`(job.position - (job.priority::bigint << 47))`
@@ -99,9 +103,10 @@ const askBacklog = defineQuestion<CountParams, BacklogRow>('backlog', (parts) =>
       coalesce(exact, true) as exact, coalesce(workers, 0) as workers,
       case when least(counted.ready_at, aged.ready_at) is not null
         then greatest(0, ${epochMs(sql`statement_timestamp() - least(counted.ready_at, aged.ready_at)`)}) end as "oldestReadyMs",
-      ${epochMs(sql`least(counted.execute_at, due.execute_at)`)} as "nextScheduledAt"
+      ${epochMs(sql`least(counted.execute_at, due.execute_at)`)} as "nextScheduledAt", ${epochMs(sql`paused_at`)} as "pausedAt"
     from counted
     full join served using (queue)
+    full join (select name as queue, paused_at from ${table('queues')} where paused_at is not null) as paused using (queue)
     left join aged using (queue)
     left join due using (queue)
     order by queue`

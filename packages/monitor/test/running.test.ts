@@ -1,4 +1,4 @@
-import { acknowledge, hangDoorbell, NotMigratedError, rescueLostWorkers } from '@pgq/core'
+import { acknowledge, hangDoorbell, NotMigratedError, pauseQueue, rescueLostWorkers, resumeQueue } from '@pgq/core'
 import { createDatabase, testDatabase } from '@pgq/test-db'
 import pg from 'pg'
 import { beforeEach, describe, expect, inject, test } from 'vitest'
@@ -208,6 +208,22 @@ describe('backlog', () => {
     expect(told[0]!.oldestReadyMs).toBeGreaterThanOrEqual(90_000)
     expect(told[0]!.oldestReadyMs).toBeLessThan(180_000)
     await end()
+  })
+
+  test('tells which queues are paused, and since when', async () => {
+    await queue.enqueue('mail')
+    await pauseQueue(queue.pool, 'default')
+    await pauseQueue(queue.pool, 'empty')
+    await pauseQueue(queue.pool, 'resumed')
+    await resumeQueue(queue.pool, 'resumed')
+    expect(await backlog(queue.pool)).toMatchObject([
+      {
+        queue: 'default',
+        ready: 1,
+        pausedAt: await queue.stored(`select paused_at from pgq.queues where name = 'default'`),
+      },
+      { queue: 'empty', ready: 0, workers: 0, pausedAt: expect.any(Date) },
+    ])
   })
 
   test('only scheduled jobs have no age', async () => {
