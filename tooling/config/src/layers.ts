@@ -42,6 +42,7 @@ const toolsMayUse: Readonly<Record<string, readonly string[]>> = {
     '@pgq/worker',
     '@pgq/eager',
     '@pgq/monitor',
+    '@pgq/telemetry',
   ],
 }
 

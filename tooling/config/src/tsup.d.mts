@@ -1,7 +1,7 @@
 import type { Options } from 'tsup'
 
 export interface PackageBuild extends Omit<Options, 'entry'> {
-  /** Subpath exports by name, beside src/index.ts: `{ adapters: 'src/adapters.ts' }`. */
+  /** Subpath exports by name, beside src/index.ts where there is one: `{ adapters: 'src/adapters.ts' }`. */
   entries?: Record<string, string>
 }
 

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { defineConfig } from 'tsup'
 
 /**
@@ -6,7 +7,7 @@ import { defineConfig } from 'tsup'
  */
 export function packageBuild({ entries = {}, ...rest } = {}) {
   return defineConfig({
-    entry: { index: 'src/index.ts', ...entries },
+    entry: { ...(existsSync('src/index.ts') && { index: 'src/index.ts' }), ...entries },
     format: ['esm', 'cjs'],
     // tsup sets baseUrl, which TypeScript 6 calls deprecated; and a package's types come from its dependencies' builds.
     dts: { compilerOptions: { ignoreDeprecations: '6.0', paths: {} } },

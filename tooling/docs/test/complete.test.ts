@@ -16,6 +16,10 @@ test.each([
   ['packages/core/src/errors.ts', 'PgqErrorCode', 'packages/core/README.md'],
   ['packages/eager/src/eager-queue.ts', 'EagerQueueOptions', 'packages/eager/README.md'],
   ['packages/eager/src/eager-queue.ts', 'EagerQueue', 'packages/eager/README.md'],
+  ['packages/telemetry/src/observe-worker.ts', 'ObserveWorkerOptions', 'packages/telemetry/README.md'],
+  ['packages/telemetry/src/queue-metrics.ts', 'QueueMetricsOptions', 'packages/telemetry/README.md'],
+  ['packages/telemetry/src/metrics-handler.ts', 'MetricsHandlerOptions', 'packages/telemetry/README.md'],
+  ['packages/telemetry/src/tracer.ts', 'TraceOptions', 'packages/telemetry/README.md'],
   ['packages/migrations/src/migrate.ts', 'MigrateOptions', 'packages/migrations/README.md'],
 ])('%s: %s is in %s', (file, type, page) => {
   const names = namesIn(file, type)

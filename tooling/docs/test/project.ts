@@ -26,6 +26,7 @@ export function writeProject(folder: string, blocks: readonly Block[]): Project 
       moduleDetection: 'force',
       paths: {
         '@pgq/core/adapters': [join(root, 'packages/core/src/adapters.ts')],
+        '@pgq/telemetry/*': [join(root, 'packages/telemetry/src/*.ts')],
         '@pgq/*': [join(root, 'packages/*/src/index.ts')],
       },
     },
