@@ -1,0 +1,2 @@
+/** Bundles the front end into dist/client. */
+export declare function buildClient(): Promise<void>

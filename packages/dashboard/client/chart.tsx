@@ -1,0 +1,119 @@
+import { useEffect, useRef } from 'preact/hooks'
+import uPlot from 'uplot'
+import 'uplot/dist/uPlot.min.css'
+
+/** One line of a chart. */
+export interface Line {
+  readonly label: string
+  /** A class that sets its colour: see styles.css. */
+  readonly tone: 'blue' | 'green' | 'amber' | 'red' | 'violet'
+  readonly values: readonly (number | null)[]
+  readonly filled?: boolean
+}
+
+interface ChartProps {
+  readonly title: string
+  /** Instants in ms, one per value. */
+  readonly at: readonly number[]
+  readonly lines: readonly Line[]
+  readonly format: (value: number) => string
+  /** Follows the title. */
+  readonly note?: string
+}
+
+const HEIGHT = 150
+
+/** Lines over time. What the last point says stands in words below the title, so that nobody needs to see the lines. */
+export function Chart({ title, at, lines, format, note }: ChartProps) {
+  const box = useRef<HTMLDivElement>(null)
+  const legend = useRef<HTMLUListElement>(null)
+  const plot = useRef<uPlot>(null)
+  const data = [at.map((ms) => ms / 1_000), ...lines.map(({ values }) => values)] as uPlot.AlignedData
+  const newest = useRef(data)
+  newest.current = data
+
+  useEffect(() => {
+    const draw = () => {
+      plot.current?.destroy()
+      plot.current = new uPlot(optionsOf(box.current!, legend.current!, lines, format), newest.current, box.current!)
+    }
+    draw()
+    const resized = new ResizeObserver(() => plot.current?.setSize({ width: box.current!.clientWidth, height: HEIGHT }))
+    resized.observe(box.current!)
+    // Colours are read once, when the plot is made.
+    const dark = matchMedia('(prefers-color-scheme: dark)')
+    dark.addEventListener('change', draw)
+    addEventListener('themechange', draw)
+    return () => {
+      resized.disconnect()
+      dark.removeEventListener('change', draw)
+      removeEventListener('themechange', draw)
+      plot.current?.destroy()
+      plot.current = null
+    }
+  }, [])
+  useEffect(() => plot.current?.setData(data), [data])
+
+  return (
+    <figure class="card chart" aria-label={title}>
+      <figcaption>
+        <h2>
+          {title} {note && <span class="quiet">{note}</span>}
+        </h2>
+        <ul class="legend" ref={legend}>
+          {lines.map(({ label, tone, values }) => (
+            <li key={label} class={`tone-${tone}`}>
+              <span class="dot" aria-hidden="true" />
+              {label} <b>{lastOf(values, format)}</b>
+            </li>
+          ))}
+        </ul>
+      </figcaption>
+      <div class="plot" ref={box} aria-hidden="true" />
+    </figure>
+  )
+}
+
+function lastOf(values: readonly (number | null)[], format: (value: number) => string): string {
+  const last = values.findLast((value) => value !== null)
+  return last === undefined || last === null ? '–' : format(last)
+}
+
+function optionsOf(
+  box: HTMLElement,
+  legend: HTMLElement,
+  lines: readonly Line[],
+  format: (value: number) => string,
+): uPlot.Options {
+  const text = getComputedStyle(box).color
+  const grid = getComputedStyle(box).borderTopColor
+  const axis = { stroke: text, font: '11px system-ui, sans-serif', ticks: { show: false } }
+  return {
+    width: box.clientWidth,
+    height: HEIGHT,
+    legend: { show: false },
+    cursor: { y: false, points: { size: 6 } },
+    padding: [8, 4, 0, 0],
+    scales: { y: { range: (_plot, _min, max) => [0, max > 0 ? max * 1.1 : 1] } },
+    axes: [
+      { ...axis, grid: { show: false }, size: 28, space: 70, values: '{HH}:{mm}' },
+      {
+        ...axis,
+        grid: { stroke: grid, width: 1 },
+        size: 62,
+        space: 34,
+        values: (_plot, values) => values.map((value) => format(value)),
+      },
+    ],
+    series: [{}, ...lines.map((line, index) => seriesOf(line, getComputedStyle(legend.children[index]!).color))],
+  }
+}
+
+const seriesOf = ({ label, filled }: Line, colour: string): uPlot.Series => ({
+  label,
+  stroke: colour,
+  width: 1.75,
+  spanGaps: false,
+  points: { show: false },
+  ...(filled && { fill: colour.replace(/^rgb\((.*)\)$/, 'rgba($1, 0.12)') }),
+})

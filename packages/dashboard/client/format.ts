@@ -1,0 +1,35 @@
+const numbers = new Intl.NumberFormat('en')
+
+/** 1234567 → "1,234,567". */
+export const count = (value: number): string => numbers.format(value)
+
+/** "1 job", "2,000 jobs". */
+export const jobs = (value: number): string => `${count(value)} ${value === 1 ? 'job' : 'jobs'}`
+
+/** A length of time in at most two units: "340 ms", "4.2 s", "3 min 20 s", "2 d 4 h". */
+export function duration(ms: number): string {
+  if (ms < 1) return ms <= 0 ? '0 ms' : '< 1 ms'
+  if (ms < 1_000) return `${Math.round(ms)} ms`
+  if (ms < 60_000) return `${(ms / 1_000).toFixed(ms < 10_000 ? 1 : 0)} s`
+  const [size, unit, part, partUnit] = UNITS.find(([size]) => ms >= size)!
+  const rest = Math.floor((ms % size) / part)
+  return `${Math.floor(ms / size)} ${unit}${rest > 0 ? ` ${rest} ${partUnit}` : ''}`
+}
+
+const UNITS = [
+  [86_400_000, 'd', 3_600_000, 'h'],
+  [3_600_000, 'h', 60_000, 'min'],
+  [60_000, 'min', 1_000, 's'],
+] as const
+
+/** How far an instant is from now: "3 s ago", "in 2 min". */
+export function fromNow(instant: string, now = Date.now()): string {
+  const ms = now - Date.parse(instant)
+  if (Math.abs(ms) < 1_000) return 'now'
+  return ms > 0 ? `${duration(ms)} ago` : `in ${duration(-ms)}`
+}
+
+const moments = new Intl.DateTimeFormat('en-GB', { dateStyle: 'medium', timeStyle: 'medium' })
+
+/** The instant in this browser's time zone. */
+export const moment = (instant: string): string => moments.format(new Date(instant))

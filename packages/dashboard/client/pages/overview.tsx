@@ -1,0 +1,210 @@
+import type { JobCount, QueueBacklog, Statistics, StatisticsStep, TaskStatistics } from '@pgq/monitor'
+import { type Polled, usePoll, type Wire } from '../api.js'
+import { Chart } from '../chart.js'
+import { count, duration } from '../format.js'
+import { go, linkTo } from '../route.js'
+import { Empty, Heading, Loaded, Table } from '../ui.js'
+
+export interface OverviewAnswer {
+  readonly at: string
+  readonly counts: readonly Wire<JobCount>[]
+  readonly queues: readonly Wire<QueueBacklog>[]
+  readonly workers: number
+}
+
+const RANGES = { '1h': '1 hour', '6h': '6 hours', '24h': '24 hours' }
+
+/** How the last answers looked: kept while the page is open, as nobody else keeps it. */
+const seen: { at: number; ready: number; oldest: number }[] = []
+const SEEN = 600
+
+export function Overview({
+  query,
+  overview,
+}: {
+  query: Readonly<Record<string, string>>
+  overview: Polled<OverviewAnswer>
+}) {
+  const range = query.range && query.range in RANGES ? query.range : '1h'
+  const statistics = usePoll<Wire<Statistics>>(`statistics?range=${range}`, 10_000)
+  const tasks = usePoll<readonly Wire<TaskStatistics>[]>(`tasks?range=${range}`, 10_000)
+  return (
+    <>
+      <Heading title="Overview">
+        <label class="select">
+          <span class="hidden">Time shown</span>
+          <select value={range} onChange={(event) => go(linkTo('', { range: event.currentTarget.value }))}>
+            {Object.entries(RANGES).map(([value, label]) => (
+              <option key={value} value={value}>
+                Last {label}
+              </option>
+            ))}
+          </select>
+        </label>
+      </Heading>
+      <Loaded of={overview}>{(data) => <Tiles data={data} />}</Loaded>
+      <div class="charts">
+        <Loaded of={statistics}>{(data) => <EndedCharts statistics={data} />}</Loaded>
+        <Loaded of={overview}>{(data) => <BacklogChart data={data} />}</Loaded>
+      </div>
+      <Loaded of={tasks}>{(data) => <Tasks tasks={data} range={RANGES[range as keyof typeof RANGES]} />}</Loaded>
+    </>
+  )
+}
+
+function Tiles({ data: { counts, queues, workers } }: { data: OverviewAnswer }) {
+  const sum = (state: string) => counts.reduce((total, one) => total + (one.state === state ? one.jobs : 0), 0)
+  const oldest = Math.max(0, ...queues.map(({ oldestReadyMs = 0 }) => oldestReadyMs))
+  const next = queues.flatMap(({ nextScheduledAt }) => nextScheduledAt ?? []).sort()[0]
+  const dead = sum('dead')
+  return (
+    <div class="tiles">
+      <Tile
+        name="Ready"
+        state="ready"
+        value={sum('ready')}
+        note={oldest > 0 ? `oldest waits ${duration(oldest)}` : 'nothing waits'}
+      />
+      <Tile
+        name="Running"
+        state="running"
+        value={sum('running')}
+        note={`${count(workers)} ${workers === 1 ? 'worker' : 'workers'}`}
+      />
+      <Tile
+        name="Scheduled"
+        state="scheduled"
+        value={sum('scheduled')}
+        note={next ? dueNote(next) : 'nothing planned'}
+      />
+      <Tile
+        name="Dead"
+        state="dead"
+        value={dead}
+        note={dead > 0 ? 'look at the errors' : 'no dead letters'}
+        href={linkTo('dead')}
+      />
+    </div>
+  )
+}
+
+function dueNote(next: string): string {
+  const ms = Date.parse(next) - Date.now()
+  return ms > 0 ? `next in ${duration(ms)}` : 'next is due'
+}
+
+function Tile({
+  name,
+  state,
+  value,
+  note,
+  href,
+}: {
+  name: string
+  state: string
+  value: number
+  note: string
+  href?: string
+}) {
+  return (
+    <a class={`card tile tile-${state}`} href={href ?? linkTo('jobs', { state })}>
+      <span class="tile-name">{name}</span>
+      <span class="tile-value">{count(value)}</span>
+      <span class="tile-note">{note}</span>
+    </a>
+  )
+}
+
+const perMinute = (value: number): string => count(Math.round(value * 10) / 10)
+
+function EndedCharts({ statistics: { steps, stepMs } }: { statistics: Wire<Statistics> }) {
+  const at = steps.map((step) => Date.parse(step.at))
+  const rate = (read: (step: Wire<StatisticsStep>) => number) => steps.map((step) => read(step) / (stepMs / 60_000))
+  const died = ({ dead }: Wire<StatisticsStep>) => dead.exhausted + dead.failed + dead.cancelled + dead.crashed
+  const percentile = (of: 'waitMs' | 'runMs', name: 'p50' | 'p95' | 'p99') =>
+    steps.map((step) => step[of]?.[name] ?? null)
+  const percentiles = (of: 'waitMs' | 'runMs') => [
+    { label: 'p50', tone: 'blue' as const, values: percentile(of, 'p50') },
+    { label: 'p95', tone: 'violet' as const, values: percentile(of, 'p95') },
+    { label: 'p99', tone: 'amber' as const, values: percentile(of, 'p99') },
+  ]
+  return (
+    <>
+      <Chart
+        title="Finished per minute"
+        at={at}
+        format={perMinute}
+        lines={[
+          { label: 'completed', tone: 'green', filled: true, values: rate(({ completed }) => completed) },
+          { label: 'retried', tone: 'amber', values: rate(({ retried }) => retried) },
+          { label: 'dead', tone: 'red', values: rate(died) },
+        ]}
+      />
+      <Chart title="Wait before a start" at={at} format={duration} lines={percentiles('waitMs')} />
+      <Chart title="Time to run" at={at} format={duration} lines={percentiles('runMs')} />
+    </>
+  )
+}
+
+function BacklogChart({ data: { at, counts, queues } }: { data: OverviewAnswer }) {
+  const now = Date.parse(at)
+  if (seen.at(-1)?.at !== now) {
+    const ready = counts.reduce((total, one) => total + (one.state === 'ready' ? one.jobs : 0), 0)
+    const oldest = Math.max(0, ...queues.map(({ oldestReadyMs = 0 }) => oldestReadyMs))
+    seen.push({ at: now, ready, oldest })
+    if (seen.length > SEEN) seen.shift()
+  }
+  return (
+    <Chart
+      title="Oldest job that waits"
+      at={seen.map(({ at }) => at)}
+      format={duration}
+      lines={[{ label: 'age', tone: 'blue', filled: true, values: seen.map(({ oldest }) => oldest) }]}
+      note="since this page was opened"
+    />
+  )
+}
+
+function Tasks({ tasks, range }: { tasks: readonly Wire<TaskStatistics>[]; range: string }) {
+  return (
+    <section>
+      <h2>Tasks of the last {range}</h2>
+      {tasks.length === 0 ? (
+        <Empty title="Nothing ended in this time">Workers report every few seconds.</Empty>
+      ) : (
+        <Table
+          label="Tasks"
+          head={
+            <>
+              <th>Task</th>
+              <th>Queue</th>
+              <th class="number">Completed</th>
+              <th class="number">Failed</th>
+              <th class="number">Dead</th>
+              <th class="number">Wait p95</th>
+              <th class="number">Run p50</th>
+              <th class="number">Run p95</th>
+            </>
+          }
+        >
+          {tasks.map(({ queue, task, completed, retried, dead, waitMs, runMs }) => (
+            <tr key={`${queue} ${task}`}>
+              <td>
+                <a class="name" href={linkTo('jobs', { queue, task })}>
+                  {task}
+                </a>
+              </td>
+              <td class="quiet">{queue}</td>
+              <td class="number">{count(completed)}</td>
+              <td class="number">{count(retried)}</td>
+              <td class="number">{count(dead.exhausted + dead.failed + dead.cancelled + dead.crashed)}</td>
+              <td class="number">{waitMs ? duration(waitMs.p95) : '–'}</td>
+              <td class="number">{runMs ? duration(runMs.p50) : '–'}</td>
+              <td class="number">{runMs ? duration(runMs.p95) : '–'}</td>
+            </tr>
+          ))}
+        </Table>
+      )}
+    </section>
+  )
+}

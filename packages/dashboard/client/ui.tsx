@@ -1,0 +1,189 @@
+import { type ComponentChildren, createContext } from 'preact'
+import { useContext, useEffect, useRef, useState } from 'preact/hooks'
+import type { ActionName } from '../src/actions.js'
+import type { Permission } from '../src/permissions.js'
+import { act, type Polled, type Session } from './api.js'
+import { fromNow, jobs, moment } from './format.js'
+
+/** Who uses the page, and where it tells what happened. */
+export const SessionContext = createContext<Session>({ user: '', permissions: [], schema: '', token: '' })
+export const NoticeContext = createContext<(text: string, isBad?: boolean) => void>(() => {})
+
+export const useMay = (permission: Permission): boolean => useContext(SessionContext).permissions.includes(permission)
+
+export function Heading({ title, children }: { title: ComponentChildren; children?: ComponentChildren }) {
+  return (
+    <header class="heading">
+      <h1>{title}</h1>
+      {children}
+    </header>
+  )
+}
+
+/** The answer of a poll, or why there is none yet. An older answer stays while newer ones fail. */
+export function Loaded<Answer>({
+  of,
+  children,
+}: {
+  of: Polled<Answer>
+  children: (data: Answer) => ComponentChildren
+}) {
+  if (of.data !== undefined) return <>{children(of.data)}</>
+  if (of.error) return <Empty title="No answer yet">{of.error}</Empty>
+  return <div class="loading" role="status" aria-label="Loading" />
+}
+
+export function Empty({ title, children }: { title: string; children?: ComponentChildren }) {
+  return (
+    <div class="empty">
+      <p class="empty-title">{title}</p>
+      {children && <p>{children}</p>}
+    </div>
+  )
+}
+
+export const State = ({ state }: { state: string }) => <span class={`state state-${state}`}>{state}</span>
+
+/** An instant as its distance from now, which goes on by itself; the instant itself is the title. */
+export const Ago = ({ at }: { at: string }) => (
+  <time dateTime={at} title={moment(at)}>
+    {fromNow(at)}
+  </time>
+)
+
+/** A table that scrolls by itself when the screen is narrow. */
+export function Table({
+  label,
+  head,
+  children,
+}: {
+  label: string
+  head: ComponentChildren
+  children: ComponentChildren
+}) {
+  return (
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable with the keyboard
+    <section class="table" aria-label={label} tabIndex={0}>
+      <table>
+        <thead>
+          <tr>{head}</tr>
+        </thead>
+        <tbody>{children}</tbody>
+      </table>
+    </section>
+  )
+}
+
+interface ActionProps {
+  readonly action: ActionName
+  readonly permission: Permission
+  readonly target: object
+  readonly children: ComponentChildren
+  /** What it does, in the past: "redrove". Followed by the jobs. */
+  readonly done: string
+  /** A question to ask first. Without one it is done at once. */
+  readonly confirm?: string
+  readonly danger?: boolean
+  readonly onDone?: () => void
+}
+
+/** A button that changes something; not there for who may not do it. */
+export function Action({ action, permission, target, children, done, confirm, danger = false, onDone }: ActionProps) {
+  const session = useContext(SessionContext)
+  const notify = useContext(NoticeContext)
+  const [isAsking, setAsking] = useState(false)
+  const [isBusy, setBusy] = useState(false)
+  if (!useMay(permission)) return null
+  const run = async () => {
+    setAsking(false)
+    setBusy(true)
+    try {
+      const changed = await act(session, action, target)
+      notify(
+        changed === 0 ? 'Nothing to do: somebody, or a worker, was faster.' : done.replace('{jobs}', jobs(changed)),
+      )
+      onDone?.()
+    } catch (error) {
+      notify((error as Error).message, true)
+    } finally {
+      setBusy(false)
+    }
+  }
+  return (
+    <>
+      <button
+        type="button"
+        class={danger ? 'danger' : ''}
+        disabled={isBusy}
+        onClick={() => (confirm ? setAsking(true) : void run())}
+      >
+        {children}
+      </button>
+      {isAsking && (
+        <Dialog title={confirm!} onClose={() => setAsking(false)}>
+          <button type="button" onClick={() => setAsking(false)}>
+            Keep as it is
+          </button>
+          <button type="button" class={danger ? 'danger filled' : 'filled'} onClick={() => void run()}>
+            {children}
+          </button>
+        </Dialog>
+      )}
+    </>
+  )
+}
+
+/** A modal question. Escape closes it, and the focus goes back where it was. */
+export function Dialog({
+  title,
+  children,
+  onClose,
+}: {
+  title: string
+  children: ComponentChildren
+  onClose: () => void
+}) {
+  const dialog = useRef<HTMLDialogElement>(null)
+  useEffect(() => {
+    const focused = document.activeElement as HTMLElement | null
+    dialog.current!.showModal()
+    return () => focused?.focus()
+  }, [])
+  return (
+    <dialog ref={dialog} onClose={onClose} aria-label={title}>
+      <p>{title}</p>
+      <div class="dialog-buttons">{children}</div>
+    </dialog>
+  )
+}
+
+/** A text field that reports what was typed once the typing has paused. */
+export function Filter({
+  label,
+  value,
+  onChange,
+}: {
+  label: string
+  value: string
+  onChange: (value: string) => void
+}) {
+  const [text, setText] = useState(value)
+  useEffect(() => setText(value), [value])
+  useEffect(() => {
+    if (text === value) return
+    const timer = setTimeout(() => onChange(text), 300)
+    return () => clearTimeout(timer)
+  }, [text])
+  return (
+    <label class="filter">
+      <span>{label}</span>
+      <input
+        type="search"
+        value={text}
+        spellcheck={false}
+        autocomplete="off"
+        onInput={(event) => setText(event.currentTarget.value)}
+      />
+    </label>
+  )
+}

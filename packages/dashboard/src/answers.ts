@@ -1,0 +1,150 @@
+import { countMatching, InvalidOptionError, type JobState } from '@pgq/core'
+import {
+  backlog,
+  countJobs,
+  type FoundJob,
+  getJob,
+  type ListedJob,
+  listDead,
+  listReady,
+  listRunning,
+  listScheduled,
+  listWorkers,
+  type Page,
+  statistics,
+  statisticsByTask,
+} from '@pgq/monitor'
+import { type Context, Hono } from 'hono'
+import { groupDeadLetters } from './dead-letters.js'
+import type { ResolvedOptions } from './options.js'
+import type { Permission } from './permissions.js'
+import { singleFlight } from './questions.js'
+import { redactor } from './redact.js'
+
+/** How many dead letters are read to group them, the newest first. */
+const GROUPED = 2_000
+const PAGE = 50
+/** Running jobs have no pages: those that run longest are what matters. */
+const RUNNING = 200
+
+interface Env {
+  Variables: { permissions: readonly Permission[] }
+}
+
+/** What the page asks for: each answer is one or two questions of @pgq/monitor. Lists never hold args. */
+export function answers({ executor, schema, redact, questionTimeoutMs }: ResolvedOptions): Hono<Env> {
+  const ask = singleFlight(questionTimeoutMs)
+  const hide = redactor(redact)
+  const where = { schema }
+  const app = new Hono<Env>()
+
+  app.get('/overview', async (c) => {
+    const [counts, queues, workers] = await Promise.all([
+      ask('counts', () => countJobs(executor, {}, where)),
+      ask('backlog', () => backlog(executor, where)),
+      ask('workers', () => listWorkers(executor, where)),
+    ])
+    return c.json({ at: new Date(), counts, queues, workers: workers.length })
+  })
+
+  app.get('/statistics', async (c) => {
+    const { name, hours, stepMs } = readRange(c)
+    return c.json(
+      await ask(`statistics ${name}`, () => statistics(executor, { since: hoursAgo(hours), stepMs }, where)),
+    )
+  })
+
+  app.get('/tasks', async (c) => {
+    const { name, hours } = readRange(c)
+    return c.json(await ask(`tasks ${name}`, () => statisticsByTask(executor, { since: hoursAgo(hours) }, where)))
+  })
+
+  const lists: Record<JobState, (request: Request) => Promise<Page<ListedJob>>> = {
+    ready: (request) => listReady(executor, request, where),
+    scheduled: (request) => listScheduled(executor, request, where),
+    dead: (request) => listDead(executor, request, where),
+    running: async ({ queue, task }) => ({
+      jobs: await listRunning(executor, { ...filterOf({ queue, task }), limit: RUNNING }, where),
+    }),
+  }
+
+  app.get('/jobs', async (c) => {
+    const { state, request } = readList(c)
+    return c.json(await ask(`jobs ${JSON.stringify([state, request])}`, () => lists[state](request)))
+  })
+
+  app.get('/jobs/:id', async (c) => {
+    const withArgs = c.var.permissions.includes('view-args')
+    const id = c.req.param('id')
+    const job = await ask(`job ${id} ${withArgs}`, () => getJob(executor, id, { ...where, withArgs }))
+    return c.json(withHiddenArgs(job, hide))
+  })
+
+  app.get('/dead-letters', async (c) => {
+    const filter = filterOf(c.req.query())
+    const { jobs, next } = await ask(`dead ${JSON.stringify(filter)}`, () =>
+      listDead(executor, { ...filter, limit: GROUPED }, where),
+    )
+    return c.json({ groups: groupDeadLetters(jobs), read: jobs.length, isWhole: next === undefined })
+  })
+
+  app.get('/dead-letters/count', async (c) => {
+    const { queue, task, reason, error } = c.req.query()
+    const filter = definedOnly({ queue, task, reason, error }) as Parameters<typeof countMatching<'dead'>>[2]
+    return c.json({ jobs: await countMatching(executor, 'dead', filter, where) })
+  })
+
+  app.get('/workers', async (c) => {
+    const [workers, running] = await Promise.all([
+      ask('workers', () => listWorkers(executor, where)),
+      ask('running', () => listRunning(executor, { limit: 1_000 }, where)),
+    ])
+    return c.json({ workers, running })
+  })
+  return app
+}
+
+interface Request {
+  readonly queue?: string
+  readonly task?: string
+  readonly after?: string
+  readonly limit: number
+}
+
+const RANGES = new Map([
+  ['1h', { hours: 1, stepMs: 60_000 }],
+  ['6h', { hours: 6, stepMs: 300_000 }],
+  ['24h', { hours: 24, stepMs: 900_000 }],
+])
+
+function readRange(c: Context) {
+  const { range: name = '1h' } = c.req.query()
+  const range = RANGES.get(name)
+  if (!range) throw new InvalidOptionError(`range is ${JSON.stringify(name)}; use ${[...RANGES.keys()].join(', ')}.`)
+  return { name, ...range }
+}
+
+const hoursAgo = (hours: number): Date => new Date(Date.now() - hours * 3_600_000)
+
+function readList(c: Context): { state: JobState; request: Request } {
+  const { state = 'ready', after } = c.req.query()
+  if (!isState(state)) {
+    throw new InvalidOptionError(`state is ${JSON.stringify(state)}; use ${STATES.join(', ')}.`)
+  }
+  return { state, request: { ...filterOf(c.req.query()), ...(after && { after }), limit: PAGE } }
+}
+
+const STATES: readonly JobState[] = ['ready', 'scheduled', 'running', 'dead']
+const isState = (state: string): state is JobState => (STATES as readonly string[]).includes(state)
+
+/** An empty field of a form is no condition. */
+const filterOf = ({ queue, task }: { queue?: string | undefined; task?: string | undefined }) => ({
+  ...(queue && { queue }),
+  ...(task && { task }),
+})
+
+const definedOnly = (fields: Record<string, string | undefined>) =>
+  Object.fromEntries(Object.entries(fields).filter(([, value]) => value))
+
+const withHiddenArgs = (job: FoundJob, hide: (args: unknown) => unknown): FoundJob =>
+  'args' in job ? { ...job, args: hide(job.args) } : job

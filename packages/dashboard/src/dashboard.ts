@@ -1,0 +1,122 @@
+import { randomBytes } from 'node:crypto'
+import { type Context, Hono } from 'hono'
+import { getCookie, setCookie } from 'hono/cookie'
+import { ACTIONS, isAction, readTarget } from './actions.js'
+import { answers } from './answers.js'
+import { loadAssets } from './assets.js'
+import { audit } from './audit.js'
+import { type DashboardOptions, type ResolvedOptions, resolveOptions } from './options.js'
+import type { Permission } from './permissions.js'
+import { explain } from './questions.js'
+import { refuseForeign, refuseHost, TOKEN_COOKIE } from './request-checks.js'
+
+interface Env {
+  Variables: { user: string; permissions: readonly Permission[] }
+}
+
+/**
+ * A dashboard as a fetch handler, to be mounted where requests are served. It holds nothing open: no timer, no connection.
+ * Throws InvalidOptionError when the options cannot be.
+ */
+export function dashboard(options: DashboardOptions): (request: Request) => Promise<Response> {
+  const resolved = resolveOptions(options)
+  const app = routes(resolved)
+  return async (request) => app.fetch(request)
+}
+
+function routes(options: ResolvedOptions): Hono<Env> {
+  const { basePath, logger, executor, schema } = options
+  const app = new Hono<Env>({ getPath: (request) => pathBelow(basePath, new URL(request.url).pathname) })
+
+  app.use(async (c, next) => {
+    const refusal = refuseHost(c.req.raw, options)
+    const answer = refusal ? c.text(refusal, 403) : await letIn(c, options)
+    if (answer) c.res = answer
+    else await next()
+    for (const [name, value] of HEADERS) c.res.headers.set(name, value)
+    if (!c.res.headers.has('Cache-Control')) c.res.headers.set('Cache-Control', 'no-store')
+  })
+
+  app.get('/assets/:name', (c) => {
+    const file = loadAssets().files.get(c.req.param('name'))
+    if (!file) return c.text('There is no such file.', 404)
+    return c.body(file.body, 200, {
+      'Content-Type': file.type,
+      'Cache-Control': 'private, max-age=31536000, immutable',
+    })
+  })
+
+  app.get('/api/session', (c) =>
+    c.json({ user: c.var.user, permissions: c.var.permissions, schema, token: tokenOf(c, basePath) }),
+  )
+  app.route('/api', answers(options))
+
+  app.post('/api/actions/:name', async (c) => {
+    const refusal = refuseForeign(c.req.raw, getCookie(c, TOKEN_COOKIE))
+    if (refusal) return c.json({ error: refusal }, 403)
+    const name = c.req.param('name')
+    if (!isAction(name)) return c.json({ error: `There is no action ${name}.` }, 404)
+    const target = readTarget(await c.req.json().catch(() => undefined))
+    const event = { at: new Date(), user: c.var.user, action: name, target }
+    const { permission, run } = ACTIONS[name]
+    if (!c.var.permissions.includes(permission)) {
+      audit({ ...event, outcome: 'denied' }, options)
+      return c.json({ error: `You may not do this: it takes the permission "${permission}".` }, 403)
+    }
+    try {
+      const jobs = await run(executor, target, { schema })
+      audit({ ...event, outcome: 'done', jobs }, options)
+      return c.json({ jobs })
+    } catch (error) {
+      audit({ ...event, outcome: 'failed' }, options)
+      throw error
+    }
+  })
+
+  app.all('/api/*', (c) => c.json({ error: `There is no ${c.req.path}.` }, 404))
+  // Every other path is a page of the front end, which finds its way by itself.
+  app.get('*', (c) => c.html(loadAssets().page(basePath)))
+
+  app.onError((error, c) => {
+    const { status, message } = explain(error)
+    if (status !== 400)
+      logger.error({ err: { name: error.name, message: error.message } }, 'dashboard: a question failed')
+    return c.json({ error: message }, status)
+  })
+  return app
+}
+
+/** Notes who asks and what he may. Answers a response when he may not come in. */
+async function letIn(c: Context<Env>, { authenticate, allow }: ResolvedOptions): Promise<Response | undefined> {
+  const user = authenticate === false ? 'anybody' : await authenticate(c.req.raw)
+  if (user instanceof Response) return user
+  if (typeof user !== 'string' || user === '') return c.text('You may not see this.', 401)
+  c.set('user', user)
+  c.set('permissions', typeof allow === 'function' ? await allow(user) : allow)
+  return undefined
+}
+
+/** The token of this browser, made when it has none. The cookie is for this path alone, and other sites never send it. */
+function tokenOf(c: Context<Env>, basePath: string): string {
+  const token = getCookie(c, TOKEN_COOKIE) ?? randomBytes(24).toString('base64url')
+  setCookie(c, TOKEN_COOKIE, token, { path: basePath || '/', httpOnly: true, sameSite: 'Strict' })
+  return token
+}
+
+// A router that strips the path it mounts at (Express) and one that keeps it (Hono, Next) both lead here.
+function pathBelow(basePath: string, path: string): string {
+  if (path === basePath) return '/'
+  return path.startsWith(`${basePath}/`) ? path.slice(basePath.length) : path
+}
+
+const HEADERS: readonly (readonly [string, string])[] = [
+  [
+    'Content-Security-Policy',
+    "default-src 'self'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'; object-src 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
+  ],
+  ['X-Content-Type-Options', 'nosniff'],
+  ['X-Frame-Options', 'DENY'],
+  ['Referrer-Policy', 'same-origin'],
+  ['Cross-Origin-Opener-Policy', 'same-origin'],
+  ['Cross-Origin-Resource-Policy', 'same-origin'],
+]

@@ -1,0 +1,7 @@
+export type { ActionName, ActionTarget } from './actions.js'
+export type { AuditEvent, Logger } from './audit.js'
+export { basicAuth } from './basic-auth.js'
+export { dashboard } from './dashboard.js'
+export type { Allow, Authenticate, DashboardOptions } from './options.js'
+export { PERMISSIONS, type Permission } from './permissions.js'
+export { type ServedDashboard, type ServeOptions, serveDashboard } from './serve.js'

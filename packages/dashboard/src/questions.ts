@@ -1,0 +1,47 @@
+import { PgqError } from '@pgq/core'
+
+/** The database did not answer in time. */
+export class SlowDatabaseError extends Error {
+  constructor(timeoutMs: number) {
+    super(`The database did not answer within ${timeoutMs} ms. The page goes on asking.`)
+  }
+}
+
+/** Asks a question of the database under a name. */
+export type Ask = <Answer>(name: string, question: () => Promise<Answer>) => Promise<Answer>
+
+/**
+ * Asks each question once at a time: however many pages are open, and however slow the database is, one is under way and
+ * all who ask the same meanwhile share its answer. Nobody waits longer than the timeout.
+ */
+export function singleFlight(timeoutMs: number): Ask {
+  const underWay = new Map<string, Promise<unknown>>()
+  return async <Answer>(name: string, question: () => Promise<Answer>): Promise<Answer> => {
+    const answer = (underWay.get(name) as Promise<Answer> | undefined) ?? question()
+    if (!underWay.has(name)) {
+      underWay.set(name, answer)
+      const forget = () => underWay.delete(name)
+      answer.then(forget, forget)
+    }
+    return within(timeoutMs, answer)
+  }
+}
+
+function within<Answer>(timeoutMs: number, answer: Promise<Answer>): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new SlowDatabaseError(timeoutMs)), timeoutMs)
+    answer.then(resolve, reject).finally(() => clearTimeout(timer))
+  })
+}
+
+/** What the page is told of a failure. Of a database error the message alone: its detail prints rows. */
+export function explain(error: unknown): { status: 400 | 500 | 503; message: string } {
+  if (error instanceof SlowDatabaseError) return { status: 503, message: error.message }
+  if (error instanceof PgqError) {
+    return { status: error.code === 'PGQ_INVALID_OPTION' ? 400 : 503, message: error.message }
+  }
+  return {
+    status: 500,
+    message: `The database could not answer: ${error instanceof Error ? error.message : 'no reason given'}`,
+  }
+}

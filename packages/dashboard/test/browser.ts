@@ -1,0 +1,57 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core'
+import { afterAll, onTestFinished } from 'vitest'
+
+const PLACES = [
+  process.env.PGQ_CHROMIUM,
+  '/usr/bin/chromium',
+  '/usr/bin/chromium-browser',
+  '/usr/bin/google-chrome',
+  '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome',
+]
+
+/** Where a Chromium is, on this machine. */
+export const chromiumPath = PLACES.find((path) => path && existsSync(path))
+
+if (!chromiumPath) {
+  console.log('The tests of the dashboard in a browser are skipped: no Chromium here. Name one in PGQ_CHROMIUM.')
+}
+
+/** Starts the browser of a test file at its first page. */
+export function openBrowser() {
+  let started: Promise<Browser> | undefined
+  afterAll(async () => (await started)?.close())
+  return {
+    /** A page of its own, closed after the test. What a page must never do is noted. */
+    async page(url: string, options: BrowserContextOptions = {}): Promise<WatchedPage> {
+      started ??= chromium.launch({
+        executablePath: chromiumPath!,
+        args: ['--no-sandbox', '--disable-dev-shm-usage', '--force-color-profile=srgb'],
+      })
+      const context = await (await started).newContext({ viewport: { width: 1280, height: 860 }, ...options })
+      onTestFinished(() => context.close())
+      const page = await context.newPage()
+      page.setDefaultTimeout(5_000)
+      const faults: string[] = []
+      page.on('dialog', (dialog) => {
+        faults.push(`dialog: ${dialog.message()}`)
+        void dialog.dismiss()
+      })
+      page.on('pageerror', (error) => faults.push(`error: ${error.message}`))
+      page.on('console', (message) => {
+        if (message.type() === 'error') faults.push(`console: ${message.text()}`)
+      })
+      await page.goto(url)
+      return Object.assign(page, { faults })
+    },
+  }
+}
+
+export type WatchedPage = Page & { readonly faults: string[] }
+
+/** Keeps a picture where PGQ_SCREENSHOTS names a folder: those of the documentation are made so. */
+export async function picture(page: Page, name: string): Promise<void> {
+  const folder = process.env.PGQ_SCREENSHOTS
+  if (folder) await page.screenshot({ path: join(folder, `${name}.png`) })
+}

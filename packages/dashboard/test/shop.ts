@@ -1,0 +1,105 @@
+import { bucketOf, enqueueMany, recordStats, registerWorker } from '@pgq/core'
+import type pg from 'pg'
+
+/** A shop's queue in the middle of its day: jobs in every state, workers, statistics of the last hour. */
+export async function stageShop(pool: pg.Pool) {
+  const tasks = ['send-receipt', 'charge-card', 'sync-stock', 'resize-image', 'build-report']
+  const enqueue = async (task: string, count: number, job: object) => {
+    const results = await enqueueMany(
+      pool,
+      task,
+      Array.from({ length: count }, (_, n) => ({
+        args: { orderId: 40_000 + n, card: { number: '4242', brand: 'visa' } },
+        ...job,
+      })),
+    )
+    return results.map(({ id }) => id!)
+  }
+  const worker = (hostname: string, pid: number, queues: string[]) =>
+    registerWorker(pool, 'pgq', { hostname, pid, queues, tasks, locks: false })
+  const front = await worker('web-7f9c', 214, ['default', 'mail'])
+  const back = await worker('batch-1', 87, ['images', 'reports'])
+  const ready = await enqueue('send-receipt', 64, { queue: 'mail' })
+  await enqueue('resize-image', 12, { queue: 'images', priority: 5 })
+  const scheduled = await enqueue('sync-stock', 9, { delayMs: 5_400_000 })
+  const retrying = await enqueue('charge-card', 3, { delayMs: 90_000 })
+  await pool.query(`update pgq.jobs set ready_at = now() - (id % 40) * interval '1 second' where execute_at is null`)
+  await pool.query(
+    `update pgq.jobs set attempt = 2, created_at = now() - interval '9 minutes', errors = json_build_array(
+       json_build_object('attempt', 1, 'at', to_json(now() - interval '8 minutes'), 'name', 'TimeoutError', 'message', 'The bank did not answer within 10 s'),
+       json_build_object('attempt', 2, 'at', to_json(now() - interval '3 minutes'), 'name', 'PaymentError', 'message', 'card 4242 was declined: try again later',
+         'stack', E'PaymentError: card 4242 was declined: try again later\n    at charge (file:///app/payments.js:41:11)\n    at async run (file:///app/worker.js:18:3)'))
+     where id = any ($1::bigint[])`,
+    [retrying],
+  )
+  const running = await lease(pool, front, ['charge-card', 'charge-card', 'send-receipt'], 'default')
+  await lease(pool, back, ['build-report'], 'reports')
+  const dead = await bury(pool, [
+    ['send-receipt', 'mail', 'exhausted', 'SmtpError', (n) => `550 mailbox user${n}@shop.test is not there`, 37],
+    ['charge-card', 'default', 'failed', 'PaymentError', (n) => `order ${9000 + n} was refunded already`, 12],
+    ['resize-image', 'images', 'crashed', 'RangeError', () => 'Invalid typed array length: 5368709120', 3],
+  ])
+  await recordHour(pool, tasks)
+  return { ready, scheduled, retrying, running, dead }
+}
+
+async function lease(pool: pg.Pool, workerId: number, tasks: readonly string[], queue: string): Promise<string[]> {
+  const { rows } = await pool.query(
+    `insert into pgq.leases (worker_id, number, claimed_at, ids, positions, created_ats, ready_ats, priorities, attempts, crash_counts, queues, tasks, args, retries, metas, errors)
+     select $1, 1, now() - interval '14 seconds', array_agg(nextval(pg_get_serial_sequence('pgq.jobs', 'id'))), array_agg(0), array_agg(now() - interval '1 minute'), array_agg(now() - interval '1 minute'), array_agg(0),
+       array_agg(1), array_agg(0), array_agg($3::text), array_agg(task), array_agg('{"orderId": 7}'::json), array_agg(null::json), array_agg(null::json), array_agg(null::json)
+     from unnest($2::text[]) as task
+     returning ids::text[] as ids`,
+    [workerId, tasks, queue],
+  )
+  return rows[0].ids
+}
+
+type DeadLetters = readonly [string, string, string, string, (n: number) => string, number]
+
+/** Buries jobs as their last failure would. Answers the ids. */
+export async function bury(pool: pg.Pool, kinds: readonly DeadLetters[]): Promise<string[]> {
+  const rows = kinds.flatMap(([task, queue, reason, name, message, count]) =>
+    Array.from({ length: count }, (_, n) => ({ task, queue, reason, name, message: message(n), n })),
+  )
+  const { rows: found } = await pool.query(
+    `insert into pgq.dead_jobs (id, created_at, died_at, reason, attempt, queue, task, args, errors)
+     select nextval(pg_get_serial_sequence('pgq.jobs', 'id')), now() - interval '2 hours', now() - n * interval '97 seconds', reason, 5, queue, task, json_build_object('orderId', 9000 + n),
+       json_build_array(json_build_object('attempt', 5, 'at', to_json(now() - n * interval '97 seconds'), 'name', name, 'message', message, 'stack', name || ': ' || message))
+     from json_to_recordset($1::json) as dead (task text, queue text, reason text, name text, message text, n integer)
+     returning id::text as id`,
+    [JSON.stringify(rows)],
+  )
+  return found.map(({ id }) => id)
+}
+
+/** An hour with a morning rush in it, minute by minute. */
+async function recordHour(pool: pg.Pool, tasks: readonly string[]): Promise<void> {
+  const none = { snoozed: 0, exhausted: 0, failed: 0, cancelled: 0 }
+  for (let minute = 0; minute < 60; minute++) {
+    const rush = 1 + Math.exp(-((minute - 34) ** 2) / 60) * 1.6 + Math.sin(minute / 4) * 0.12
+    await recordStats(
+      pool,
+      'pgq',
+      tasks.map((task, place) => {
+        const completed = Math.round((rush * 420) / (place + 1))
+        const histogram = (ms: number) =>
+          new Map(
+            [0.4, 0.7, 1, 1.5, 3, 7].map((factor, n) => [bucketOf(ms * factor), Math.ceil(completed / 2 ** (n + 1))]),
+          )
+        return {
+          ...{ queue: task === 'send-receipt' ? 'mail' : 'default', task, completed },
+          ...none,
+          retried: Math.round(rush ** 3 * (place === 1 ? 6 : 1)),
+          exhausted: minute > 30 && minute < 40 && place === 0 ? minute % 7 : 0,
+          waits: histogram(9 * rush ** 2),
+          runs: histogram(35 * (place + 1) * (0.9 + rush / 10)),
+        }
+      }),
+    )
+    await pool.query(
+      `update pgq.job_stats set begun_at = begun_at - $1 * interval '1 minute' where id > (select max(id) - $2 from pgq.job_stats)`,
+      [59 - minute, tasks.length],
+    )
+  }
+}

@@ -1,0 +1,3 @@
+import { packageBuild } from '@pgq/config/tsup'
+
+export default packageBuild()
