@@ -45,6 +45,8 @@ export interface WorkerOptions {
   readonly maxBatch?: number
   /** The most bytes of args that one claim takes, and about what is held unstarted. Default 8,388,608. */
   readonly maxBatchBytes?: number
+  /** Count how jobs end, for the monitor: one statement every 5,000 ms while jobs run. Default true. */
+  readonly stats?: boolean
   /** Drain on SIGTERM and SIGINT; a second signal exits at once. Default true. */
   readonly handleSignals?: boolean
   /** pino or alike. Default: silent. */
@@ -70,6 +72,7 @@ export interface ResolvedOptions {
   readonly maxCrashes: number
   readonly maxBatch: number
   readonly maxBatchBytes: number
+  readonly stats: boolean
   readonly handleSignals: boolean
   readonly logger: Logger
   readonly around: Around | undefined
@@ -111,6 +114,7 @@ export function resolveOptions(options: WorkerOptions): ResolvedOptions {
     maxCrashes: number('maxCrashes', 1, 32_767),
     maxBatch: number('maxBatch', 1, 10_000),
     maxBatchBytes: number('maxBatchBytes', 1_024, 1_073_741_824),
+    stats: options.stats ?? true,
     handleSignals: options.handleSignals ?? true,
     logger: options.logger ?? silentLogger,
     around: options.around,
@@ -118,13 +122,13 @@ export function resolveOptions(options: WorkerOptions): ResolvedOptions {
 }
 
 /** What the types say already, for those who call from JavaScript or read their options from the environment. */
-function checkKinds({ handlers, queues, doorbell, handleSignals, logger, around }: WorkerOptions): void {
+function checkKinds({ handlers, queues, doorbell, stats, handleSignals, logger, around }: WorkerOptions): void {
   const check = (fits: boolean, problem: string) => {
     if (!fits) throw new InvalidOptionError(problem)
   }
   check(Array.isArray(handlers), 'handlers must be a list: [task.handle(...), ...].')
   check(queues === undefined || Array.isArray(queues), "queues must be a list of names: ['default'].")
-  for (const [name, value] of Object.entries({ doorbell, handleSignals })) {
+  for (const [name, value] of Object.entries({ doorbell, stats, handleSignals })) {
     check([undefined, true, false].includes(value), `${name} is ${JSON.stringify(value)}; use true or false.`)
   }
   const methods = ['debug', 'info', 'warn', 'error'] as const

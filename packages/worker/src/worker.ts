@@ -16,6 +16,7 @@ import { logEvents, silentLogger } from './logger.js'
 import { type ResolvedOptions, resolveOptions, type WorkerOptions } from './options.js'
 import { probe } from './probe.js'
 import { Session } from './session.js'
+import { Stats } from './stats.js'
 import { onStopSignals } from './stop-signals.js'
 
 /** After a busy spell of this length the worker takes its doorbell down: enqueues need not ring for what it finds anyway. */
@@ -54,6 +55,7 @@ class RunningWorker implements Worker {
   #control!: Control
   #caretaker!: Caretaker
   #acknowledger!: Acknowledger
+  #stats: Stats | undefined
   #lanes: Lane[] = []
   #state: 'new' | 'running' | 'stopping' | 'stopped' = 'new'
   #starting: Promise<void> = Promise.resolve()
@@ -137,6 +139,7 @@ class RunningWorker implements Worker {
         new Transactional(schema, this.#handlerConnections(concurrency.transactional), settlements, this.#control),
     }
     this.#lanes = modes.map((mode) => this.#lane(make[mode]()))
+    if (this.options.stats) this.#stats = new Stats(schema, control, this.options.logger, this.#events)
   }
 
   #lane(mode: DeliveryMode): Lane {
@@ -261,6 +264,7 @@ class RunningWorker implements Worker {
       await this.#withDeadline(drained, HEED_MS)
     }
     await this.#withDeadline(this.#caretaker.stop(), HEED_MS)
+    if (this.#stats) await this.#withDeadline(this.#stats.stop(), HEED_MS)
     await this.#withDeadline(removeWorker(this.#control.connection, this.options.schema, this.id), HEED_MS)
     this.#control.close()
     await this.#session.close()

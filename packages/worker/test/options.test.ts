@@ -22,6 +22,7 @@ describe('defaults', () => {
       maxCrashes: 3,
       maxBatch: 1_000,
       maxBatchBytes: 8 * 1024 * 1024,
+      stats: true,
       handleSignals: true,
       around: undefined,
     })
@@ -30,7 +31,7 @@ describe('defaults', () => {
   })
 
   test('an option that is undefined is one that was left out', () => {
-    const names = Object.keys(OUT_OF_RANGE).concat('doorbell', 'handleSignals', 'logger', 'around', 'schema', 'queues')
+    const names = Object.keys(OUT_OF_RANGE).concat('doorbell', 'stats', 'handleSignals', 'logger', 'around', 'schema', 'queues')
     const undefineds = Object.fromEntries(names.map((name) => [name, undefined])) as Partial<WorkerOptions>
     const { handlers: _, ...defaults } = resolve()
     expect(resolve(undefineds)).toMatchObject(defaults)
@@ -111,6 +112,7 @@ describe('a bad value is refused by createWorker, naming the option and what to 
     ],
     ['a concurrency of a mode', { concurrency: { transactional: 0 } }, /concurrency is 0; use a whole number from 1/],
     ['doorbell from the environment', { doorbell: 'false' }, /doorbell is "false"; use true or false/],
+    ['stats', { stats: 'on' }, /stats is "on"; use true or false/],
     ['handleSignals', { handleSignals: 1 }, /handleSignals is 1; use true or false/],
     [
       'a logger without warn',
