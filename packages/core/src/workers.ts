@@ -206,6 +206,7 @@ export interface Rescue {
  * gives their jobs back, with one more crash counted: in their old positions after the first crash, with a growing delay after
  * more, and among the dead letters when they took too many workers down. Leases that belong to no worker at all (a table
  * restored from a dump, a row deleted by hand) go back, too. One statement: a crash in the middle leaves everything as it was.
+ * The statistics count what was lost and what died of it.
  * Two rescuers never meet: they skip each other's rows. The claim of a transactional job locks its worker's row as well: of a
  * silent worker that holds one, this ends the sessions, and the next rescue finds its jobs. Jobs that cancelJobs asked to end and
  * that wait again are buried; what is known of such requests is dropped a minute after their jobs are gone.
@@ -296,7 +297,7 @@ const rescueStatement = defineStatement<Required<RescueRequest>, RescueRow>('res
         execute_at = ${afterCrashes(sql`held.crashes`)}
       from held
       where job.ctid = held.ctid and held.crashes < ${param('maxCrashes')}
-      returning queue
+      returning queue, task
     ), running as (
       select job.id from ${table('jobs')} as job
       where job.id = any (array(select unnest(lost.holding) from lost)) and job.id not in (select id from held)
@@ -305,7 +306,7 @@ const rescueStatement = defineStatement<Required<RescueRequest>, RescueRow>('res
         (id, position, created_at, ready_at, priority, attempt, crash_count, queue, task, args, retry, meta, errors, execute_at)
       select *, ${afterCrashes(sql`crash_count`)} from leased
       where crash_count < ${param('maxCrashes')} and id not in (select job_id from requested)
-      returning queue
+      returning queue, task
     ), buried as (
       insert into ${table('dead_jobs')}
         (id, created_at, ready_at, priority, attempt, crash_count, reason, queue, task, args, retry, meta, errors)
@@ -315,7 +316,17 @@ const rescueStatement = defineStatement<Required<RescueRequest>, RescueRow>('res
         job.args, job.retry, job.meta, ${errorsWith(sql`job.errors`, crashError)}
       from (select * from leased union all select * from poison) as job
       where job.crash_count >= ${param('maxCrashes')} or job.id in (select job_id from requested)
-      returning id
+      returning id, queue, task, reason
+    ), counted as (
+      insert into ${table('job_stats')} (queue, task, lost, crashed, cancelled)
+      select
+        queue, task, count(*), count(*) filter (where reason = 'crashed'), count(*) filter (where reason = 'cancelled')
+      from (
+        select queue, task, reason from buried
+        union all select queue, task, null from requeued
+        union all select queue, task, null from noted
+      ) as ended
+      group by queue, task
     ), cancelled as (
       delete from ${table('jobs')} where ctid = any (array(
         select job.ctid from ${table('jobs')} as job

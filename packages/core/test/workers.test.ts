@@ -77,6 +77,9 @@ describe('registration', () => {
   })
 })
 
+/** What the statistics say. */
+const lostAndCrashed = () => database.rows('select task, lost, crashed from pgq.job_stats')
+
 describe('rescue', () => {
   test('gives the jobs of a closed connection back, in their places, with one more crash', async () => {
     await enqueueMany(pool, 'work', [{ args: 'a', priority: 2, retry: { jitter: 0 } }, { args: 'b' }, { args: 'c' }])
@@ -252,6 +255,7 @@ describe('rescue', () => {
     })
     expect(dead.errors[0].message).toContain('3 times in all')
     expect(new Date(dead.errors[0].at).getTime()).toBeGreaterThan(Date.now() - 60_000)
+    expect(await lostAndCrashed()).toEqual([{ task: 'work', lost: 3, crashed: 1 }])
   })
 
   test('a job finished in a committed transaction does not come back', async () => {
@@ -312,5 +316,6 @@ describe('rescue', () => {
     expect(await database.rows('select args, reason, crash_count from pgq.dead_jobs')).toEqual([
       { args: 2, reason: 'crashed', crash_count: 3 },
     ])
+    expect(await lostAndCrashed()).toEqual([{ task: 'work', lost: 2, crashed: 1 }])
   })
 })
