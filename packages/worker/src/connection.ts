@@ -79,7 +79,7 @@ export class Connection implements PreparingClient {
     try {
       return await work(client)
     } catch (error) {
-      if (breaksConnection(error)) this.#drop(client)
+      if (breaksConnection(error)) this.#drop(client, error as Error)
       throw error
     }
   }
@@ -87,11 +87,8 @@ export class Connection implements PreparingClient {
   async #open(): Promise<pg.Client> {
     const client = new pg.Client(this.config)
     // A client emits its error also when nobody waits for it; without a listener that would end the process.
-    client.on('error', (error) => {
-      this.#drop(client)
-      this.onLost(error)
-    })
-    client.on('end', () => this.#drop(client))
+    client.on('error', (error) => this.#drop(client, error))
+    client.on('end', () => this.#drop(client, new Error('The server closed the connection.')))
     const giveUp = () => client.connection.stream.destroy()
     this.closed.addEventListener('abort', giveUp)
     try {
@@ -107,12 +104,13 @@ export class Connection implements PreparingClient {
     }
   }
 
-  #drop(client: pg.Client): void {
+  #drop(client: pg.Client, error: Error): void {
     void this.#client?.then(
       (current) => {
         if (current !== client) return
         this.#client = undefined
         void end(client)
+        this.onLost(error)
       },
       () => {},
     )
