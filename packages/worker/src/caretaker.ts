@@ -27,6 +27,8 @@ const SETTLE_IN_MS = 5_000
 /** How often a worker beats when there is nothing else to look after, as a share of the lease. */
 const BEAT_SHARE = 0.4
 const UNKNOWN_TASKS_MS = 60_000
+/** What was just being claimed when jobs were cancelled has begun by then, in ms. */
+const CANCEL_AGAIN_MS = 1_000
 
 /** What the caretaker looks after. */
 export interface Charge {
@@ -36,6 +38,8 @@ export interface Charge {
   readonly isDoorbellHung: boolean
   /** Jobs became ready, or came back: look for them. */
   jobsCameBack(): void
+  /** These jobs were asked to end, wherever they are. */
+  cancel(jobIds: ReadonlySet<string>): void
   /** The others took this worker for dead. */
   declaredDead(): Promise<void>
 }
@@ -54,6 +58,8 @@ export class Caretaker {
   /** When it judges anybody again, after it lost touch itself. */
   #judgesFrom = 0
   #outOfTouch = false
+  /** When to ask again for cancelled jobs. */
+  #cancelAgainAt = 0
   #stopping = false
   #running: Promise<unknown> = Promise.resolve()
   readonly #lookNow = new WakeUp()
@@ -107,6 +113,12 @@ export class Caretaker {
   /** The listening connection is back after it was lost: say so, and learn whether the others took this worker for dead. */
   reconnected(): void {
     this.#outOfTouch = true
+    this.#rescueNow.ring()
+  }
+
+  /** Jobs were asked to end: learn which. */
+  cancelRequested(): void {
+    this.#cancelAgainAt = performance.now() + CANCEL_AGAIN_MS
     this.#rescueNow.ring()
   }
 
@@ -167,16 +179,19 @@ export class Caretaker {
         this.#outOfTouch = true
         throw error
       })
-    const { self, busy, workers, requeued, buried } = rescue
+    const { self, busy, workers, requeued, buried, cancelled } = rescue
     if (workers.length > 0) this.events.emit('workers.rescued', { workers, requeued, buried })
     if (requeued > 0) this.charge.jobsCameBack()
+    if (cancelled.length > 0) this.charge.cancel(new Set(cancelled))
     if (!self) {
       await this.charge.declaredDead()
       return 0
     }
     this.#others = Math.max(self.others - workers.length, 0)
     if (busy > 0) this.#alertUntil = performance.now() + ALERT_MS
-    const beatMs = this.options.leaseMs * BEAT_SHARE
+    const cancelMs = this.#cancelAgainAt - performance.now()
+    const patience = this.options.leaseMs * BEAT_SHARE
+    const beatMs = cancelMs > 0 ? Math.min(cancelMs, patience) : patience
     const isAlert = this.#others > 0 && performance.now() < this.#alertUntil
     if (!isAlert) return beatMs
     const turnMs = 'rank' in self ? nextTurnMs(self) : Math.max(this.#judgesFrom - performance.now(), 0)
@@ -189,14 +204,14 @@ export class Caretaker {
    */
   async #beatOn(
     executor: Executor,
-  ): Promise<Pick<Rescue, 'busy' | 'workers' | 'requeued' | 'buried'> & { self: Beat | RescuerBeat | null }> {
+  ): Promise<Omit<Rescue, 'self' | 'endedBackends'> & { self: Beat | RescuerBeat | null }> {
     const { schema, leaseMs, maxCrashes } = this.options
     const { workerId } = this.charge
     if (this.#outOfTouch) this.#judgesFrom = performance.now() + SETTLE_IN_MS
     if (performance.now() < this.#judgesFrom) {
       const self = await beat(executor, schema, workerId)
       this.#outOfTouch = false
-      return { self, busy: 1, workers: [], requeued: 0, buried: 0 }
+      return { self, busy: 1, workers: [], requeued: 0, buried: 0, cancelled: [] }
     }
     const settledIn = performance.now() > this.#settledAt
     return rescueLostWorkers(executor, schema, { workerId, leaseMs, maxCrashes, settledIn })

@@ -1,4 +1,12 @@
-import { hangDoorbell, noteHolding, ringDoorbell, takeDoorbell, tellWorkers, workersChannel } from '@pgq/core'
+import {
+  cancelChannel,
+  hangDoorbell,
+  noteHolding,
+  ringDoorbell,
+  takeDoorbell,
+  tellWorkers,
+  workersChannel,
+} from '@pgq/core'
 import type pg from 'pg'
 import type { Connection } from './connection.js'
 import type { Holdings } from './delivery/transactional.js'
@@ -15,6 +23,8 @@ export interface ControlListener {
   rung(): void
   /** Another worker came, or has work in hand: look after it. */
   othersStir(): void
+  /** Jobs were asked to end. */
+  cancelRequested(): void
   /** The connection is back after it was lost: others may have taken this worker for dead. */
   reconnected(): void
 }
@@ -83,13 +93,13 @@ export class Control implements Holdings {
     if (pass) await ringDoorbell(this.connection, this.options.schema, this.options.queues)
   }
 
-  async add(jobId: string): Promise<void> {
-    this.#holding.add(jobId)
+  async add(jobIds: readonly string[]): Promise<void> {
+    for (const id of jobIds) this.#holding.add(id)
     await this.#note()
   }
 
-  remove(jobId: string): void {
-    this.#holding.delete(jobId)
+  remove(jobIds: readonly string[]): void {
+    for (const id of jobIds) this.#holding.delete(id)
   }
 
   close(): void {
@@ -134,11 +144,13 @@ export class Control implements Holdings {
 
   async #listenOn(client: pg.Client): Promise<void> {
     const workers = workersChannel(this.options.schema)
+    const cancels = cancelChannel(this.options.schema)
     client.on('notification', ({ channel, processId }) => {
       if (channel === this.#channel) this.listener.rung()
+      else if (channel === cancels) this.listener.cancelRequested()
       else if (channel === workers && processId !== processIdOf(client)) this.listener.othersStir()
     })
-    await client.query(`listen ${client.escapeIdentifier(workers)}`)
+    await client.query(`listen ${client.escapeIdentifier(workers)}; listen ${client.escapeIdentifier(cancels)}`)
     // A client that opens before the worker has its id listens on the worker's channel afterwards: listenAsWorker.
     if (this.session.workerId) await client.query(`listen ${client.escapeIdentifier(this.#channel)}`)
   }

@@ -1,4 +1,4 @@
-import { type ClaimRequest, type Handler, LostLeaseError, type PgqError } from '@pgq/core'
+import { CancelledError, type ClaimRequest, type Handler, LostLeaseError, type PgqError } from '@pgq/core'
 import type { Backoff } from './backoff.js'
 import { BatchSize } from './batch-size.js'
 import { ClaimCursor } from './claim-cursor.js'
@@ -53,7 +53,7 @@ export class Lane {
     private readonly host: LaneHost,
   ) {
     this.#handlers = new Map([...options.handlers].filter(([, { task }]) => task.mode === mode.name))
-    this.#concurrency = options.concurrency[mode.name]
+    this.#concurrency = options.concurrency[mode.name] * mode.jobsPerSlot
     this.#cursor = new ClaimCursor(options.queues)
     this.#size = new BatchSize(this.#concurrency, options.maxBatch, mode.mayPrefetch)
   }
@@ -88,6 +88,17 @@ export class Lane {
     for (const run of this.running) run.abort(reason(run))
   }
 
+  /** Aborts these jobs where they run, and gives those back that have not started: they end where they are put. */
+  cancel(jobIds: ReadonlySet<string>): void {
+    for (const run of this.running) {
+      const { id } = run.claim.job
+      if (jobIds.has(id)) run.abort(new CancelledError(id))
+    }
+    const waiting = this.#takeBuffer()
+    this.#buffer = waiting.filter((run) => !jobIds.has(run.claim.job.id))
+    for (const run of waiting) if (jobIds.has(run.claim.job.id)) void run.release()
+  }
+
   /** The worker was taken for dead: all it held was given away. */
   loseAll(): void {
     this.#takeBuffer()
@@ -97,7 +108,7 @@ export class Lane {
 
   async #loop(): Promise<void> {
     while (!this.#stopping) {
-      const limit = this.#size.next(this.running.size + this.#claiming, this.#waiting)
+      const limit = this.#limit()
       if (limit === 0) {
         await this.#sleep(this.#full)
         continue
@@ -181,7 +192,14 @@ export class Lane {
   #start(run: JobRun): void {
     this.running.add(run)
     this.#open += 1
-    void run.run().then((result) => this.#ended(run, result))
+    if (run.claim.begin) void this.#startInTurn(run)
+    else void run.run().then((result) => this.#ended(run, result))
+  }
+
+  async #startInTurn(run: JobRun): Promise<void> {
+    if (await run.begin()) return this.#ended(run, await run.run())
+    await run.release()
+    this.#closed(run)
   }
 
   async #ended(run: JobRun, result: JobResult): Promise<void> {
@@ -190,6 +208,10 @@ export class Lane {
     // The slot of a mode without a connection per job is free before the settlement is durable.
     if (this.mode.mayPrefetch) this.#freeSlot(run)
     await settled
+    this.#closed(run)
+  }
+
+  #closed(run: JobRun): void {
     this.#freeSlot(run)
     this.#open -= 1
     if (this.#open === 0) this.#drained.ring()
@@ -198,7 +220,12 @@ export class Lane {
   #freeSlot(run: JobRun): void {
     if (!this.running.delete(run)) return
     this.#startWaiting()
-    if (this.#size.next(this.running.size + this.#claiming, this.#waiting) > 0) this.#full[0]?.ring()
+    if (this.#limit() > 0) this.#full[0]?.ring()
+  }
+
+  /** How many jobs to claim now; 0: not yet. */
+  #limit(): number {
+    return this.mode.hasRoom ? this.#size.next(this.running.size + this.#claiming, this.#waiting) : 0
   }
 
   async #releaseStale(): Promise<void> {

@@ -1,4 +1,5 @@
 import {
+  CancelledError,
   decideSettlement,
   type Executor,
   type Handler,
@@ -46,6 +47,11 @@ export class JobRun {
   get label(): JobLabel {
     const { id, task, queue, attempt } = this.claim.job
     return { jobId: id, task, queue, attempt, mode: this.mode.name }
+  }
+
+  /** Waits until the handler may run. False: it may not any more, give the job back. */
+  async begin(): Promise<boolean> {
+    return ((await this.claim.begin?.()) ?? true) && this.#abortReason === undefined
   }
 
   /** Runs the handler; resolves when it has ended, with what is to become of the job. Never rejects. */
@@ -119,9 +125,10 @@ export class JobRun {
 
   /** What the handler's end means, given how it was aborted and what it did to its transaction. */
   #judge(outcome: Outcome): Outcome {
-    if (outcome.type === 'error' && this.#abortReason instanceof TimeoutError)
-      return { type: 'error', error: this.#abortReason }
+    const reason = this.#abortReason
     if (outcome.type === 'success' && this.claim.isSpoiled?.()) return { type: 'error', error: new Error(SPOILED) }
+    if (outcome.type !== 'success' && reason instanceof CancelledError) return { type: 'cancel', reason: CANCELLED }
+    if (outcome.type === 'error' && reason instanceof TimeoutError) return { type: 'error', error: reason }
     return outcome
   }
 
@@ -179,6 +186,8 @@ export class JobRun {
 }
 
 const NO_META = Object.freeze({})
+
+const CANCELLED = 'It was cancelled while it ran.'
 
 const SPOILED =
   'A statement failed inside job.trx and the handler went on: nothing of it can be committed. Let the error through, or use a savepoint.'

@@ -73,6 +73,8 @@ class RunningWorker implements Worker {
     this.#session = new Session(options)
     // A lease that is lost: learn at once whether all of them are, so that the other handlers can stop.
     this.#events.on('job.lost', () => this.#caretaker.beat())
+    // A transaction that was undone leaves its job where it was, and nobody rings for it.
+    this.#events.on('job.unsettled', () => this.#lookAgain())
   }
 
   get id(): number {
@@ -118,10 +120,11 @@ class RunningWorker implements Worker {
   }
 
   #assemble(): void {
-    const { schema, concurrency, modes } = this.options
+    const { schema, concurrency, transactionalGroup, modes } = this.options
     this.#control = new Control(this.#session, this.options, this.#events, {
       rung: () => this.#rung(),
       othersStir: () => this.#caretaker.othersStir(),
+      cancelRequested: () => this.#caretaker.cancelRequested(),
       reconnected: () => this.#reconnected(),
     })
     const claims = this.#session.open({ settings: 'set synchronous_commit = off' })
@@ -136,7 +139,13 @@ class RunningWorker implements Worker {
       'at-least-once': () => new AtLeastOnce(schema, claims, this.#acknowledger),
       'at-most-once': () => new AtMostOnce(schema, durableClaims, settlements, this.#backoff()),
       transactional: () =>
-        new Transactional(schema, this.#handlerConnections(concurrency.transactional), settlements, this.#control),
+        new Transactional(
+          schema,
+          this.#handlerConnections(concurrency.transactional),
+          settlements,
+          this.#control,
+          transactionalGroup,
+        ),
     }
     this.#lanes = modes.map((mode) => this.#lane(make[mode]()))
     if (this.options.stats) this.#stats = new Stats(schema, control, this.options.logger, this.#events)
@@ -173,6 +182,9 @@ class RunningWorker implements Worker {
         return worker.#control.isHung
       },
       jobsCameBack: () => this.#lookAgain(),
+      cancel: (jobIds: ReadonlySet<string>) => {
+        for (const lane of this.#lanes) lane.cancel(jobIds)
+      },
       declaredDead: () => this.#startAnew(),
     }
   }

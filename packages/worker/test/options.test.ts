@@ -31,7 +31,15 @@ describe('defaults', () => {
   })
 
   test('an option that is undefined is one that was left out', () => {
-    const names = Object.keys(OUT_OF_RANGE).concat('doorbell', 'stats', 'handleSignals', 'logger', 'around', 'schema', 'queues')
+    const names = Object.keys(OUT_OF_RANGE).concat(
+      'doorbell',
+      'stats',
+      'handleSignals',
+      'logger',
+      'around',
+      'schema',
+      'queues',
+    )
     const undefineds = Object.fromEntries(names.map((name) => [name, undefined])) as Partial<WorkerOptions>
     const { handlers: _, ...defaults } = resolve()
     expect(resolve(undefineds)).toMatchObject(defaults)

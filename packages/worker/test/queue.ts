@@ -31,6 +31,7 @@ export async function queue(database?: TestDatabase): Promise<Queue> {
 function queueOn(database: TestDatabase): Queue {
   const pool = new pg.Pool({ connectionString: database.url, max: 8 })
   pool.on('error', () => {})
+  pool.on('connect', (client) => void client.on('error', () => {})) // also while it is checked out
   beforeAll(() => pool.query(TABLES))
   afterAll(() => pool.end())
   beforeEach(async () => {

@@ -12,6 +12,8 @@ export class AtLeastOnce implements DeliveryMode {
   readonly mayRetry = true
   readonly mayPrefetch = true
   readonly parallelClaims = 1
+  readonly jobsPerSlot = 1
+  readonly hasRoom = true
   #number = 0
   /** A claim whose answer was lost: it may have happened. */
   #doubtful: number | undefined

@@ -14,6 +14,8 @@ export class AtMostOnce implements DeliveryMode {
   readonly mayRetry = false
   readonly mayPrefetch = true
   readonly parallelClaims = 1
+  readonly jobsPerSlot = 1
+  readonly hasRoom = true
   readonly #writing = new Set<Promise<void>>()
 
   constructor(

@@ -10,6 +10,10 @@ export interface DeliveryMode {
   readonly mayPrefetch: boolean
   /** Claims under way at the same time. */
   readonly parallelClaims: number
+  /** Whether a claim can be made now; false while no connection is free for it. */
+  readonly hasRoom: boolean
+  /** Jobs that one slot holds at a time; they begin one after the other. */
+  readonly jobsPerSlot: number
   claim(request: ClaimRequest): Promise<Claim[]>
   /** Ends when everything that was settled is durable, or the signal aborts. */
   drain(): Promise<void>
@@ -21,6 +25,8 @@ export class CommitRefused extends Error {}
 /** A job that is ours, until it is settled or released. */
 export interface Claim {
   readonly job: ClaimedJob
+  /** Waits until the handler may run, for jobs that share a connection. False: it may not any more; release it then. */
+  begin?(): Promise<boolean>
   /** The transaction of a transactional job. */
   readonly trx?: Transaction<any>
   /** True when a statement of the handler failed and was not rolled back: this transaction cannot commit any more. */

@@ -11,6 +11,7 @@ import { breaksConnection, type Connection } from '../connection.js'
 import { delay } from '../delay.js'
 import { type Claim, CommitRefused, type DeliveryMode } from './delivery-mode.js'
 import { handlerTransaction } from './handler-transaction.js'
+import { groupedClaims } from './transaction-group.js'
 
 // Deferred constraints speak up while the savepoint is still there; the rest of the text is not run then.
 const COMMIT = 'set constraints all immediate; commit'
@@ -26,33 +27,43 @@ const LOSS_TRY_MS = 250
 
 /** Notes which jobs are about to run, durably enough to count their crashes, before they do. */
 export interface Holdings {
-  add(jobId: string): Promise<void>
-  remove(jobId: string): void
+  add(jobIds: readonly string[]): Promise<void>
+  remove(jobIds: readonly string[]): void
 }
 
 /**
  * Claim, handler and removal are one transaction on one connection: a kill -9 rolls all of it back at once, and what the
  * handler writes through job.trx happens exactly once. On failure the handler's part is rolled back to a savepoint, and the
- * job's return commits under the same row lock: nobody can take it in between.
+ * job's return commits under the same row lock: nobody can take it in between. Short handlers may share a transaction: see
+ * groupedClaims.
  */
 export class Transactional implements DeliveryMode {
   readonly name = 'transactional'
   readonly mayRetry = true
   readonly mayPrefetch = false
   readonly parallelClaims: number
+  readonly jobsPerSlot: number
   readonly #free: Connection[]
+  /** After a group that could not commit, its jobs run one by one, so that each answers for itself. */
+  #alone = 0
 
   constructor(
     private readonly schema: string,
     connections: readonly Connection[],
     private readonly settlements: Connection,
     private readonly holdings: Holdings,
+    groupSize: number,
   ) {
     this.#free = [...connections]
     this.parallelClaims = connections.length
+    this.jobsPerSlot = groupSize
   }
 
-  /** Claims one job on one free connection, whatever the limit. */
+  get hasRoom(): boolean {
+    return this.#free.length > 0
+  }
+
+  /** Claims jobs on one free connection: one, or a group that shares its transaction. */
   async claim(request: ClaimRequest): Promise<Claim[]> {
     const connection = this.#free.pop()
     if (!connection) return []
@@ -60,18 +71,20 @@ export class Transactional implements DeliveryMode {
     try {
       const client = await connection.client()
       // Sent together, answered together: one round trip. Without a transaction (begin failed) the rest fails, too.
-      const [, [job], handedOver] = await Promise.all([
+      const limit = this.#alone > 0 ? 1 : Math.min(request.limit, this.jobsPerSlot)
+      const [, jobs, handedOver] = await Promise.all([
         client.query(BEGIN),
-        claimAndDelete(connection.on(client), this.schema, { ...request, limit: 1 }),
+        claimAndDelete(connection.on(client), this.schema, { ...request, limit }),
         client.query(HAND_OVER),
       ])
-      if (!job) {
+      if (jobs.length === 0) {
         await client.query('rollback')
         return []
       }
-      await this.holdings.add(job.id)
+      if (this.#alone > 0) this.#alone -= 1
+      await this.holdings.add(jobs.map(({ id }) => id))
       held = true
-      return [this.#claimed(connection, client, job, (handedOver as unknown as pg.QueryResult[]).at(-1)?.rows[0].xid)]
+      return this.#claimed(connection, client, jobs, (handedOver as unknown as pg.QueryResult[]).at(-1)?.rows[0].xid)
     } catch (error) {
       await connection.reset()
       throw error
@@ -82,12 +95,34 @@ export class Transactional implements DeliveryMode {
 
   async drain(): Promise<void> {}
 
-  #claimed(connection: Connection, client: pg.Client, job: ClaimedJob, xid: string): Claim {
+  #claimed(connection: Connection, client: pg.Client, jobs: readonly ClaimedJob[], xid: string): Claim[] {
+    const { schema, settlements } = this
     const release = () => {
-      this.holdings.remove(job.id)
+      this.holdings.remove(jobs.map(({ id }) => id))
       this.#free.push(connection)
     }
-    return new HeldClaim({ job, client, xid, schema: this.schema, connection, settlements: this.settlements, release })
+    const [job] = jobs
+    if (jobs.length === 1) return [new HeldClaim({ job: job!, client, xid, schema, connection, settlements, release })]
+    const lose = async () => {
+      this.#alone = jobs.length
+      await connection.reset()
+    }
+    return groupedClaims({
+      jobs,
+      client,
+      schema,
+      commit: async () => {
+        try {
+          checkCommitted(await client.query('commit'))
+        } catch (error) {
+          await lose()
+          if (!breaksConnection(error) || !(await isCommitted(settlements, xid))) throw error
+        } finally {
+          release()
+        }
+      },
+      rollBack: () => lose().finally(release),
+    })
   }
 }
 
@@ -142,11 +177,11 @@ class HeldClaim implements Claim {
 
   async #complete(): Promise<void> {
     try {
-      checkCommitted(await this.hold.client.query(COMMIT), this.job)
+      checkCommitted(await this.hold.client.query(COMMIT))
     } catch (error) {
       if (breaksConnection(error)) {
         await this.#lose()
-        if (await this.#isCommitted()) return
+        if (await isCommitted(this.hold.settlements, this.hold.xid)) return
       }
       throw new CommitRefused('', { cause: error })
     }
@@ -158,7 +193,7 @@ class HeldClaim implements Claim {
       try {
         await client.query('rollback to savepoint pgq_handler')
         await restoreJobs(client, schema, [{ job, settlement }])
-        return checkCommitted(await client.query('commit'), job)
+        return checkCommitted(await client.query('commit'))
       } catch {
         await this.#lose()
       }
@@ -170,20 +205,6 @@ class HeldClaim implements Claim {
   async #lose(): Promise<void> {
     this.#lost = true
     await this.hold.connection.reset()
-  }
-
-  /** Whether a COMMIT whose answer was lost took effect: the server knows, by the transaction's number. */
-  async #isCommitted(): Promise<boolean> {
-    const { settlements, xid } = this.hold
-    for (let tries = 0; tries < LOSS_TRIES && !settlements.closed.aborted; tries++) {
-      const { rows } = await settlements
-        .query(`select pg_xact_status('${xid}'::xid8) as status`)
-        .catch(() => ({ rows: [{ status: 'unknown' }] }))
-      if (rows[0].status === 'committed') return true
-      if (rows[0].status === 'aborted' || rows[0].status === null) return false
-      await delay(LOSS_TRY_MS, settlements.closed)
-    }
-    return false
   }
 
   /** The transaction was rolled back with its connection. The failure is noted on the job, unless it runs elsewhere already. */
@@ -203,7 +224,20 @@ class HeldClaim implements Claim {
 
 type Returned = Exclude<Settlement, { kind: 'complete' }>
 
-function checkCommitted(result: pg.QueryResult | pg.QueryResult[], job: ClaimedJob): void {
+function checkCommitted(result: pg.QueryResult | pg.QueryResult[]): void {
   if ([result].flat().at(-1)?.command === 'COMMIT') return
-  throw new Error(`The transaction of job ${job.id} was rolled back: a statement in it had failed.`)
+  throw new Error('The transaction was rolled back: a statement in it had failed.')
+}
+
+/** Whether a COMMIT whose answer was lost took effect: the server knows, by the transaction's number. */
+async function isCommitted(settlements: Connection, xid: string): Promise<boolean> {
+  for (let tries = 0; tries < LOSS_TRIES && !settlements.closed.aborted; tries++) {
+    const { rows } = await settlements
+      .query(`select pg_xact_status('${xid}'::xid8) as status`)
+      .catch(() => ({ rows: [{ status: 'unknown' }] }))
+    if (rows[0].status === 'committed') return true
+    if (rows[0].status === 'aborted' || rows[0].status === null) return false
+    await delay(LOSS_TRY_MS, settlements.closed)
+  }
+  return false
 }

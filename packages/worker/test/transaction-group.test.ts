@@ -1,0 +1,92 @@
+import { sql } from 'kysely'
+import { beforeAll, describe, expect, test } from 'vitest'
+import { all, numbered, numbers, pause, queue, until } from './queue.js'
+
+const db = await queue()
+const task = numbered('work', { mode: 'transactional', retry: { minDelayMs: 1, jitter: 0 } })
+const grouped = { transactionalGroup: 20, concurrency: 1 }
+const effects = async () => (await db.rows('select n from effects order by n')).map(({ n }) => n)
+const countTo = (end: number) => Array.from({ length: end }, (_, n) => n)
+
+beforeAll(() =>
+  db.pool.query(`create table parents (id integer primary key);
+    create table children (parent integer references parents deferrable initially deferred)`),
+)
+
+/** Runs `count` jobs whose handler writes its number, and does `also` before. Answers the settlements. */
+async function run(count: number, also: (n: number, job: { attempt: number; trx: any }) => unknown = () => {}) {
+  await task.enqueueMany(db.pool, numbers(count))
+  const worker = db.idleWorker(
+    [
+      task.handle(async (n, job) => {
+        await sql`insert into effects values (${n})`.execute(job.trx)
+        await also(n, job)
+      }),
+    ],
+    grouped,
+  )
+  const settled = all(worker, 'job.settled')
+  const unsettled = all(worker, 'job.unsettled')
+  const released = all(worker, 'job.released')
+  await worker.start()
+  await until(() => settled.filter(({ settlement }) => settlement.kind === 'complete').length === count)
+  await db.empty()
+  return { settled, unsettled, released }
+}
+
+describe('a group of transactional jobs', () => {
+  test('commits once for all, in their order, each exactly once', async () => {
+    await run(100)
+    expect(await effects()).toEqual(countTo(100))
+    const transactions = await db.value('select count(distinct xmin::text)::integer from effects')
+    expect(transactions).toBeGreaterThanOrEqual(5) // savepoints have numbers of their own: what counts is below
+  })
+
+  // Mutant: rollback instead of rollback to savepoint: the neighbours' writes are gone, and they count as done.
+  test('one that fails undoes nothing of its neighbours, and runs again', async () => {
+    const { settled } = await run(20, (n, { attempt }) => {
+      if (n % 5 === 0 && attempt === 1) throw new Error('not yet')
+    })
+    expect(settled.filter(({ outcome }) => outcome.type === 'error').map(({ attempt }) => attempt)).toEqual([
+      1, 1, 1, 1,
+    ])
+    expect(await effects()).toEqual(countTo(20))
+  })
+
+  test('a statement that failed and was swallowed counts for its own job alone', async () => {
+    const { settled } = await run(10, async (n, { attempt, trx }) => {
+      if (n === 3 && attempt === 1) await sql`select 1 / 0`.execute(trx).catch(() => {})
+    })
+    expect(settled.filter(({ outcome }) => outcome.type === 'error')).toHaveLength(1)
+    expect(await effects()).toEqual(countTo(10))
+  })
+
+  // Mutant: groups go on after one that could not commit: it never ends.
+  test('when the commit is refused all run again, one by one, and the guilty one answers for itself', async () => {
+    const { settled, unsettled } = await run(10, async (n, { attempt, trx }) => {
+      if (n === 3 && attempt === 1) await sql`insert into children values (99)`.execute(trx)
+    })
+    expect(unsettled.length).toBe(10)
+    const errors = settled.filter(({ outcome }) => outcome.type === 'error')
+    expect(errors).toMatchObject([{ attempt: 1, outcome: { error: { code: '23503' } } }])
+    expect(await effects()).toEqual(countTo(10))
+  })
+
+  test('a connection that dies under one of them takes the group along, and nothing is committed twice', async () => {
+    let killed = false
+    await run(10, async (n, { trx }) => {
+      if (n !== 5 || killed) return
+      killed = true
+      await sql`select pg_terminate_backend(pg_backend_pid())`.execute(trx)
+    })
+    expect(await effects()).toEqual(countTo(10))
+  })
+
+  // Mutant: no limit of time: twenty slow handlers hold each other up.
+  test('slow handlers: what did not begin within 100 ms goes back, no attempt counted', async () => {
+    const { released, settled } = await run(8, () => pause(40))
+    expect(released.length).toBeGreaterThan(0)
+    expect(new Set(settled.map(({ attempt }) => attempt))).toEqual(new Set([1]))
+    expect(await effects()).toEqual(countTo(8))
+  })
+})
