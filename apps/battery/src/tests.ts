@@ -1,16 +1,23 @@
 import type { BatteryTest } from './battery-test.js'
+import { ambiguousCommit } from './tests/ambiguous-commit.js'
 import { claimVsDeath } from './tests/claim-vs-death.js'
+import { commitIsRollback } from './tests/commit-is-rollback.js'
 import { crashLatency } from './tests/crash-latency.js'
+import { halfOpenListener } from './tests/half-open-listener.js'
 import { kill9AtLeastOnce } from './tests/kill9-at-least-once.js'
 import { kill9Transactional } from './tests/kill9-transactional.js'
+import { lostWakeUp } from './tests/lost-wake-up.js'
+import { mixedChaos } from './tests/mixed-chaos.js'
 import { outOfMemoryPill } from './tests/out-of-memory-pill.js'
 import { poisonPill } from './tests/poison-pill.js'
+import { poolStarvation } from './tests/pool-starvation.js'
 import { rescueVsSettle } from './tests/rescue-vs-settle.js'
 import { sameHostAndPid } from './tests/same-host-and-pid.js'
 import { serverCrash } from './tests/server-crash.js'
 import { serverRestart } from './tests/server-restart.js'
 import { sigstop } from './tests/sigstop.js'
 import { terminateBackend } from './tests/terminate-backend.js'
+import { transactionalEnqueue } from './tests/transactional-enqueue.js'
 import { zombieStatement } from './tests/zombie-statement.js'
 
 /** The battery, in the order of its numbers. */
@@ -18,6 +25,7 @@ export const tests: readonly BatteryTest[] = [
   kill9Transactional,
   kill9AtLeastOnce,
   serverCrash,
+  mixedChaos,
   sigstop,
   terminateBackend,
   zombieStatement,
@@ -28,4 +36,10 @@ export const tests: readonly BatteryTest[] = [
   claimVsDeath,
   serverRestart,
   sameHostAndPid,
+  halfOpenListener,
+  lostWakeUp,
+  ambiguousCommit,
+  commitIsRollback,
+  transactionalEnqueue,
+  poolStarvation,
 ]

@@ -46,7 +46,7 @@ export const rescueVsSettle: BatteryTest = {
     let cases = 0
     for (const [name, settle] of Object.entries(settlements)) {
       for (const order of interleavings(3, 3)) {
-        const problem = await tryOrder(queue, [worker, rescuer], settle, order)
+        const problem = await tryOrder(queue, [worker, rescuer], settle, order).catch((error) => `${error.message}.`)
         if (problem) problems.push(`${name} in order ${order.join('')}: ${problem}`)
         cases += 1
       }

@@ -40,7 +40,7 @@ export const terminateBackend: BatteryTest = {
 }
 
 // The order is random, but repeats with the seed as far as the process ids do.
-const TERMINATE = `
+export const TERMINATE = `
   select count(pg_terminate_backend(pid))::integer from (
     select pid from pg_stat_activity
     where datname = current_database() and application_name like 'pgq%'
