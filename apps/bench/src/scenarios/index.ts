@@ -12,6 +12,7 @@ import { memory } from './memory.js'
 import { mixed } from './mixed.js'
 import type { Scenario } from './scenario.js'
 import { slow } from './slow.js'
+import { telemetry } from './telemetry.js'
 
 /** Every scenario, in the order of the report. */
 export const scenarios: readonly Scenario[] = [
@@ -28,4 +29,5 @@ export const scenarios: readonly Scenario[] = [
   ...herd,
   ...memory,
   ...coldStart,
+  ...telemetry,
 ]

@@ -19,6 +19,21 @@ export const systems = {
     store: 'postgres',
     load: () => import('./pgq.js').then(({ pgq }) => pgq),
   },
+  'pgq-prometheus': {
+    package: '@pgq/telemetry',
+    store: 'postgres',
+    load: () => import('./pgq-telemetry.js').then(({ pgqPrometheus }) => pgqPrometheus),
+  },
+  'pgq-traces': {
+    package: '@pgq/telemetry',
+    store: 'postgres',
+    load: () => import('./pgq-telemetry.js').then(({ pgqTraces }) => pgqTraces),
+  },
+  'pgq-sampled-traces': {
+    package: '@pgq/telemetry',
+    store: 'postgres',
+    load: () => import('./pgq-telemetry.js').then(({ pgqSampledTraces }) => pgqSampledTraces),
+  },
   graphile: {
     package: 'graphile-worker',
     claims: '%skip locked%',

@@ -7,11 +7,11 @@ import {
   typed,
 } from '@pgq/core'
 import { migrate } from '@pgq/migrations'
-import { createWorker } from '@pgq/worker'
+import { type Around, createWorker, type Worker } from '@pgq/worker'
 import { sql } from 'kysely'
 import pg from 'pg'
 import { listenOn } from './listen.js'
-import { type NewJob, QUEUE, type System, TASK, type WorkerOptions } from './system.js'
+import { type NewJob, type Place, QUEUE, type System, TASK, type WorkerOptions } from './system.js'
 
 const taskOf = <Mode extends DeliveryModeName>(mode: Mode) => defineTask(TASK, { mode, args: typed<object>() })
 
@@ -35,16 +35,7 @@ export const pgq: System = {
       close: () => pool.end(),
     }
   },
-  async worker({ postgresUrl }, options) {
-    const { concurrency } = options
-    const worker = createWorker({
-      connectionString: postgresUrl,
-      handlers: [handlerOf(options)],
-      ...(concurrency ? { concurrency } : {}),
-    })
-    await worker.start()
-    return worker
-  },
+  worker: (place, options) => startWorker(place, options),
   listen: (place, onWake) =>
     listenOn(
       place,
@@ -57,6 +48,29 @@ export const pgq: System = {
       },
       onWake,
     ),
+}
+
+/** What looks at a worker while it works. */
+export interface Onlookers {
+  readonly around?: Around
+  observe?(worker: Worker): void
+}
+
+export async function startWorker(
+  { postgresUrl }: Place,
+  options: WorkerOptions,
+  { around, observe }: Onlookers = {},
+): Promise<Worker> {
+  const { concurrency } = options
+  const worker = createWorker({
+    connectionString: postgresUrl,
+    handlers: [handlerOf(options)],
+    ...(concurrency ? { concurrency } : {}),
+    ...(around ? { around } : {}),
+  })
+  observe?.(worker)
+  await worker.start()
+  return worker
 }
 
 function handlerOf({ mode, handler }: WorkerOptions) {

@@ -1,0 +1,75 @@
+import {
+  BatchSpanProcessor,
+  NodeTracerProvider,
+  type Sampler,
+  SamplingDecision,
+  type SpanExporter,
+} from '@opentelemetry/sdk-trace-node'
+import { traceEnqueues, traceHandlers } from '@pgq/telemetry/opentelemetry'
+import { metricsHandler, observeWorker } from '@pgq/telemetry/prometheus'
+import { Registry } from 'prom-client'
+import { pgq, startWorker } from './pgq.js'
+import type { System } from './system.js'
+
+const SCRAPE_MS = 1_000
+
+/** pgq with its metrics counted, and scraped more often than anybody would. */
+export const pgqPrometheus: System = {
+  ...pgq,
+  async worker(place, options) {
+    const registry = new Registry()
+    const scrape = metricsHandler({ registry })
+    const timer = setInterval(async () => (await scrape(new Request('http://127.0.0.1/metrics'))).text(), SCRAPE_MS)
+    const worker = await startWorker(place, options, { observe: (one) => observeWorker(one, { registry }) })
+    return {
+      async stop() {
+        clearInterval(timer)
+        await worker.stop()
+      },
+    }
+  },
+}
+
+/** pgq with a share of its traces recorded. Every job carries a trace context. */
+const pgqTraced = (share: number): System => ({
+  ...pgq,
+  async producer(place) {
+    recordTraces(share)
+    traceEnqueues()
+    return pgq.producer(place)
+  },
+  async worker(place, options) {
+    recordTraces(share)
+    return startWorker(place, options, { around: traceHandlers() })
+  },
+})
+
+/** Every trace. */
+export const pgqTraces = pgqTraced(1)
+
+/** One in a hundred, as a busy queue would. */
+export const pgqSampledTraces = pgqTraced(0.01)
+
+let provider: NodeTracerProvider | undefined
+
+/** The SDK with its usual batches; what is recorded goes nowhere, as the network and the collector are not ours. */
+function recordTraces(share: number): void {
+  if (provider) return
+  provider = new NodeTracerProvider({
+    sampler: sampler(share),
+    spanProcessors: [new BatchSpanProcessor(nowhere, { maxQueueSize: 20_000 })],
+  })
+  provider.register()
+}
+
+/** Throws dice for every span: jobs of one enqueueMany have one trace, and would all be recorded or none. */
+const sampler = (share: number): Sampler => ({
+  shouldSample: () => ({
+    decision: Math.random() < share ? SamplingDecision.RECORD_AND_SAMPLED : SamplingDecision.NOT_RECORD,
+  }),
+})
+
+const nowhere: SpanExporter = {
+  export: (_spans, done) => done({ code: 0 }),
+  shutdown: async () => {},
+}
