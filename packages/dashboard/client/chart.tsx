@@ -33,13 +33,16 @@ export function Chart({ title, at, lines, format, note }: ChartProps) {
   newest.current = data
 
   useEffect(() => {
+    const element = box.current
+    // Gone again before it was ever drawn.
+    if (!element) return
     const draw = () => {
       plot.current?.destroy()
-      plot.current = new uPlot(optionsOf(box.current!, legend.current!, lines, format), newest.current, box.current!)
+      plot.current = new uPlot(optionsOf(element, legend.current!, lines, format), newest.current, element)
     }
     draw()
-    const resized = new ResizeObserver(() => plot.current?.setSize({ width: box.current!.clientWidth, height: HEIGHT }))
-    resized.observe(box.current!)
+    const resized = new ResizeObserver(() => plot.current?.setSize({ width: element.clientWidth, height: HEIGHT }))
+    resized.observe(element)
     // Colours are read once, when the plot is made.
     const dark = matchMedia('(prefers-color-scheme: dark)')
     dark.addEventListener('change', draw)
@@ -93,10 +96,20 @@ function optionsOf(
     height: HEIGHT,
     legend: { show: false },
     cursor: { y: false, points: { size: 6 } },
-    padding: [8, 4, 0, 0],
-    scales: { y: { range: (_plot, _min, max) => [0, max > 0 ? max * 1.1 : 1] } },
+    padding: [8, 16, 0, 0],
+    scales: {
+      // A minute at least: one point alone spans no time.
+      x: { range: (_plot, min, max) => [Math.min(min, max - 60), max] },
+      y: { range: (_plot, _min, max) => [0, max > 0 ? max * 1.1 : 1] },
+    },
     axes: [
-      { ...axis, grid: { show: false }, size: 28, space: 70, values: '{HH}:{mm}' },
+      {
+        ...axis,
+        grid: { show: false },
+        size: 28,
+        space: 70,
+        values: (_plot, seconds) => seconds.map((value) => clock(value, seconds.at(-1)! - seconds[0]! < 600)),
+      },
       {
         ...axis,
         grid: { stroke: grid, width: 1 },
@@ -109,11 +122,16 @@ function optionsOf(
   }
 }
 
+function clock(seconds: number, isShort: boolean): string {
+  return new Date(seconds * 1_000).toTimeString().slice(0, isShort ? 8 : 5)
+}
+
 const seriesOf = ({ label, filled }: Line, colour: string): uPlot.Series => ({
   label,
   stroke: colour,
   width: 1.75,
   spanGaps: false,
-  points: { show: false },
+  // One point alone is no line.
+  points: { show: (plot) => plot.data[0].length === 1 },
   ...(filled && { fill: colour.replace(/^rgb\((.*)\)$/, 'rgba($1, 0.12)') }),
 })

@@ -3,6 +3,14 @@ const numbers = new Intl.NumberFormat('en')
 /** 1234567 → "1,234,567". */
 export const count = (value: number): string => numbers.format(value)
 
+/** The same of counts that may be estimates: "≈ 1,230,000". */
+export function about(counts: readonly { readonly jobs: number; readonly exact: boolean }[]): string {
+  const sum = counts.reduce((total, { jobs }) => total + jobs, 0)
+  if (counts.every(({ exact }) => exact)) return count(sum)
+  // Three digits are what an estimate is good for.
+  return `≈ ${count(Number(sum.toPrecision(3)))}`
+}
+
 /** "1 job", "2,000 jobs". */
 export const jobs = (value: number): string => `${count(value)} ${value === 1 ? 'job' : 'jobs'}`
 

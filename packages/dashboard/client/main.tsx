@@ -1,8 +1,9 @@
 import { type ComponentChildren, render } from 'preact'
 import { useCallback, useEffect, useState } from 'preact/hooks'
 import { ask, liveness, type Polled, type Session, usePoll } from './api.js'
-import { count } from './format.js'
+import { about } from './format.js'
 import { Dead } from './pages/dead.js'
+import { type HealthAnswer, HealthPage } from './pages/health.js'
 import { Job } from './pages/job.js'
 import { Jobs } from './pages/jobs.js'
 import { Overview, type OverviewAnswer } from './pages/overview.js'
@@ -19,6 +20,7 @@ const PLACES = [
   { path: 'jobs', name: 'Jobs', key: 'j' },
   { path: 'dead', name: 'Dead letters', key: 'd' },
   { path: 'workers', name: 'Workers', key: 'w' },
+  { path: 'health', name: 'Health', key: 'h' },
 ]
 
 function App() {
@@ -41,6 +43,7 @@ function App() {
 function Shell({ session }: { session: Session }) {
   const route = useRoute()
   const overview = usePoll<OverviewAnswer>('overview')
+  const health = usePoll<HealthAnswer>('health', 10_000)
   useShortcuts()
   const place = PLACES.find(({ path }) => path === route.path.split('/')[0])
   useEffect(() => {
@@ -66,6 +69,7 @@ function Shell({ session }: { session: Session }) {
             >
               {name}
               {path === 'dead' && <DeadCount overview={overview} />}
+              {path === 'health' && health.data && <HealthDot status={health.data.status} />}
             </a>
           ))}
         </nav>
@@ -78,19 +82,28 @@ function Shell({ session }: { session: Session }) {
         </div>
       </header>
       <main id="content" tabIndex={-1}>
-        <Page route={route} overview={overview} />
+        <Page route={route} overview={overview} health={health} />
       </main>
     </>
   )
 }
 
-function Page({ route, overview }: { route: Route; overview: Polled<OverviewAnswer> }): ComponentChildren {
+function Page({
+  route,
+  overview,
+  health,
+}: {
+  route: Route
+  overview: Polled<OverviewAnswer>
+  health: Polled<HealthAnswer>
+}): ComponentChildren {
   const [place, id] = route.path.split('/')
-  if (place === '') return <Overview query={route.query} overview={overview} />
+  if (place === '') return <Overview query={route.query} overview={overview} health={health.data} />
   if (place === 'queues') return <Queues overview={overview} />
   if (place === 'jobs') return id ? <Job key={id} id={id} /> : <Jobs query={route.query} />
   if (place === 'dead') return <Dead query={route.query} />
   if (place === 'workers') return <Workers />
+  if (place === 'health') return <HealthPage health={health} />
   return (
     <>
       <Heading title="Nothing here" />
@@ -100,9 +113,12 @@ function Page({ route, overview }: { route: Route; overview: Polled<OverviewAnsw
 }
 
 function DeadCount({ overview: { data } }: { overview: Polled<OverviewAnswer> }) {
-  const dead = data?.counts.reduce((total, one) => total + (one.state === 'dead' ? one.jobs : 0), 0) ?? 0
-  return dead > 0 ? <span class="badge">{count(dead)}</span> : null
+  const dead = data?.counts.filter(({ state }) => state === 'dead') ?? []
+  return dead.length > 0 ? <span class="badge">{about(dead)}</span> : null
 }
+
+const HealthDot = ({ status }: { status: HealthAnswer['status'] }) =>
+  status === 'ok' ? null : <span class={`badge badge-${status}`}>{status === 'critical' ? 'act' : 'look'}</span>
 
 /** Whether what is on the screen is how things are. */
 function Live() {

@@ -4,6 +4,7 @@ import {
   countJobs,
   type FoundJob,
   getJob,
+  health,
   type ListedJob,
   listDead,
   listReady,
@@ -93,6 +94,8 @@ export function answers({ executor, schema, redact, questionTimeoutMs }: Resolve
     const filter = definedOnly({ queue, task, reason, error }) as Parameters<typeof countMatching<'dead'>>[2]
     return c.json({ jobs: await countMatching(executor, 'dead', filter, where) })
   })
+
+  app.get('/health', async (c) => c.json(await ask('health', () => health(executor, where))))
 
   app.get('/workers', async (c) => {
     const [workers, running] = await Promise.all([

@@ -89,7 +89,8 @@ function routes(options: ResolvedOptions): Hono<Env> {
 /** Notes who asks and what he may. Answers a response when he may not come in. */
 async function letIn(c: Context<Env>, { authenticate, allow }: ResolvedOptions): Promise<Response | undefined> {
   const user = authenticate === false ? 'anybody' : await authenticate(c.req.raw)
-  if (user instanceof Response) return user
+  // Copied: the headers of some, as of Response.redirect(), cannot be added to.
+  if (user instanceof Response) return new Response(user.body, user)
   if (typeof user !== 'string' || user === '') return c.text('You may not see this.', 401)
   c.set('user', user)
   c.set('permissions', typeof allow === 'function' ? await allow(user) : allow)

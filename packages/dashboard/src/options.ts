@@ -59,11 +59,15 @@ export function resolveOptions(options: DashboardOptions): ResolvedOptions {
   if (unknown.length > 0) {
     throw new InvalidOptionError(`allow names ${unknown.join(', ')}; there are ${PERMISSIONS.join(', ')}.`)
   }
+  // An option that is undefined is not given.
+  const given = Object.fromEntries(
+    Object.entries(options).filter(([, value]) => value !== undefined),
+  ) as DashboardOptions
   return {
     ...defaults,
     logger: { info() {}, error() {} },
     onAudit() {},
-    ...options,
+    ...given,
     basePath: basePath.replace(/\/+$/, ''),
     allowedHosts: options.allowedHosts ?? (authenticate === false ? LOOPBACK_HOSTS : undefined),
   }

@@ -1,9 +1,11 @@
+import { readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { testDatabase } from '@pgq/test-db'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { buildClient } from '../client/build.mjs'
 import { PERMISSIONS, type ServedDashboard, serveDashboard } from '../src/index.js'
-import { chromiumPath, openBrowser, picture } from './browser.js'
+import { chromiumPath, openBrowser, picture, type WatchedPage } from './browser.js'
 import { stageShop } from './shop.js'
 
 const database = await testDatabase()
@@ -15,7 +17,8 @@ let shop: Awaited<ReturnType<typeof stageShop>>
 beforeAll(async () => {
   await buildClient()
   shop = await stageShop(pool)
-  served = await serveDashboard({ executor: pool, port: 0, allow: PERMISSIONS, redact: ['**.number'] })
+  const options = { basePath: '/jobs', allow: PERMISSIONS, redact: ['**.number'] }
+  served = await serveDashboard({ executor: pool, port: 0, ...options })
 })
 afterAll(async () => {
   await served?.close()
@@ -23,38 +26,131 @@ afterAll(async () => {
 })
 
 const PAGES = [
-  ['overview', '', 'Finished per minute'],
-  ['queues', '/queues', 'mail'],
-  ['jobs', '/jobs?state=ready', 'send-receipt'],
-  ['jobs-scheduled', '/jobs?state=scheduled', 'PaymentError'],
-  ['dead', '/dead', 'SmtpError'],
-  ['workers', '/workers', 'web-7f9c'],
+  ['overview', () => '', 'build-report'],
+  ['queues', () => '/queues', 'Pause'],
+  ['jobs', () => '/jobs?state=ready', 'send-receipt'],
+  ['running', () => '/jobs?state=running', 'web-7f9c · 214'],
+  ['scheduled', () => '/jobs?state=scheduled', 'PaymentError: card 4242'],
+  ['job', () => `/jobs/${shop.retrying[0]}`, 'The bank did not answer'],
+  ['dead', () => '/dead', '550 mailbox'],
+  ['workers', () => '/workers', 'build-report'],
+  ['health', () => '/health', 'What to do'],
 ] as const
 
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
+
+/** What axe finds that keeps people out. */
+async function seriousFaults(page: WatchedPage): Promise<string[]> {
+  await page.evaluate(axe)
+  return page.evaluate(`axe.run({ resultTypes: ['violations'] }).then(({ violations }) => violations
+    .filter(({ impact }) => impact === 'serious' || impact === 'critical')
+    .map(({ id, nodes }) => id + ': ' + nodes.map(({ html }) => html).join(' ')))`)
+}
+
 describe.skipIf(!chromiumPath)('in a browser', () => {
-  test.each(PAGES)('%s is shown, in light, in dark and on a phone', async (name, path, text) => {
-    for (const [kind, options] of [
-      ['light', {}],
-      ['dark', { colorScheme: 'dark' }],
-      ['phone', { viewport: { width: 390, height: 844 } }],
-    ] as const) {
-      const page = await browser.page(served.url + path, options)
-      await page.getByText(text).first().waitFor()
-      await page.waitForLoadState('networkidle')
-      await picture(page, `${name}-${kind}`)
-      const { scrollWidth, clientWidth } = await page.evaluate(() => {
-        const { scrollWidth, clientWidth } = document.documentElement
-        return { scrollWidth, clientWidth }
-      })
-      expect(scrollWidth).toBeLessThanOrEqual(clientWidth)
-      expect(page.faults).toEqual([])
-    }
+  test.each(PAGES)('%s: in light, in dark, on a phone, and for axe', async (name, path, text) => {
+    const page = await browser.page(served.url + path())
+    await page.getByText(text).first().waitFor()
+    await picture(page, `${name}-light`)
+    expect(await seriousFaults(page)).toEqual([])
+
+    await page.emulateMedia({ colorScheme: 'dark' })
+    await picture(page, `${name}-dark`)
+    expect(await seriousFaults(page)).toEqual([])
+
+    await page.setViewportSize({ width: 390, height: 844 })
+    await picture(page, `${name}-phone`)
+    expect(await page.evaluate('document.documentElement.scrollWidth <= innerWidth')).toBe(true)
+    expect(page.faults).toEqual([])
   })
 
-  test('job', async () => {
-    const page = await browser.page(`${served.url}/jobs/${shop.retrying[0]}`)
-    await page.getByText('Timeline').waitFor()
-    await picture(page, 'job-light')
-    expect(page.faults).toEqual([])
+  test('the charts tell their newest values in words', async () => {
+    const page = await browser.page(served.url)
+    const chart = page.getByRole('figure', { name: 'Finished per minute' })
+    await chart.waitFor()
+    await page.locator('canvas').nth(3).waitFor()
+    expect(await chart.getByRole('listitem').allInnerTexts()).toEqual([
+      expect.stringMatching(/^completed [\d,.]+$/),
+      expect.stringMatching(/^retried [\d,.]+$/),
+      expect.stringMatching(/^dead [\d,.]+$/),
+    ])
+    expect(await page.locator('canvas').count()).toBe(4)
+  })
+
+  test('filters and pages through the jobs, and finds one by its id', async () => {
+    const page = await browser.page(`${served.url}/jobs`)
+    const rows = page.locator('tbody tr')
+    await page.getByLabel('Queue').fill('mail')
+    await page.waitForURL(/queue=mail/)
+    await expect.poll(() => page.getByRole('link', { name: 'resize-image' }).count()).toBe(0)
+    expect(await rows.count()).toBe(50)
+    await page.getByText('Next page').click()
+    await expect.poll(() => rows.count()).toBe(14)
+    await page.getByText('First page').click()
+    await expect.poll(() => rows.count()).toBe(50)
+
+    await page.getByLabel('Find a job by its id').fill(shop.dead[0]!)
+    await page.keyboard.press('Enter')
+    await page.getByText('Dead: exhausted').waitFor()
+    expect(page.url()).toBe(`${served.url}/jobs/${shop.dead[0]}`)
+  })
+
+  test('an id beyond 2^53 stays what it is', async () => {
+    const id = '9007199254740993'
+    await pool.query(`insert into pgq.dead_jobs (id, task, queue) values ($1, 'huge', 'huge')`, [id])
+    const page = await browser.page(`${served.url}/jobs?state=dead&queue=huge`)
+    await page.getByRole('link', { name: id }).click()
+    await page.getByText('Dead: failed').waitFor()
+    expect(page.url()).toContain(id)
+    await pool.query('delete from pgq.dead_jobs where id = $1', [id])
+  })
+
+  test('the keyboard is enough: to a page, to a filter, through a question and out of it', async () => {
+    const page = await browser.page(served.url)
+    await page.getByRole('heading', { name: 'Overview' }).waitFor()
+    await page.keyboard.press('g')
+    await page.keyboard.press('q')
+    await page.getByRole('heading', { name: 'Queues' }).waitFor()
+    const pause = page.getByRole('button', { name: 'Pause' }).first()
+    await pause.focus()
+    await page.keyboard.press('Enter')
+    await page.getByRole('dialog').waitFor()
+    await page.keyboard.press('Escape')
+    await page.getByRole('dialog').waitFor({ state: 'detached' })
+    expect(await pause.evaluate('document.activeElement.textContent')).toBe('Pause')
+    await page.keyboard.press('g')
+    await page.keyboard.press('j')
+    await page.getByRole('heading', { name: 'Jobs' }).waitFor()
+    await page.keyboard.press('/')
+    expect(await page.evaluate('document.activeElement.tagName')).toBe('INPUT')
+  })
+
+  // Mutant: no look at document.hidden.
+  test('a page that nobody sees asks nothing; seen again, it asks at once', async () => {
+    const page = await browser.page(`${served.url}/workers`)
+    await page.getByText('web-7f9c').waitFor()
+    const hide = (isHidden: boolean) =>
+      page.evaluate(
+        `Object.defineProperty(document, 'hidden', { value: ${isHidden}, configurable: true }); document.dispatchEvent(new Event('visibilitychange'))`,
+      )
+    await page.waitForLoadState('networkidle')
+    await page.clock.install()
+    let asked = 0
+    page.on('request', () => asked++)
+    await hide(true)
+    await page.clock.runFor(60_000)
+    expect(asked).toBe(0)
+    await hide(false)
+    await expect.poll(() => asked).toBeGreaterThan(0)
+  })
+
+  test('says so while the database is away, and keeps what it knew', async () => {
+    const page = await browser.page(`${served.url}/workers`)
+    await page.getByText('web-7f9c').waitFor()
+    await page.route('**/api/**', (route) =>
+      route.fulfill({ status: 503, contentType: 'application/json', body: '{"error":"The database did not answer."}' }),
+    )
+    await page.locator('.live-lost').getByText('The database did not answer.').waitFor()
+    expect(await page.getByText('web-7f9c').count()).toBe(1)
   })
 })

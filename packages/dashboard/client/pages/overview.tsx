@@ -1,9 +1,10 @@
 import type { JobCount, QueueBacklog, Statistics, StatisticsStep, TaskStatistics } from '@pgq/monitor'
 import { type Polled, usePoll, type Wire } from '../api.js'
 import { Chart } from '../chart.js'
-import { count, duration } from '../format.js'
+import { about, count, duration } from '../format.js'
 import { go, linkTo } from '../route.js'
 import { Empty, Heading, Loaded, Table } from '../ui.js'
+import { type HealthAnswer, Worst } from './health.js'
 
 export interface OverviewAnswer {
   readonly at: string
@@ -21,9 +22,11 @@ const SEEN = 600
 export function Overview({
   query,
   overview,
+  health,
 }: {
   query: Readonly<Record<string, string>>
   overview: Polled<OverviewAnswer>
+  health: HealthAnswer | undefined
 }) {
   const range = query.range && query.range in RANGES ? query.range : '1h'
   const statistics = usePoll<Wire<Statistics>>(`statistics?range=${range}`, 10_000)
@@ -42,6 +45,7 @@ export function Overview({
           </select>
         </label>
       </Heading>
+      {health && <Worst health={health} />}
       <Loaded of={overview}>{(data) => <Tiles data={data} />}</Loaded>
       <div class="charts">
         <Loaded of={statistics}>{(data) => <EndedCharts statistics={data} />}</Loaded>
@@ -53,35 +57,35 @@ export function Overview({
 }
 
 function Tiles({ data: { counts, queues, workers } }: { data: OverviewAnswer }) {
-  const sum = (state: string) => counts.reduce((total, one) => total + (one.state === state ? one.jobs : 0), 0)
+  const of = (state: string) => about(counts.filter((one) => one.state === state))
   const oldest = Math.max(0, ...queues.map(({ oldestReadyMs = 0 }) => oldestReadyMs))
   const next = queues.flatMap(({ nextScheduledAt }) => nextScheduledAt ?? []).sort()[0]
-  const dead = sum('dead')
+  const hasDead = counts.some(({ state }) => state === 'dead')
   return (
     <div class="tiles">
       <Tile
         name="Ready"
         state="ready"
-        value={sum('ready')}
+        value={of('ready')}
         note={oldest > 0 ? `oldest waits ${duration(oldest)}` : 'nothing waits'}
       />
       <Tile
         name="Running"
         state="running"
-        value={sum('running')}
+        value={of('running')}
         note={`${count(workers)} ${workers === 1 ? 'worker' : 'workers'}`}
       />
       <Tile
         name="Scheduled"
         state="scheduled"
-        value={sum('scheduled')}
+        value={of('scheduled')}
         note={next ? dueNote(next) : 'nothing planned'}
       />
       <Tile
         name="Dead"
         state="dead"
-        value={dead}
-        note={dead > 0 ? 'look at the errors' : 'no dead letters'}
+        value={of('dead')}
+        note={hasDead ? 'look at the errors' : 'no dead letters'}
         href={linkTo('dead')}
       />
     </div>
@@ -102,14 +106,14 @@ function Tile({
 }: {
   name: string
   state: string
-  value: number
+  value: string
   note: string
   href?: string
 }) {
   return (
     <a class={`card tile tile-${state}`} href={href ?? linkTo('jobs', { state })}>
       <span class="tile-name">{name}</span>
-      <span class="tile-value">{count(value)}</span>
+      <span class="tile-value">{value}</span>
       <span class="tile-note">{note}</span>
     </a>
   )

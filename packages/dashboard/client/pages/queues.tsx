@@ -1,5 +1,5 @@
 import type { Polled } from '../api.js'
-import { count, duration } from '../format.js'
+import { about, count, duration, moment } from '../format.js'
 import { linkTo } from '../route.js'
 import { Action, Ago, Empty, Heading, Loaded, Table } from '../ui.js'
 import type { OverviewAnswer } from './overview.js'
@@ -45,11 +45,9 @@ export function Queues({ overview }: { overview: Polled<OverviewAnswer> }) {
 
 function QueueRow({ name, data, onDone }: { name: string; data: OverviewAnswer; onDone: () => void }) {
   const backlog = data.queues.find(({ queue }) => queue === name)
-  const sum = (state: string) =>
-    data.counts.reduce((total, one) => total + (one.queue === name && one.state === state ? one.jobs : 0), 0)
   const number = (state: string, href = linkTo('jobs', { state, queue: name })) => {
-    const jobs = sum(state)
-    return <td class="number">{jobs > 0 ? <a href={href}>{count(jobs)}</a> : '0'}</td>
+    const counts = data.counts.filter((one) => one.queue === name && one.state === state)
+    return <td class="number">{counts.length > 0 ? <a href={href}>{about(counts)}</a> : '0'}</td>
   }
   const nobodyServes = backlog && backlog.workers === 0 && backlog.ready > 0
   return (
@@ -57,7 +55,12 @@ function QueueRow({ name, data, onDone }: { name: string; data: OverviewAnswer; 
       <td>
         <a class="name" href={linkTo('jobs', { queue: name })}>
           {name}
-        </a>
+        </a>{' '}
+        {backlog?.pausedAt && (
+          <span class="state state-paused" title={`Since ${moment(backlog.pausedAt)}`}>
+            paused
+          </span>
+        )}
       </td>
       {number('ready')}
       <td class="number">{backlog?.oldestReadyMs === undefined ? '–' : duration(backlog.oldestReadyMs)}</td>
@@ -72,21 +75,24 @@ function QueueRow({ name, data, onDone }: { name: string; data: OverviewAnswer; 
         {count(backlog?.workers ?? 0)}
       </td>
       <td class="actions">
-        <PauseOrResume name={name} onDone={onDone} />
+        <PauseOrResume name={name} isPaused={backlog?.pausedAt !== undefined} onDone={onDone} />
       </td>
     </tr>
   )
 }
 
-function PauseOrResume({ name, onDone }: { name: string; onDone: () => void }) {
-  return (
+function PauseOrResume({ name, isPaused, onDone }: { name: string; isPaused: boolean; onDone: () => void }) {
+  const about = { permission: 'pause', target: { queue: name }, onDone } as const
+  return isPaused ? (
+    <Action {...about} action="resume-queue" done={`“${name}” goes on.`}>
+      Resume
+    </Action>
+  ) : (
     <Action
+      {...about}
       action="pause-queue"
-      permission="pause"
-      target={{ queue: name }}
-      done={`Paused ${name}.`}
+      done={`“${name}” is paused.`}
       confirm={`Pause the queue “${name}” for all workers? What runs goes on.`}
-      onDone={onDone}
     >
       Pause
     </Action>

@@ -63,6 +63,12 @@ function Worker({ worker, running }: { worker: Wire<WorkerStatus>; running: read
         <dd>{worker.queues.join(', ')}</dd>
         <dt>Tasks</dt>
         <dd>{worker.tasks.join(', ') || 'none'}</dd>
+        {(!worker.locks || !worker.listens) && (
+          <>
+            <dt>Lacks</dt>
+            <dd>{[!worker.locks && 'liveness lock', !worker.listens && 'NOTIFY'].filter(Boolean).join(', ')}</dd>
+          </>
+        )}
         <dt>Holds</dt>
         <dd>{count(worker.running)}</dd>
       </dl>

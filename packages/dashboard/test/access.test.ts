@@ -1,0 +1,301 @@
+import { InvalidOptionError } from '@pgq/core'
+import { testDatabase } from '@pgq/test-db'
+import pg from 'pg'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { buildClient } from '../client/build.mjs'
+import {
+  type AuditEvent,
+  basicAuth,
+  type DashboardOptions,
+  dashboard,
+  PERMISSIONS,
+  serveDashboard,
+} from '../src/index.js'
+import { bury } from './shop.js'
+
+const database = await testDatabase()
+const pool = new pg.Pool({ connectionString: database.url })
+let ids: string[]
+
+beforeAll(buildClient)
+beforeEach(async () => {
+  await database.truncate()
+  ids = await bury(pool, [['mail', 'default', 'failed', 'Error', () => 'no', 3]])
+})
+afterAll(() => pool.end())
+
+const HOST = 'jobs.shop.test'
+
+/** A client of a mounted dashboard, which sends what our page sends unless told otherwise. */
+function open(options: Partial<DashboardOptions> = {}) {
+  const handler = dashboard({ executor: pool, authenticate: () => 'ada', allow: PERMISSIONS, ...options })
+  const get = (path: string, headers: Record<string, string> = {}) =>
+    handler(new Request(`https://${HOST}${path}`, { headers: { host: HOST, ...headers } }))
+  return {
+    get,
+    async post(path: string, body: object | string, headers: Record<string, string | undefined> = {}) {
+      const session = await get(path.replace(/api\/.*/, 'api/session'))
+      const { token } = (await session.json()) as { token: string }
+      const ours = {
+        host: HOST,
+        origin: `https://${HOST}`,
+        'sec-fetch-site': 'same-origin',
+        'x-pgq-token': token,
+        cookie: session.headers.get('set-cookie')!.split(';')[0]!,
+      }
+      const sent = Object.entries({ ...ours, ...headers }).filter((entry): entry is [string, string] => !!entry[1])
+      return handler(
+        new Request(`https://${HOST}${path}`, {
+          method: 'POST',
+          headers: sent,
+          body: typeof body === 'string' ? body : JSON.stringify(body),
+        }),
+      )
+    },
+  }
+}
+
+const remaining = async (): Promise<number> =>
+  (await pool.query('select count(*)::integer as jobs from pgq.dead_jobs')).rows[0].jobs
+
+describe('who comes in', () => {
+  test('nobody without authenticate, nor with nonsense', () => {
+    for (const wrong of [
+      { authenticate: undefined },
+      { authenticate: 'ada' },
+      { basePath: 'jobs' },
+      { basePath: '/"><script>' },
+      { allow: ['everything'] },
+    ]) {
+      expect(() => open(wrong as object)).toThrow(InvalidOptionError)
+    }
+  })
+
+  // Mutants: the assets, or the API, before the question who asks.
+  test('a stranger sees nothing: no page, no file, no answer', async () => {
+    const { get } = open({ authenticate: () => undefined })
+    for (const path of ['/', '/jobs', '/api/session', '/api/overview', '/assets/x.js']) {
+      expect((await get(path)).status).toBe(401)
+    }
+  })
+
+  test('a login of your own may redirect', async () => {
+    const { get } = open({ authenticate: () => Response.redirect('https://login.test/', 302) })
+    const answer = await get('/')
+    expect([answer.status, answer.headers.get('location')]).toEqual([302, 'https://login.test/'])
+  })
+
+  test('basic auth: the name and the password, and nothing near them', async () => {
+    const { get } = open({ authenticate: basicAuth({ username: 'ada', password: 'pass:wörd' }) })
+    const as = (text: string) => get('/api/session', { authorization: `Basic ${Buffer.from(text).toString('base64')}` })
+    expect(await (await as('ada:pass:wörd')).json()).toMatchObject({ user: 'ada' })
+    for (const wrong of ['ada:pass', 'ada:', 'ada', ':pass:wörd', 'Ada:pass:wörd', '']) {
+      expect((await as(wrong)).status).toBe(401)
+    }
+    expect((await get('/')).headers.get('www-authenticate')).toContain('Basic')
+    expect(() => basicAuth({ username: 'ada', password: '' })).toThrow(InvalidOptionError)
+  })
+
+  // DNS rebinding. Mutant: no look at the host.
+  test('without authentication only this machine is answered to, by its own names', async () => {
+    const handler = dashboard({ executor: pool, authenticate: false })
+    const status = async (host: string) =>
+      (await handler(new Request(`http://${host}/api/session`, { headers: { host } }))).status
+    for (const host of ['localhost', 'localhost:4747', '127.0.0.1:80', '[::1]:4747'])
+      expect(await status(host)).toBe(200)
+    for (const host of ['evil.test', 'localhost.evil.test', '127.0.0.1.evil.test:4747']) {
+      expect(await status(host)).toBe(403)
+    }
+  })
+
+  test('served alone, it refuses a network without authentication, and says what to do', async () => {
+    for (const host of ['0.0.0.0', '::', '192.168.0.1', 'shop.test']) {
+      await expect(serveDashboard({ executor: pool, host, port: 0 })).rejects.toThrow(/Pass authenticate: basicAuth/)
+    }
+    await expect(serveDashboard({ port: 0 })).rejects.toThrow(/executor or a connectionString/)
+  })
+
+  test('served alone by a connection string, it leaves nothing behind', async () => {
+    const served = await serveDashboard({ connectionString: database.url, port: 0, basePath: '/q' })
+    expect(served.url).toMatch(/^http:\/\/127\.0\.0\.1:\d+\/q$/)
+    expect((await fetch(`${served.url}/api/overview`)).status).toBe(200)
+    await served.close()
+    await expect(fetch(served.url)).rejects.toThrow()
+    const { rows } = await pool.query(
+      `select from pg_stat_activity where application_name = 'pgq dashboard' and datname = current_database()`,
+    )
+    expect(rows).toEqual([])
+  })
+})
+
+describe('what is sent along', () => {
+  test('every answer has the headers, refusals and errors too', async () => {
+    const answers = [
+      await open().get('/'),
+      await open().get('/api/jobs?state=nonsense'),
+      await open({ authenticate: () => undefined }).get('/'),
+      await open({ allowedHosts: ['other.test'] }).get('/'),
+    ]
+    expect(answers.map(({ status }) => status)).toEqual([200, 400, 401, 403])
+    for (const { headers } of answers) {
+      expect(headers.get('content-security-policy')).toMatch(/^default-src 'self';/)
+      expect(headers.get('content-security-policy')).not.toContain('unsafe')
+      expect(headers.get('x-frame-options')).toBe('DENY')
+      expect(headers.get('cache-control')).toBe('no-store')
+    }
+  })
+
+  test('below a base path: the page names it, and both kinds of routers lead here', async () => {
+    const { get } = open({ basePath: '/admin/jobs/' })
+    const html = await (await get('/admin/jobs')).text()
+    expect(html).toContain('<base href="/admin/jobs/"')
+    const asset = /assets\/[\w.-]+\.js/.exec(html)![0]
+    for (const path of [`/admin/jobs/${asset}`, `/${asset}`]) {
+      const file = await get(path)
+      expect([file.status, file.headers.get('content-type')]).toEqual([200, 'text/javascript; charset=utf-8'])
+      expect(file.headers.get('cache-control')).toContain('immutable')
+    }
+    expect((await get('/admin/jobs/api/session')).headers.get('set-cookie')).toMatch(
+      /Path=\/admin\/jobs; HttpOnly; SameSite=Strict/,
+    )
+    for (const path of ['/assets/..%2Findex.html', '/assets/nothing.js', '/api/nothing']) {
+      expect((await get(`/admin/jobs${path}`)).status).toBe(404)
+    }
+  })
+})
+
+describe('actions', () => {
+  test('our own page may', async () => {
+    const answer = await open().post('/api/actions/delete-dead', { ids: [ids[0]] })
+    expect([answer.status, await answer.json()]).toEqual([200, { jobs: 1 }])
+    expect(await remaining()).toBe(2)
+  })
+
+  // Mutants: each of the three checks left out.
+  test.each([
+    ['another origin', { origin: 'https://evil.test' }],
+    ['another port', { origin: `https://${HOST}:8443` }],
+    ['no origin', { origin: undefined }],
+    ['an origin that is hidden', { origin: 'null' }],
+    ['another site', { 'sec-fetch-site': 'cross-site' }],
+    ['a subdomain', { 'sec-fetch-site': 'same-site' }],
+    ['no token', { 'x-pgq-token': undefined }],
+    ['a wrong token', { 'x-pgq-token': 'guessed' }],
+    ['no cookie', { cookie: undefined }],
+  ])('%s may not', async (_what, headers) => {
+    const answer = await open().post('/api/actions/delete-dead', { ids }, headers)
+    expect(answer.status).toBe(403)
+    expect(await remaining()).toBe(3)
+  })
+
+  test('a GET changes nothing', async () => {
+    expect((await open().get(`/api/actions/delete-dead?ids=${ids[0]}`)).status).toBe(404)
+    expect(await remaining()).toBe(3)
+  })
+
+  // Mutants: a permission asked of another action; nothing heard of a refusal.
+  test('each takes its permission; what is refused is audited too', async () => {
+    const actions = {
+      'run-now': 'run-now',
+      cancel: 'cancel',
+      'delete-waiting': 'delete',
+      'delete-dead': 'delete',
+      'set-priority': 'set-priority',
+      redrive: 'redrive',
+      'pause-queue': 'pause',
+      'resume-queue': 'pause',
+    } as const
+    for (const [action, permission] of Object.entries(actions)) {
+      const events: AuditEvent[] = []
+      const allow = PERMISSIONS.filter((other) => other !== permission)
+      const { post } = open({ allow: () => allow, onAudit: (event) => events.push(event) })
+      expect((await post(`/api/actions/${action}`, { ids })).status).toBe(403)
+      expect(events).toMatchObject([{ user: 'ada', action, target: { ids }, outcome: 'denied' }])
+    }
+    expect(await remaining()).toBe(3)
+  })
+
+  test('nothing is allowed unless it was said', async () => {
+    const { get, post } = open({ allow: undefined as never })
+    expect(await (await get('/api/session')).json()).toMatchObject({ permissions: [] })
+    expect((await post('/api/actions/redrive', { ids })).status).toBe(403)
+  })
+
+  test.each([
+    ['no filter', {}],
+    ['no JSON', 'ids'],
+    ['a list', '[]'],
+    ['ids that are none', { ids: ['1; drop table pgq.jobs'] }],
+    ['a condition that does not exist', { ids: ['1'], everything: true }],
+  ])('%s is refused, and audited or not begun', async (_what, body) => {
+    const answer = await open().post('/api/actions/delete-dead', body)
+    expect(answer.status).toBe(400)
+    expect(await remaining()).toBe(3)
+  })
+
+  test('an audit that throws takes nothing back, and is logged', async () => {
+    const logged: string[] = []
+    const { post } = open({
+      onAudit: () => {
+        throw new Error('disk full')
+      },
+      logger: { info: (_fields, message) => logged.push(message), error: (_fields, message) => logged.push(message) },
+    })
+    expect(await (await post('/api/actions/redrive', { ids })).json()).toEqual({ jobs: 3 })
+    expect(logged).toEqual(['dashboard: redrive done', 'dashboard: onAudit failed'])
+  })
+})
+
+describe('args', () => {
+  beforeEach(() =>
+    pool.query(`update pgq.dead_jobs set args = $1`, [
+      '{"card": {"number": "4242", "brand": "visa"}, "items": [{"secret": 1, "n": 2}], "__proto__": {"password": 3}}',
+    ]),
+  )
+  const argsOf = async (options: Partial<DashboardOptions>) =>
+    JSON.stringify(((await (await open(options).get(`/api/jobs/${ids[0]}`)).json()) as { args?: unknown }).args)
+
+  test('are shown to who may see them, without what is hidden', async () => {
+    expect(await argsOf({ allow: ['view-args'], redact: ['card.number', 'items.*.secret', '**.password'] })).toBe(
+      '{"card":{"number":"[redacted]","brand":"visa"},"items":[{"secret":"[redacted]","n":2}],"__proto__":{"password":"[redacted]"}}',
+    )
+    expect(await argsOf({ allow: ['view-args'], redact: ['card'] })).toContain('"card":"[redacted]"')
+  })
+
+  // Mutant: args in a list.
+  test('are in no list, and not shown to who may not', async () => {
+    expect(await argsOf({ allow: ['delete'] })).toBeUndefined()
+    for (const path of ['/api/jobs?state=dead', '/api/dead-letters', '/api/workers', '/api/overview']) {
+      expect(await (await open().get(path)).text()).not.toContain('4242')
+    }
+  })
+})
+
+describe('a slow database', () => {
+  // Mutants: no deadline; a question for each page.
+  test('is told to the page in time, and not asked twice at once', async () => {
+    let asked = 0
+    const executor = { query: () => new Promise<{ rows: [] }>(() => asked++) }
+    const { get } = open({ executor, questionTimeoutMs: 50 })
+    const answers = await Promise.all([get('/api/jobs?state=ready'), get('/api/jobs?state=ready')])
+    expect(answers.map(({ status }) => status)).toEqual([503, 503])
+    expect(await answers[0]!.json()).toEqual({
+      error: 'The database did not answer within 50 ms. The page goes on asking.',
+    })
+    expect(asked).toBe(1)
+  })
+
+  test('what it says is shown, its detail is not', async () => {
+    const executor = {
+      query: () => Promise.reject(Object.assign(new Error('canceling statement'), { detail: 'row (secret)' })),
+    }
+    const text = await (await open({ executor }).get('/api/jobs')).text()
+    expect(text).toContain('canceling statement')
+    expect(text).not.toContain('secret')
+  })
+
+  test('a schema that is not migrated is said so', async () => {
+    const answer = await open({ schema: 'elsewhere' }).get('/api/overview')
+    expect([answer.status, await answer.text()]).toEqual([503, expect.stringContaining('not migrated')])
+  })
+})

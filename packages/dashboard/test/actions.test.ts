@@ -1,0 +1,151 @@
+import { testDatabase } from '@pgq/test-db'
+import pg from 'pg'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { buildClient } from '../client/build.mjs'
+import { type AuditEvent, PERMISSIONS, type ServedDashboard, serveDashboard } from '../src/index.js'
+import { chromiumPath, openBrowser, type WatchedPage } from './browser.js'
+import { stageShop } from './shop.js'
+
+const database = await testDatabase()
+const pool = new pg.Pool({ connectionString: database.url })
+const browser = openBrowser()
+const events: AuditEvent[] = []
+let served: ServedDashboard
+let looking: ServedDashboard
+let shop: Awaited<ReturnType<typeof stageShop>>
+
+beforeAll(async () => {
+  await buildClient()
+  const onAudit = (event: AuditEvent) => void events.push(event)
+  served = await serveDashboard({ executor: pool, port: 0, allow: PERMISSIONS, onAudit })
+  looking = await serveDashboard({ executor: pool, port: 0 })
+})
+afterAll(async () => {
+  await served?.close()
+  await looking?.close()
+  await pool.end()
+})
+beforeEach(async () => {
+  await database.truncate()
+  shop = await stageShop(pool)
+  events.length = 0
+})
+
+const press = (page: WatchedPage, name: string) => page.getByRole('button', { name, exact: true }).first().click()
+const confirm = (page: WatchedPage, name: string) =>
+  page.getByRole('dialog').getByRole('button', { name, exact: true }).click()
+
+const stateOf = async (id: string): Promise<string | undefined> =>
+  (await pool.query('select state from pgq.job_states where id = $1', [id])).rows[0]?.state
+
+// Each presses what a person would, looks into the database, and at what was audited.
+describe.skipIf(!chromiumPath)('in a browser', () => {
+  test('run now', async () => {
+    const [id] = shop.retrying as [string]
+    const page = await browser.page(`${served.url}/jobs/${id}`)
+    await press(page, 'Run now')
+    await page.getByText('Ready: waits for a worker').waitFor()
+    expect(await stateOf(id)).toBe('ready')
+    expect(events).toMatchObject([
+      { user: 'anybody', action: 'run-now', target: { ids: [id] }, outcome: 'done', jobs: 1 },
+    ])
+    expect(page.faults).toEqual([])
+  })
+
+  test('cancel', async () => {
+    const [id] = shop.ready as [string]
+    const page = await browser.page(`${served.url}/jobs/${id}`)
+    await press(page, 'Cancel job')
+    await confirm(page, 'Cancel job')
+    await page.getByText('Dead: cancelled').waitFor()
+    expect(await stateOf(id)).toBe('dead')
+    expect(events).toMatchObject([{ action: 'cancel', outcome: 'done', jobs: 1 }])
+  })
+
+  test('cancel what runs: a request to its worker', async () => {
+    const [id] = shop.running as [string]
+    const page = await browser.page(`${served.url}/jobs/${id}`)
+    await press(page, 'Cancel job')
+    await confirm(page, 'Cancel job')
+    await page.getByText('Its handler was asked to stop.').waitFor()
+    expect(events).toMatchObject([{ action: 'cancel', outcome: 'done', jobs: 1 }])
+  })
+
+  test('delete what waits, and what is dead', async () => {
+    for (const id of [shop.scheduled[0]!, shop.dead[0]!]) {
+      const page = await browser.page(`${served.url}/jobs/${id}`)
+      await press(page, 'Delete')
+      await confirm(page, 'Delete')
+      await page.getByText('Not there', { exact: true }).waitFor()
+      expect(await stateOf(id)).toBeUndefined()
+    }
+    expect(events.map(({ action }) => action)).toEqual(['delete-waiting', 'delete-dead'])
+  })
+
+  test('a question that is answered with no changes nothing', async () => {
+    const [id] = shop.dead as [string]
+    const page = await browser.page(`${served.url}/jobs/${id}`)
+    await press(page, 'Delete')
+    await confirm(page, 'Keep as it is')
+    expect(await stateOf(id)).toBe('dead')
+    expect(events).toEqual([])
+  })
+
+  test('set the priority', async () => {
+    const [id] = shop.ready as [string]
+    const page = await browser.page(`${served.url}/jobs/${id}`)
+    await page.getByLabel('Priority; higher runs first').fill('7')
+    await press(page, 'Set')
+    await page.getByText('Its priority is 7 now.').waitFor()
+    expect((await pool.query('select priority from pgq.jobs where id = $1', [id])).rows).toEqual([{ priority: 7 }])
+    expect(events).toMatchObject([{ action: 'set-priority', target: { ids: [id], priority: 7 }, jobs: 1 }])
+  })
+
+  test('pause and resume a queue', async () => {
+    const page = await browser.page(`${served.url}/queues`)
+    const row = page.getByRole('row', { name: 'mail' })
+    await row.getByRole('button', { name: 'Pause' }).click()
+    await confirm(page, 'Pause')
+    await row.getByText('paused').waitFor()
+    await row.getByRole('button', { name: 'Resume' }).click()
+    await row.getByRole('button', { name: 'Pause' }).waitFor()
+    expect(events.map(({ action, jobs }) => [action, jobs])).toEqual([
+      ['pause-queue', 1],
+      ['resume-queue', 1],
+    ])
+  })
+
+  // Mutant: the ids of the whole page for those of the group.
+  test('redrive all that died of one error', async () => {
+    const page = await browser.page(`${served.url}/dead`)
+    const group = page.getByRole('article').filter({ hasText: 'SmtpError' })
+    await group.getByRole('button', { name: 'Redrive' }).click()
+    await page.getByText('Put 37 jobs of “send-receipt” back into mail?').waitFor()
+    await confirm(page, 'Redrive')
+    await page.getByText('Redrove 37 jobs.').waitFor()
+    await group.waitFor({ state: 'detached' })
+    const { rows } = await pool.query(
+      `select task, count(*)::integer as jobs from pgq.dead_jobs group by task order by 1`,
+    )
+    expect(rows).toEqual([
+      { task: 'charge-card', jobs: 12 },
+      { task: 'resize-image', jobs: 3 },
+    ])
+  })
+
+  test('delete all that fit a filter, after a preview', async () => {
+    const page = await browser.page(`${served.url}/dead?task=charge-card`)
+    await press(page, 'Delete all 12')
+    await confirm(page, 'Delete all 12')
+    await page.getByText('Deleted 12 jobs.').waitFor()
+    expect(events).toMatchObject([{ action: 'delete-dead', target: { task: 'charge-card' }, jobs: 12 }])
+    expect((await pool.query('select count(*)::integer as jobs from pgq.dead_jobs')).rows).toEqual([{ jobs: 40 }])
+  })
+
+  test('who may only look sees neither buttons nor args', async () => {
+    const page = await browser.page(`${looking.url}/jobs/${shop.retrying[0]}`)
+    await page.getByText('it takes the permission “view-args”').waitFor()
+    expect(await page.getByRole('button').count()).toBe(0)
+    expect(await page.content()).not.toContain('40000')
+  })
+})
