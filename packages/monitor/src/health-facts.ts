@@ -269,7 +269,7 @@ const askOrphans = defineQuestion<object, { workerId: number; jobs: number }>(
     limit 20`,
 )
 
-/** Jobs that nobody claims stay at the head of their queue. From the queue on, as in the estimates. */
+/** Jobs that nobody claims stay at the head of their queue. From the queue on, and few, for the reason that the estimates name. */
 const askHeads = defineQuestion<{ queue: null }, { queue: string; task: string; jobs: number }>(
   'health_heads',
   ({ table, param }: StatementParts<{ queue: null }>): RawBuilder<unknown> => sql`
@@ -281,7 +281,7 @@ const askHeads = defineQuestion<{ queue: null }, { queue: string; task: string; 
       from ${table('jobs')} as job
       where job.queue >= found.queue and job.execute_at is null
       order by job.queue, (job.position - (job.priority::bigint << 47))
-      limit 1000
+      limit 200
     ) as first
     where first.queue = found.queue
     group by first.queue, first.task

@@ -1,6 +1,7 @@
 export { backlog, type QueueBacklog } from './backlog.js'
 export { countJobs, type JobCount } from './count-jobs.js'
 export type { CountRequest } from './estimate.js'
+export { type Failure, type Failures, failures } from './failures.js'
 export type { Evidence, Finding, FindingCode, Severity } from './findings.js'
 export { type FoundJob, getJob, type JobDetails } from './get-job.js'
 export { type Health, health } from './health.js'

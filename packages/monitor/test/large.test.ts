@@ -4,7 +4,9 @@ import { beforeAll, describe, expect, test } from 'vitest'
 import {
   backlog,
   countJobs,
+  failures,
   getJob,
+  health,
   listDead,
   listReady,
   listRunning,
@@ -54,7 +56,11 @@ const questions: Record<string, (executor: SqlClient) => Promise<unknown>> = {
   'getJob of a waiting one': (executor) => getJob(executor, '500000'),
   'getJob of a missing one': (executor) => getJob(executor, '5000000'),
   statistics,
+  'statistics of a day': (executor) =>
+    statistics(executor, { since: new Date(Date.now() - 86_400_000), stepMs: 900_000 }),
   statisticsByTask,
+  failures,
+  health,
 }
 
 // The table of jobs has 11,000 blocks. Autovacuum comes when it likes: statistics of an empty table and fresh ones must both do.

@@ -5,13 +5,17 @@ import { beforeEach, describe, expect, inject, test } from 'vitest'
 import {
   backlog,
   countJobs,
+  failures,
   getJob,
+  health,
   listDead,
   listReady,
   listRunning,
   listScheduled,
   listWorkers,
   rowLocks,
+  statistics,
+  statisticsByTask,
 } from '../src/index.js'
 import { everyState } from './every-state.js'
 import { openQueue } from './queue.js'
@@ -256,6 +260,10 @@ test('every question can be asked in a transaction that may not write', async ()
   expect((await listDead(client)).jobs).toHaveLength(1)
   expect(await getJob(client, ids.held)).toMatchObject({ state: 'running' })
   expect(await rowLocks(client)).toMatchObject({ available: false })
+  expect((await statistics(client)).total).toMatchObject({ completed: 0 })
+  expect(await statisticsByTask(client)).toEqual([])
+  expect((await failures(client)).failures).toHaveLength(2)
+  expect(await health(client)).toMatchObject({ status: expect.any(String) })
   await client.query('commit')
   client.release()
   await end()
