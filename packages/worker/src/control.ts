@@ -135,6 +135,9 @@ export class Control implements Holdings {
 
   async #listen(client: pg.Client): Promise<void> {
     this.#hung = false
+    // Whoever needed the connection opened it before its time; a loss that comes now is a new one.
+    clearTimeout(this.#reconnect)
+    this.#reconnect = undefined
     if (this.listens && !this.session.isPooled) await this.#listenOn(client)
     if (this.#tries > 0 && this.listens) this.events.emit('listener.restored', {})
     this.#tries = 0
