@@ -28,7 +28,7 @@ export interface Job {
   /** Since when the job could have run: its creation, or its executeAt. */
   readonly readyAt: Date
   readonly meta: JobMeta
-  /** Aborts when the task's timeout is over, when the worker stops and its grace is over, or when the lease is lost. */
+  /** Aborts when the task's timeout is over, the job is cancelled, the worker stops and its grace is over, or the lease is lost. */
   readonly signal: AbortSignal
 }
 

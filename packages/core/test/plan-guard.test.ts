@@ -8,6 +8,7 @@ import {
   type Executor,
   enqueueMany,
   finishInTransaction,
+  pauseQueue,
   promoteDueJobs,
   restoreJobs,
   returnJobs,
@@ -139,6 +140,12 @@ describe.each(Object.keys(statistics))('%s', (name) => {
       upto: [...claim.upto, ...claim.upto],
     }
     expectFrugal(await planOf((executor) => claimAndDelete(executor, 'pgq', { ...claim, ...two })), 2 * LIMIT)
+
+    await pauseQueue(pool, 'other')
+    const paused = { ...claim, queues: ['other'] }
+    expectFrugal(await planOf((executor) => claimAndDelete(executor, 'pgq', paused)), 0)
+    const half = { ...two, queues: ['other', 'default'] }
+    expectFrugal(await planOf((executor) => claimAndDelete(executor, 'pgq', { ...claim, ...half })), LIMIT)
 
     expectFrugal(
       await planOf((executor) =>
