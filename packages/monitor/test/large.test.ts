@@ -70,7 +70,7 @@ describe.each(['as it grew', 'analyzed'])('1,000,000 jobs, %s', (state) => {
   // Mutants: a count of every row; a list that is sorted; a step of a queue that reads the whole queue.
   test.each(Object.entries(questions))('%s reads a small part of it', async (_, ask) => {
     const { blocks, rows } = await costOf(pool, ask)
-    expect(rows).toBeLessThan(150_000)
+    expect(rows).toBeLessThan(250_000) // of 1,100,000; how many a sample hits is chance
     expect(blocks).toBeLessThan(6_000)
   })
 
