@@ -72,6 +72,8 @@ const commands = {
 let current
 let stopping = false
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => stop(signal))
+// Nobody reads on: `npm start | head`.
+process.stdout.on('error', () => stop('SIGTERM'))
 // npm hands a signal to its shell, and a shell like dash dies of it alone.
 const parent = process.ppid
 setInterval(() => process.ppid !== parent && stop('SIGTERM'), parentCheckMs).unref()

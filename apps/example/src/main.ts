@@ -9,7 +9,7 @@ import { runOnce } from './once/run-once.js'
 import { readOptions, refuse } from './options.js'
 import { shopWorker } from './worker.js'
 
-const EXIT_CODES = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const
+const EXIT_CODES = { SIGHUP: 129, SIGINT: 130, SIGPIPE: 141, SIGTERM: 143 }
 
 const options = readOptions(process.argv, fileURLToPath(new URL('../data/orders.csv', import.meta.url)))
 // Before anything is started: orders that cannot be read need no database.
@@ -18,12 +18,9 @@ const orders = options.once ? await readOrders(options.orders).catch((error) => 
 // How to stop what was started, the newest first.
 const started: (() => Promise<unknown>)[] = []
 const interrupted = new AbortController()
-for (const signal of Object.keys(EXIT_CODES) as (keyof typeof EXIT_CODES)[]) {
-  process.once(signal, () => {
-    interrupted.abort()
-    void end(EXIT_CODES[signal], '\nThe shop is closed.')
-  })
-}
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => interrupt(EXIT_CODES[signal]))
+// Nobody reads on: `npm start | head`.
+process.stdout.on('error', () => interrupted.signal.aborted || interrupt(EXIT_CODES.SIGPIPE))
 
 try {
   await run()
@@ -72,10 +69,20 @@ async function embeddedPostgres(): Promise<string> {
   return server.url
 }
 
-async function end(code: number, lastWords = ''): Promise<never> {
-  for (const stop of started.splice(0)) await stop().catch((error) => console.error(error))
-  if (lastWords) console.log(lastWords)
+async function interrupt(code: number): Promise<never> {
+  interrupted.abort()
+  await stopAll()
+  console.log('\nThe shop is closed.')
   process.exit(code)
+}
+
+async function end(code: number): Promise<never> {
+  await stopAll()
+  process.exit(code)
+}
+
+async function stopAll(): Promise<void> {
+  for (const stop of started.splice(0)) await stop().catch((error) => console.error(error))
 }
 
 function explain(error: unknown): unknown {

@@ -74,6 +74,15 @@ describe('--once', { timeout: 60_000 }, () => {
     expect(shop.stdout).toMatch(/\nThe books are wrong\.\n$/)
   })
 
+  // Mutant: an EPIPE that nobody listens to.
+  test('ends without a word when nobody reads on, as in `| head`', async () => {
+    const shop = shopProcess(['--once', '--orders', orders(2_000)], { databaseUrl })
+    await shop.printed(/orders/)
+    shop.child.stdout!.destroy()
+    expect(await shop.ended).toEqual({ code: 141, signal: null })
+    expect(shop.stderr).toBe('')
+  })
+
   test('exits 2, and starts nothing, when the file of orders is broken', async () => {
     const file = ordersFile('customer,sku,quantity\na@shop.test,gold,1\n')
     const shop = shopProcess(['--once', '--orders', file], { databaseUrl: nowhere })
