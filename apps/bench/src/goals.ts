@@ -30,6 +30,11 @@ const goals: readonly Goal[] = [
   { title: 'drain, at-least-once: WAL B/job', value: (f) => f(DRAIN, 'pgq', 'wal'), atMost: 420, digits: 0 },
   ratio('drain, at-most-once / hand-written', 'drain/at-most-once/1', 'sql', 0.8),
   ratio('drain, transactional / hand-written', 'drain/transactional/1', 'sql', 1),
+  {
+    title: 'drain, transactional, grouped / hand-written',
+    value: (f) => f('drain/transactional/1', 'pgq-grouped') / f('drain/transactional/1', 'sql'),
+    atLeast: 4,
+  },
   ratio('enqueue, 1 in flight / plain INSERT', 'enqueue/1', 'sql', 0.9),
   ratio('enqueue, 50 in flight / plain INSERT', 'enqueue/50', 'sql', 5),
   ratio('enqueue, 50 in flight / BullMQ', 'enqueue/50', 'bullmq', 2),

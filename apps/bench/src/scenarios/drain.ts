@@ -29,7 +29,7 @@ const drains: readonly Drain[] = [
     work: 'nothing',
   },
   { mode: 'at-most-once', systems: ['pgq', 'sql'], jobs: 100_000, work: 'nothing' },
-  { mode: 'transactional', systems: ['pgq', 'pg-boss-notify', 'sql'], jobs: 20_000, work: 'insert' },
+  { mode: 'transactional', systems: ['pgq', 'pgq-grouped', 'pg-boss-notify', 'sql'], jobs: 20_000, work: 'insert' },
 ]
 
 type DrainOrder = WorkOrder & FillOrder & { readonly processes: number }

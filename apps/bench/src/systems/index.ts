@@ -34,6 +34,11 @@ export const systems = {
     store: 'postgres',
     load: () => import('./pgq-telemetry.js').then(({ pgqSampledTraces }) => pgqSampledTraces),
   },
+  'pgq-grouped': {
+    package: '@pgq/worker',
+    store: 'postgres',
+    load: () => import('./pgq.js').then(({ pgqGrouped }) => pgqGrouped),
+  },
   graphile: {
     package: 'graphile-worker',
     claims: '%skip locked%',

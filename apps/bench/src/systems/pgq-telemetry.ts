@@ -40,7 +40,7 @@ const pgqTraced = (share: number): System => ({
   },
   async worker(place, options) {
     recordTraces(share)
-    return startWorker(place, options, { around: traceHandlers() })
+    return startWorker(place, options, { settings: { around: traceHandlers() } })
   },
 })
 

@@ -7,11 +7,13 @@ import {
   typed,
 } from '@pgq/core'
 import { migrate } from '@pgq/migrations'
-import { type Around, createWorker, type Worker } from '@pgq/worker'
+import { createWorker, type WorkerOptions as PgqWorkerOptions, type Worker } from '@pgq/worker'
 import { sql } from 'kysely'
 import pg from 'pg'
 import { listenOn } from './listen.js'
 import { type NewJob, type Place, QUEUE, type System, TASK, type WorkerOptions } from './system.js'
+
+const GROUP = 100
 
 const taskOf = <Mode extends DeliveryModeName>(mode: Mode) => defineTask(TASK, { mode, args: typed<object>() })
 
@@ -50,23 +52,29 @@ export const pgq: System = {
     ),
 }
 
-/** What looks at a worker while it works. */
-export interface Onlookers {
-  readonly around?: Around
+/** Short transactional handlers that share commits: an option, not the default. */
+export const pgqGrouped: System = {
+  ...pgq,
+  worker: (place, options) => startWorker(place, options, { settings: { transactionalGroup: GROUP } }),
+}
+
+/** What looks at a worker while it works, and what is set that has a default. */
+export interface Extras {
+  readonly settings?: Pick<PgqWorkerOptions, 'around' | 'transactionalGroup'>
   observe?(worker: Worker): void
 }
 
 export async function startWorker(
   { postgresUrl }: Place,
   options: WorkerOptions,
-  { around, observe }: Onlookers = {},
+  { settings, observe }: Extras = {},
 ): Promise<Worker> {
   const { concurrency } = options
   const worker = createWorker({
     connectionString: postgresUrl,
     handlers: [handlerOf(options)],
     ...(concurrency ? { concurrency } : {}),
-    ...(around ? { around } : {}),
+    ...settings,
   })
   observe?.(worker)
   await worker.start()
