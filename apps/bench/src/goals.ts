@@ -1,6 +1,7 @@
-import { formatFigure, type Run, spreadOf, table } from './report.js'
+import { formatFigure, type Run, table } from './report.js'
+import { spread } from './statistics.js'
 
-/** The median of one figure; NaN when it was not measured. */
+/** One figure of one repetition; NaN when it was not measured. */
 type Figure = (scenario: string, system: string, key?: string) => number
 
 interface Goal {
@@ -91,16 +92,28 @@ function growth(title: string, scenario: string, other: string): Goal {
   }
 }
 
-/** A Markdown table of the goals whose figures were measured. Empty when there are none. */
+/**
+ * A Markdown table of the goals whose figures were measured. Empty when there are none. A ratio is taken in each repetition,
+ * where its two runs are neighbours in time, and the median of those counts: less of what else the machine did is in it than in
+ * the ratio of two medians.
+ */
 export function goalsTable(runs: readonly Run[]): string {
-  const figure: Figure = (scenario, system, key = 'rate') => spreadOf(runs, scenario, system, key)?.median ?? Number.NaN
+  const figures = figuresByRepetition(runs)
   const rows = goals.flatMap(({ title, value, atLeast, atMost, digits = 2 }) => {
-    const reached = value(figure)
-    if (!Number.isFinite(reached)) return []
+    const reached = spread(figures.map(value).filter(Number.isFinite))?.median
+    if (reached === undefined) return []
     const isMet = atLeast === undefined ? reached <= atMost! : reached >= atLeast
     const wanted =
       atLeast === undefined ? `≤ ${formatFigure({ digits }, atMost!)}` : `≥ ${formatFigure({ digits }, atLeast)}`
     return [[title, wanted, formatFigure({ digits }, reached), isMet ? 'yes' : '**no**']]
   })
   return rows.length === 0 ? '' : table(['goal', 'wanted', 'measured', 'reached'], rows)
+}
+
+function figuresByRepetition(runs: readonly Run[]): Figure[] {
+  const repetitions = [...new Set(runs.map(({ repetition }) => repetition))]
+  return repetitions.map((repetition) => (scenario, system, key = 'rate') => {
+    const run = runs.find((one) => one.scenario === scenario && one.system === system && one.repetition === repetition)
+    return run?.figures[key] ?? Number.NaN
+  })
 }

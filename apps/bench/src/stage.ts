@@ -10,7 +10,7 @@ import { type SystemName, systemEntry } from './systems/index.js'
 import type { Place } from './systems/system.js'
 
 /** How long anything may take until what was reached counts, ms. */
-const LIMIT_MS = 15_000
+const LIMIT_MS = 10_000
 
 type Progress = Pick<Tick, 'at' | 'runs' | 'enqueued' | 'cpuUs'>
 

@@ -4,6 +4,9 @@ import type { Stage } from '../stage.js'
 import type { SystemName } from '../systems/index.js'
 import { COSTS, costs, type Measurement, RATE, type Scenario } from './scenario.js'
 
+/** A system that takes longer to warm up is slow enough to be measured as it is. */
+const WARM_UP_LIMIT_MS = 3_000
+
 interface Drain {
   readonly mode: DeliveryModeName
   readonly systems: readonly SystemName[]
@@ -58,7 +61,7 @@ export async function measureDrain(stage: Stage, order: DrainOrder): Promise<Mea
   await stage.assistant.call('fill', { ...order, jobs: warmUp + jobs })
   await stage.analyze()
   const workers = await stage.workers(processes, { ...order, marks })
-  const begin = await stage.reached(workers, warmUp)
+  const begin = await stage.reached(workers, warmUp, WARM_UP_LIMIT_MS)
   const last = await stage.reached(workers, warmUp + jobs)
   const isDone = last.runs >= warmUp + jobs
   const endAt = isDone ? await stage.finished() : last.at
