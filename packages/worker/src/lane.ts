@@ -6,6 +6,7 @@ import type { Claim, DeliveryMode } from './delivery/delivery-mode.js'
 import type { Events } from './events.js'
 import type { ResolvedOptions } from './options.js'
 import { type JobResult, JobRun } from './run-job.js'
+import type { Stats } from './stats.js'
 import { WakeUp } from './wake-up.js'
 
 /** A claimed job that has waited this long for a slot goes back, so that another worker can take it, in ms. */
@@ -14,6 +15,8 @@ const STALE_MS = 1_000
 /** What a lane asks of the worker around it. */
 export interface LaneHost {
   readonly workerId: number
+  /** Where settled jobs are counted, when they are. */
+  readonly stats: Stats | undefined
   /** The lane found nothing to claim and sleeps until it is rung. */
   idle(): void
   /** The lane found jobs; full: as many as it asked for, so there may be more. */
@@ -240,6 +243,13 @@ export class Lane {
   }
 
   #runOf(claim: Claim): JobRun {
-    return new JobRun(claim, this.#handlers.get(claim.job.task)!, this.mode, this.events, this.options.around)
+    return new JobRun(
+      claim,
+      this.#handlers.get(claim.job.task)!,
+      this.mode,
+      this.events,
+      this.options.around,
+      this.host.stats,
+    )
   }
 }

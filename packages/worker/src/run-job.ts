@@ -16,6 +16,7 @@ import {
 import { type Claim, CommitRefused, type DeliveryMode } from './delivery/delivery-mode.js'
 import type { Events, JobLabel } from './events.js'
 import type { Around } from './options.js'
+import type { Stats } from './stats.js'
 
 /** A handler that heeds its aborted signal no sooner than this is reported, and its job settled without it, in ms. */
 const HEED_MS = 1_000
@@ -42,6 +43,7 @@ export class JobRun {
     private readonly mode: DeliveryMode,
     private readonly events: Events,
     private readonly around: Around | undefined,
+    private readonly stats: Stats | undefined,
   ) {}
 
   get label(): JobLabel {
@@ -88,8 +90,9 @@ export class JobRun {
         random: Math.random(),
       })
       await this.claim.settle(settlement)
+      const waitMs = Math.max(startedAt - job.readyAt.getTime(), 0)
+      this.stats?.count(job, settlement, waitMs, durationMs)
       if (this.events.has('job.settled')) {
-        const waitMs = Math.max(startedAt - job.readyAt.getTime(), 0)
         this.events.emit('job.settled', { ...this.label, outcome, settlement, waitMs, durationMs })
       }
     } catch (error) {

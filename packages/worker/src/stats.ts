@@ -1,6 +1,13 @@
-import { bucketOf, compactStats, type JobStats, recordStats, type Settlement, STATS_BATCH } from '@pgq/core'
+import {
+  bucketOf,
+  type ClaimedJob,
+  compactStats,
+  type JobStats,
+  recordStats,
+  type Settlement,
+  STATS_BATCH,
+} from '@pgq/core'
 import type { Connection } from './connection.js'
-import type { Events, WorkerEvents } from './events.js'
 import { type Logger, loggableError } from './logger.js'
 
 /** How often a working worker writes what it counted, in ms. */
@@ -33,10 +40,7 @@ export class Stats {
     private readonly schema: string,
     private readonly connection: Connection,
     private readonly logger: Logger,
-    events: Events,
-  ) {
-    events.on('job.settled', (event) => this.#count(event))
-  }
+  ) {}
 
   /** Writes what is left. */
   async stop(): Promise<void> {
@@ -44,7 +48,13 @@ export class Stats {
     await this.#writing
   }
 
-  #count({ queue, task, settlement, waitMs, durationMs }: WorkerEvents['job.settled']): void {
+  /** Counts a job whose settlement is durable. Called by itself: an event for each job costs 4 us of the 6.5 that one takes in all. */
+  count(
+    { queue, task }: Pick<ClaimedJob, 'queue' | 'task'>,
+    settlement: Settlement,
+    waitMs: number,
+    durationMs: number,
+  ): void {
     const last = this.#last
     // Mostly, the job before was of the same kind: 20 ns instead of 50.
     const counter = last && last.task === task && last.queue === queue ? last : this.#counter(queue, task)

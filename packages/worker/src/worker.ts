@@ -147,8 +147,8 @@ class RunningWorker implements Worker {
           transactionalGroup,
         ),
     }
+    if (this.options.stats) this.#stats = new Stats(schema, control, this.options.logger)
     this.#lanes = modes.map((mode) => this.#lane(make[mode]()))
-    if (this.options.stats) this.#stats = new Stats(schema, control, this.options.logger, this.#events)
   }
 
   #lane(mode: DeliveryMode): Lane {
@@ -157,6 +157,7 @@ class RunningWorker implements Worker {
       get workerId() {
         return session.workerId
       },
+      stats: this.#stats,
       idle: () => this.#laneIdle(lane),
       busy: (full) => this.#laneBusy(lane, full),
     })
