@@ -98,8 +98,6 @@ function optionsOf(
     cursor: { y: false, points: { size: 6 } },
     padding: [8, 16, 0, 0],
     scales: {
-      // A minute at least: one point alone spans no time.
-      x: { range: (_plot, min, max) => [Math.min(min, max - 60), max] },
       y: { range: (_plot, _min, max) => [0, max > 0 ? max * 1.1 : 1] },
     },
     axes: [
@@ -131,7 +129,7 @@ const seriesOf = ({ label, filled }: Line, colour: string): uPlot.Series => ({
   stroke: colour,
   width: 1.75,
   spanGaps: false,
-  // One point alone is no line.
-  points: { show: (plot) => plot.data[0].length === 1 },
+  // One value alone is no line.
+  points: { show: (plot) => plot.data[0].length === 2 },
   ...(filled && { fill: colour.replace(/^rgb\((.*)\)$/, 'rgba($1, 0.12)') }),
 })

@@ -29,7 +29,12 @@ export function openBrowser() {
         executablePath: chromiumPath!,
         args: ['--no-sandbox', '--disable-dev-shm-usage', '--force-color-profile=srgb'],
       })
-      const context = await (await started).newContext({ viewport: { width: 1280, height: 860 }, ...options })
+      const context = await (await started).newContext({
+        viewport: { width: 1280, height: 860 },
+        // Colours on their way from light to dark would be judged by their contrast.
+        reducedMotion: 'reduce',
+        ...options,
+      })
       onTestFinished(() => context.close())
       const page = await context.newPage()
       page.setDefaultTimeout(5_000)

@@ -43,6 +43,7 @@ const toolsMayUse: Readonly<Record<string, readonly string[]>> = {
     '@pgq/eager',
     '@pgq/monitor',
     '@pgq/telemetry',
+    '@pgq/dashboard',
   ],
 }
 

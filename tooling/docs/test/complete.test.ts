@@ -21,6 +21,9 @@ test.each([
   ['packages/telemetry/src/metrics-handler.ts', 'MetricsHandlerOptions', 'packages/telemetry/README.md'],
   ['packages/telemetry/src/tracer.ts', 'TraceOptions', 'packages/telemetry/README.md'],
   ['packages/migrations/src/migrate.ts', 'MigrateOptions', 'packages/migrations/README.md'],
+  ['packages/dashboard/src/options.ts', 'DashboardOptions', 'packages/dashboard/README.md'],
+  ['packages/dashboard/src/serve.ts', 'ServeOptions', 'packages/dashboard/README.md'],
+  ['packages/dashboard/src/permissions.ts', 'Permission', 'packages/dashboard/README.md'],
 ])('%s: %s is in %s', (file, type, page) => {
   const names = namesIn(file, type)
   expect(names.length).toBeGreaterThan(0)

@@ -158,12 +158,13 @@ function BacklogChart({ data: { at, counts, queues } }: { data: OverviewAnswer }
     seen.push({ at: now, ready, oldest })
     if (seen.length > SEEN) seen.shift()
   }
+  // One point alone would span no time, so a minute without one comes before.
   return (
     <Chart
       title="Oldest job that waits"
-      at={seen.map(({ at }) => at)}
+      at={[seen[0]!.at - 60_000, ...seen.map(({ at }) => at)]}
       format={duration}
-      lines={[{ label: 'age', tone: 'blue', filled: true, values: seen.map(({ oldest }) => oldest) }]}
+      lines={[{ label: 'age', tone: 'blue', filled: true, values: [null, ...seen.map(({ oldest }) => oldest)] }]}
       note="since this page was opened"
     />
   )
