@@ -92,10 +92,9 @@ test('GET /jobs counts them by queue, task and state', async () => {
   await send(`${url}/orders`, tea)
   const { answer } = await send(`${url}/jobs`)
   expect(answer).toHaveLength(4)
-  expect(answer).toContainEqual({
-    ...{ queue: 'default', task: 'follow-up', state: 'scheduled', jobs: 1 },
-    oldest: expect.any(String),
-  })
+  expect(answer).toContainEqual(
+    expect.objectContaining({ queue: 'default', task: 'follow-up', state: 'scheduled', jobs: 1 }),
+  )
 })
 
 test.each(['/orders/1', '/orders/99999999999', '/orders/x', '/'])('GET %s: nothing is there', async (path) => {

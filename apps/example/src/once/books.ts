@@ -1,4 +1,4 @@
-import { countJobs } from '@pgq/monitor'
+import { countJobs, type JobCount } from '@pgq/monitor'
 import { sql } from 'kysely'
 import { catalog } from '../catalog.js'
 import type { ShopDatabase } from '../database.js'
@@ -20,6 +20,12 @@ export async function checkBooks(db: ShopDatabase): Promise<Entry[]> {
     return { claim, wrong: rows.length > 0 ? `not so for ${rows.length}, such as order ${ids.join(', ')}` : undefined }
   })
   return [...(await Promise.all(checks)), ...(await checkJobs(db))]
+}
+
+/** Every job of the shop, counted one by one: an estimate would not do for books. */
+export async function countShopJobs(db: ShopDatabase): Promise<JobCount[]> {
+  const names = new Set(Object.values(tasks).map(({ name }) => name))
+  return (await countJobs(db, { exact: true })).filter(({ task }) => names.has(task))
 }
 
 const downloads = Object.keys(catalog).filter((sku) => catalog[sku]!.isDownload)
@@ -49,9 +55,8 @@ const offendingOrders = {
 }
 
 async function checkJobs(db: ShopDatabase): Promise<Entry[]> {
-  const names = new Set(Object.values(tasks).map(({ name }) => name))
-  const counts = (await countJobs(db)).filter(({ task }) => names.has(task))
-  const sum = (isMeant: (count: (typeof counts)[number]) => boolean) =>
+  const counts = await countShopJobs(db)
+  const sum = (isMeant: (count: JobCount) => boolean) =>
     counts.filter(isMeant).reduce((total, { jobs }) => total + jobs, 0)
   const dead = sum(({ state }) => state === 'dead')
   const waiting = sum(({ state, task }) => state === 'scheduled' && task === tasks.followUp.name)

@@ -1,11 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { countJobs } from '@pgq/monitor'
 import type { Worker } from '@pgq/worker'
 import { catalog } from '../catalog.js'
 import type { ShopDatabase } from '../database.js'
 import type { NewOrder } from '../orders.js'
-import { tasks } from '../tasks.js'
-import { checkBooks } from './books.js'
+import { checkBooks, countShopJobs } from './books.js'
 import { showProgress } from './progress.js'
 import { Tally } from './tally.js'
 
@@ -69,12 +67,11 @@ async function post({ apiUrl }: Shop, path: string, body: unknown = {}): Promise
 
 /** Resolves when no job is left but those for another day. */
 async function allDone({ db, signal }: Shop, tally: Tally): Promise<void> {
-  const names = new Set(Object.values(tasks).map(({ name }) => name))
   let runs = -1
   let movedAt = performance.now()
   for (;;) {
     const inAnHour = new Date(Date.now() + HOUR_MS)
-    const counts = (await countJobs(db)).filter(({ task }) => names.has(task))
+    const counts = await countShopJobs(db)
     if (counts.every(({ state, oldest }) => state === 'dead' || (state === 'scheduled' && oldest! > inAnHour))) return
     if (tally.runs !== runs) movedAt = performance.now()
     runs = tally.runs
