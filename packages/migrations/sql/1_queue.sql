@@ -171,19 +171,19 @@ begin atomic
   end;
 end;
 
--- Wakes one idle worker for each of the queues; nobody idle, nothing sent. The choice differs from transaction to
--- transaction and stays the same within one, where equal notifications collapse into one.
+-- Wakes one idle worker for each of the queues, and where workers of several kinds serve a queue, one of each: only it may know
+-- the task. Nobody idle, nothing sent. The choice differs from transaction to transaction and stays the same within one, where
+-- equal notifications collapse into one.
 create function ring_doorbell(queue_names text[]) returns bigint
 language sql volatile
 begin atomic
   select count(pg_notify(bell.channel, ''))
   from unnest(queue_names) as rung (queue)
   cross join lateral (
-    select idle.channel
-    from idle_workers as idle
+    select distinct on (worker.tasks) idle.channel
+    from idle_workers as idle join workers as worker on worker.id = idle.worker_id
     where rung.queue = any (idle.queues) and is_alive(idle.worker_id)
-    order by idle.worker_id # (txid_current() % 1024)::integer
-    limit 1
+    order by worker.tasks, idle.worker_id # (txid_current() % 1024)::integer
   ) as bell;
 end;
 

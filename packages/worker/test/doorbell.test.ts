@@ -185,6 +185,25 @@ describe('ten sleeping workers', () => {
     expect(new Set(rings).size).toBeGreaterThan(1)
   })
 
+  // Mutant: one of all idle workers, whatever tasks it knows: the job waits until one that knows it polls.
+  test('where workers of two kinds serve a queue, one of each kind is woken', async () => {
+    const other = numbered('other')
+    const workers = await Promise.all(
+      Array.from({ length: 10 }, (_, n) => db.worker([(n < 9 ? other : task).handle(() => {})], deaf)),
+    )
+    await asleep(10)
+    const { rings, end } = await ringsOf(workers)
+    for (let n = 1; n <= 10; n++) {
+      const settled = next(workers[9]!, 'job.settled')
+      await task.enqueue(db.pool, n)
+      await settled
+      await asleep(10)
+      expect(rings.filter((channel) => channel === `pgq_pgq_${workers[9]!.id}`).length).toBe(n)
+      expect(rings.length).toBe(2 * n)
+    }
+    await end()
+  })
+
   // Mutant: a worker with more than it can run that does not pass the news on.
   test('many jobs wake as many as it takes', async () => {
     const go = gate()
