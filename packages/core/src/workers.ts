@@ -143,7 +143,7 @@ const takeStatement = defineStatement<{ workerId: number }, never>(
   ({ table, param }) => sql`delete from ${table('idle_workers')} where worker_id = ${param('workerId')}`,
 )
 
-/** Wakes one idle worker per queue: a worker that leaves jobs behind passes the news on. */
+/** Wakes one idle worker per queue and kind of worker: a worker that leaves jobs behind passes the news on. */
 export async function ringDoorbell(executor: Executor, schema: string, queues: readonly string[]): Promise<void> {
   await run(executor, schema, ringStatement, { queues })
 }
