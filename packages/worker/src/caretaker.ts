@@ -154,7 +154,8 @@ export class Caretaker {
     })
     if (promoted > 0 || ready) this.charge.jobsCameBack()
     if (promoted === PROMOTE_LIMIT) return 0
-    const patience = !isIdle ? BUSY_PROMOTE_MS : isDoorbellHung ? this.#sharedPollMs() : this.#nextPollMs(ready)
+    const longestMs = isDoorbellHung ? this.#sharedPollMs() : this.options.deafPollMs
+    const patience = isIdle ? this.#nextPollMs(ready, longestMs) : BUSY_PROMOTE_MS
     return Math.min(Math.max(nextDueMs ?? patience, 1), patience)
   }
 
@@ -164,9 +165,13 @@ export class Caretaker {
     return Math.min(pollMs * Math.max(this.#others, 1), Math.max(pollMs, MAX_SHARED_POLL_MS))
   }
 
-  #nextPollMs(found: boolean): number {
-    const ms = found ? FIRST_POLL_MS : this.#pollMs
-    this.#pollMs = Math.min(ms * 2, this.options.deafPollMs)
+  /**
+   * From often to seldom. Also behind a doorbell that hangs: a transaction that looked for one before it hung, and commits
+   * only now, rings nobody. So its job waits about as long again as the transaction took, and not for a poll.
+   */
+  #nextPollMs(found: boolean, longestMs: number): number {
+    const ms = Math.min(found ? FIRST_POLL_MS : this.#pollMs, longestMs)
+    this.#pollMs = ms * 2
     return ms
   }
 

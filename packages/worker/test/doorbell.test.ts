@@ -61,6 +61,21 @@ describe.each(MODES)('%s', (mode) => {
     expect(performance.now() - start).toBeLessThan(5_000)
   })
 
+  // Mutant: behind a doorbell that hangs, the next look is the next poll.
+  test('a transaction that enqueued before the worker fell asleep, and commits afterwards, is not missed', async () => {
+    const client = await db.pool.connect()
+    await client.query('begin')
+    await task.enqueue(client, 1)
+    const worker = await db.worker([task.handle(() => {})], deaf)
+    const settled = next(worker, 'job.settled')
+    await asleep()
+    const start = performance.now()
+    await client.query('commit')
+    client.release()
+    await settled
+    expect(performance.now() - start).toBeLessThan(2_000)
+  })
+
   // Mutants: the next due time not asked for again after a ring, or after the worker was busy: it is late by up to pollMs.
   test('a delayed job starts at its time: when the worker slept, when it was busy, and before one that is due later', async () => {
     const startedAt: number[] = []
