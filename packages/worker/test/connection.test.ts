@@ -2,7 +2,7 @@ import { startProxy } from '@pgq/test-db'
 import type pg from 'pg'
 import { afterAll, describe, expect, onTestFinished, test } from 'vitest'
 import { breaksConnection, Connection } from '../src/connection.js'
-import { gate, queue, until } from './queue.js'
+import { gate, pause, queue, until } from './queue.js'
 
 const db = await queue()
 const proxy = await startProxy(Number(new URL(db.url).port))
@@ -117,11 +117,13 @@ describe('a connection', () => {
     expect(losses).toEqual([])
   })
 
+  // Mutant: a close that leaves alone what is only being opened: it waits for an answer that does not come.
   test('closed while it opens: whoever waits for it hears of it, and nothing stays open', async () => {
     const { connection, clients } = open()
     proxy.pause()
     const waiting = connection.query('select 1')
     waiting.catch(() => {})
+    await pause(20) // it is under way
     const start = performance.now()
     await connection.close()
     await expect(waiting).rejects.toThrow()
