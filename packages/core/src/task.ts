@@ -119,10 +119,13 @@ export const typed = <Args>(): StandardSchemaV1<Args, Args> => ({
   '~standard': { version: 1, vendor: 'pgq', validate: (value) => ({ value: value as Args }) },
 })
 
+/** The function that a task's handle() takes; not by Parameters<...>, which would type job.trx as a transaction of no tables. */
+type HandlerOf<T> = T extends Task<any, infer Output, infer Mode> ? (args: Output, job: JobOf<Mode>) => unknown : never
+
 /** One handler for each task of an object of tasks: a missing one does not compile. */
 export function handleAll<Tasks extends Record<string, Task<any, any, any>>>(
   tasks: Tasks,
-  handlers: { [Key in keyof Tasks]: Parameters<Tasks[Key]['handle']>[0] },
+  handlers: { [Key in keyof Tasks]: HandlerOf<Tasks[Key]> },
 ): Handler[] {
   return Object.entries(tasks).map(([key, task]) => task.handle(handlers[key] as never))
 }
