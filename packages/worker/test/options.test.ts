@@ -14,6 +14,7 @@ describe('defaults', () => {
       schema: 'pgq',
       queues: ['default'],
       concurrency: { 'at-least-once': 10, 'at-most-once': 10, transactional: 10 },
+      transactionalGroup: 1,
       graceMs: 20_000,
       doorbell: true,
       pollMs: 5_000,
@@ -77,6 +78,7 @@ describe('defaults', () => {
 /** The numbers: the smallest and the largest that are taken. */
 const OUT_OF_RANGE: Partial<Record<keyof WorkerOptions, [number, number]>> = {
   concurrency: [1, 10_000],
+  transactionalGroup: [1, 1_000],
   graceMs: [0, 86_400_000],
   pollMs: [10, 3_600_000],
   leaseMs: [1_000, 86_400_000],
