@@ -24,6 +24,7 @@ const RESCUE_MS = 450
 const ALERT_MS = 10_000
 /** Within this time every living worker has come back to a server that restarted, or to a network that was gone, in ms. */
 const SETTLE_IN_MS = 5_000
+const MIN_SETTLE_IN_MS = 1_000
 /** How often a worker beats when there is nothing else to look after, as a share of the lease. */
 const BEAT_SHARE = 0.4
 const UNKNOWN_TASKS_MS = 60_000
@@ -57,7 +58,7 @@ export class Caretaker {
   readonly #settledAt = performance.now() + SETTLE_IN_MS
   /** When it judges anybody again, after it lost touch itself. */
   #judgesFrom = 0
-  #outOfTouch = false
+  #inTouchAt = performance.now()
   /** When to ask again for cancelled jobs. */
   #cancelAgainAt = 0
   #stopping = false
@@ -112,7 +113,9 @@ export class Caretaker {
 
   /** The listening connection is back after it was lost: say so, and learn whether the others took this worker for dead. */
   reconnected(): void {
-    this.#outOfTouch = true
+    // The others' waits between two tries double, as this worker's did: they are back after as long again.
+    const awayMs = performance.now() - this.#inTouchAt
+    this.#judgesFrom = performance.now() + Math.min(Math.max(awayMs * 2, MIN_SETTLE_IN_MS), SETTLE_IN_MS)
     this.#rescueNow.ring()
   }
 
@@ -177,14 +180,10 @@ export class Caretaker {
 
   /** While others hold jobs, twice a second over all workers together, whatever their number; else as often as a beat is due. */
   async #rescue(): Promise<number> {
-    const rescue = await this.control
-      // Decided on the very client: when the statement had to wait for one, that one has been out of touch.
-      .use((client) => this.#beatOn(this.control.on(client)))
-      .catch((error) => {
-        this.#outOfTouch = true
-        throw error
-      })
+    // Decided on the very client: it may have to be opened first, and then this worker was out of touch.
+    const rescue = await this.control.use((client) => this.#beatOn(this.control.on(client)))
     const { self, busy, workers, requeued, buried, cancelled } = rescue
+    this.#inTouchAt = performance.now()
     if (workers.length > 0) this.events.emit('workers.rescued', { workers, requeued, buried })
     if (requeued > 0) this.charge.jobsCameBack()
     if (cancelled.length > 0) this.charge.cancel(new Set(cancelled))
@@ -212,10 +211,8 @@ export class Caretaker {
   ): Promise<Omit<Rescue, 'self' | 'endedBackends'> & { self: Beat | RescuerBeat | null }> {
     const { schema, leaseMs, maxCrashes } = this.options
     const { workerId } = this.charge
-    if (this.#outOfTouch) this.#judgesFrom = performance.now() + SETTLE_IN_MS
     if (performance.now() < this.#judgesFrom) {
       const self = await beat(executor, schema, workerId)
-      this.#outOfTouch = false
       return { self, busy: 1, workers: [], requeued: 0, buried: 0, cancelled: [] }
     }
     const settledIn = performance.now() > this.#settledAt
