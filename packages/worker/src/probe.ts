@@ -22,7 +22,8 @@ export async function probe(
   one: Connection,
   other: Connection,
 ): Promise<Capabilities> {
-  const { rows } = await one.query(`
+  // Not on the listening connection: a standby refuses LISTEN, with an error that does not say what to do.
+  const { rows } = await other.query(`
     select pg_is_in_recovery() as "isStandby", current_setting('max_connections')::integer as max,
       current_setting('superuser_reserved_connections')::integer as reserved`)
   const [server] = rows as [{ isStandby: boolean; max: number; reserved: number }]
