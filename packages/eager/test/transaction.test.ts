@@ -83,6 +83,13 @@ describe('attach(trx)', () => {
     expect(await notes(trx)).toEqual(['once'])
   })
 
+  test('a transaction of the test that cannot go on: the enqueue says so, and the handler does not run', async () => {
+    const queue = queueOf(() => expect.unreachable(), { onError: 'throw' })
+    using _ = queue.attach(trx)
+    await sql`select 1 / 0`.execute(trx).catch(() => {})
+    await expect(note.enqueue(trx, 'x')).rejects.toMatchObject({ code: '25P02' })
+  })
+
   test('a handler that cancels: what it wrote is rolled back', async () => {
     const queue = queueOf(async (text, job) => {
       await write(job.trx, text)

@@ -127,6 +127,46 @@ describe('a connection that is cut', { timeout: 30_000 }, () => {
     },
   )
 
+  // Mutant: a COMMIT whose answer was lost taken for one that failed: the handler's effect happens twice, or a second dead letter.
+  test.each(['transactional', 'at-most-once'] as const)(
+    '%s, in the middle of a COMMIT: it counts once',
+    async (mode) => {
+      // What a deferred constraint refers to is locked, so that the COMMIT waits for it.
+      await admin(`drop table if exists reasons, children; create table reasons (reason text primary key);
+      create table children (reason text references reasons deferrable initially deferred);
+      insert into reasons values ('exhausted'), ('failed'), ('cancelled'), ('crashed');
+      alter table pgq.dead_jobs add constraint reason foreign key (reason) references reasons deferrable initially deferred`)
+      const task = numbered('work', mode === 'transactional' ? { mode, retry: { minDelayMs: 10 } } : { mode })
+      const [began, go] = [gate(), gate()]
+      let runs = 0
+      const worker = await db.worker(
+        [
+          task.handle(async (_, job: any) => {
+            runs += 1
+            began.open()
+            await go.opened
+            if (mode === 'at-most-once') throw new Error('the end')
+            await sql`insert into children values ('failed')`.execute(job.trx)
+          }),
+        ],
+        through(),
+      )
+      const settled = all(worker, 'job.settled')
+      await task.enqueue(db.pool, 1)
+      await began.opened
+      const release = await db.hold('select from reasons for update')
+      go.open()
+      await db.blocked()
+      proxy.cut()
+      await release()
+      await until(() => settled.some(({ settlement }) => settlement.kind !== 'requeue'))
+      await db.empty()
+      if (mode === 'transactional') expect(await db.value('select count(*)::integer from children')).toBe(1)
+      else expect([await db.value('select count(*)::integer from pgq.dead_jobs'), runs]).toEqual([1, 1])
+      await admin('alter table pgq.dead_jobs drop constraint reason')
+    },
+  )
+
   // Mutant: an acknowledgement whose answer was lost taken for a lost lease, or sent without its token.
   test.each([
     ['complete', 'select from pgq.leases for update'],

@@ -84,6 +84,32 @@ describe('transactional', () => {
     expect(await effects()).toEqual([{ n: 12 }])
   })
 
+  test('job.trx tells how many rows it changed, and what tables there are; it does not stream', async () => {
+    const seen: unknown[] = []
+    const worker = await db.worker([
+      task.handle(async (_, { trx }) => {
+        seen.push(
+          await trx
+            .insertInto('effects')
+            .values([{ n: 1 }, { n: 2 }])
+            .executeTakeFirst(),
+        )
+        seen.push(await trx.updateTable('effects').set({ n: 3 }).executeTakeFirst())
+        seen.push(await trx.selectFrom('effects').selectAll().execute())
+        seen.push((await trx.introspection.getTables()).some(({ name }) => name === 'effects'))
+        for await (const row of trx.selectFrom('effects').selectAll().stream()) seen.push(row)
+      }),
+    ])
+    const settled = next(worker, 'job.settled')
+    await task.enqueue(db.pool, 1)
+    const { outcome } = await settled
+    expect(seen).toMatchObject([{ numInsertedOrUpdatedRows: 2n }, { numUpdatedRows: 2n }, [{ n: 3 }, { n: 3 }], true])
+    expect(String((outcome as { error?: unknown }).error)).toContain(
+      'Streaming is not available in job.trx: read in pages.',
+    )
+    expect(await effects()).toEqual([])
+  })
+
   test('job.trx.transaction() is refused', async () => {
     const refused = gate<unknown>()
     await db.worker([
