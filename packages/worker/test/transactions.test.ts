@@ -1,7 +1,7 @@
 import { enqueueMany, LostLeaseError } from '@pgq/core'
 import { sql } from 'kysely'
 import { beforeAll, describe, expect, test } from 'vitest'
-import { all, gate, next, numbered, queue, until } from './queue.js'
+import { all, gate, next, numbered, pause, queue, until } from './queue.js'
 
 const db = await queue()
 const quick = { minDelayMs: 1, jitter: 0 }
@@ -232,4 +232,32 @@ describe('finish(trx) of at-least-once', () => {
     expect((await lost).error).toBeInstanceOf(LostLeaseError)
     expect(await effects()).toEqual([])
   })
+})
+
+// Mutant: its transaction left open until the next try: whoever uses the connection in between runs inside it, and fails.
+test('an end that the database refuses to record, again and again, holds up no other job', async () => {
+  await db.pool.query(`create function refuse() returns trigger language plpgsql as $$ begin raise 'not now'; end $$;
+    create trigger refuse before insert on pgq.dead_jobs for each row execute function refuse()`)
+  const once = numbered('once', { mode: 'at-most-once' })
+  const other = numbered('other')
+  const worker = await db.worker([
+    once.handle(() => {
+      throw new Error('to be recorded')
+    }),
+    other.handle(() => {}),
+  ])
+  const settled = all(worker, 'job.settled')
+  const lost = next(worker, 'database.lost')
+  await once.enqueue(db.pool, 1)
+  await lost
+  for (let n = 1; n <= 20; n++) {
+    const start = performance.now()
+    await other.enqueue(db.pool, n)
+    await until(() => settled.length === n)
+    expect(performance.now() - start).toBeLessThan(1_000)
+    await pause(100)
+  }
+  await db.pool.query('drop trigger refuse on pgq.dead_jobs')
+  await until(() => settled.length === 21)
+  expect(await db.rows('select task, reason from pgq.dead_jobs')).toEqual([{ task: 'once', reason: 'failed' }])
 })

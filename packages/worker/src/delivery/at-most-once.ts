@@ -66,9 +66,9 @@ export class AtMostOnce implements DeliveryMode {
         return this.backoff.succeeded()
       } catch (error) {
         if (this.settlements.closed.aborted) throw error
-        await delay(this.backoff.failed(error), this.settlements.closed)
-        // A transaction that is still open would be told from a lost one only by its session, which is gone with this.
+        // At once: others use this connection, and would run inside the transaction that is still open on it.
         await this.settlements.reset()
+        await delay(this.backoff.failed(error), this.settlements.closed)
       }
     }
   }
