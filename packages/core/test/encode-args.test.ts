@@ -87,6 +87,7 @@ const refused: [what: string, args: unknown, path: string, message: RegExp][] = 
   ['a RegExp', { re: /x/ }, 'args.re', /RegExp/],
   ['an Error', { error: new Error('x') }, 'args.error', /Error/],
   ['a class instance', { user: new (class User {})() }, 'args.user', /User/],
+  ['an instance of a class without a name', new (class {})(), 'args', /class instance/],
   ['a boxed string', { s: Object('x') }, 'args.s', /String/],
   ['a function', { run: () => 1 }, 'args.run', /function/],
   ['a toJSON method', { toJSON: () => 1 }, 'args.toJSON', /function/],

@@ -68,6 +68,19 @@ describe('a task with a schema', () => {
     expect(await database.rows('select args from pgq.jobs')).toHaveLength(1)
   })
 
+  test('names the path also where a schema gives its parts as objects, or no path at all', async () => {
+    const issues = [{ message: 'odd', path: [{ key: 'lines' }, { key: 0 }, 'price'] }, { message: 'whole' }]
+    const strict = defineTask('work', {
+      args: { '~standard': { version: 1, vendor: 'test', validate: () => ({ issues }) } },
+    })
+    expect(await failure(strict.enqueue(pool, {}))).toMatchObject({
+      issues: [
+        { path: 'args.lines[0].price', message: 'odd' },
+        { path: 'args', message: 'whole' },
+      ],
+    })
+  })
+
   test('typed() checks nothing', async () => {
     await defineTask('work', { args: typed<{ id: number }>() }).enqueue(pool, 'anything' as never)
     expect(await database.rows('select args from pgq.jobs')).toEqual([{ args: 'anything' }])
@@ -103,6 +116,7 @@ describe('defineTask', () => {
     ['work', { mode: 'sometimes' }, `mode "sometimes" is unknown: use 'at-least-once'`],
     ['work', { mode: 'at-most-once', retry: {} }, 'an at-most-once task never runs twice'],
     ['work', { retry: { maxAttempts: 0 } }, 'task "work": retry.maxAttempts is 0'],
+    ['work', { retry: 5 }, 'retry is 5; use an object'],
     ['work', { retry: { backoff: 5 } }, 'retry.backoff must be a function'],
     ['work', { timeoutMs: 0 }, 'timeoutMs is 0; use a whole number over 0'],
     ['work', { timeoutMs: 2 ** 31 }, 'timeoutMs'],

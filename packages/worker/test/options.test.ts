@@ -57,6 +57,7 @@ describe('defaults', () => {
     const options = resolve({ handlers: [handler, once], concurrency: { 'at-most-once': 3 } })
     expect(options.modes).toEqual(['at-least-once', 'at-most-once'])
     expect(options.concurrency).toEqual({ 'at-least-once': 10, 'at-most-once': 3, transactional: 10 })
+    expect(resolve({ concurrency: null as never }).concurrency.transactional).toBe(10)
     expect(resolve({ concurrency: 4 }).concurrency).toEqual({
       'at-least-once': 4,
       'at-most-once': 4,
