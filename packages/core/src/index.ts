@@ -81,6 +81,7 @@ export {
   type Acknowledgement,
   acknowledge,
   finishInTransaction,
+  isFinished,
   type LeasePlace,
   type Restore,
   type Return,

@@ -170,6 +170,18 @@ const finishStatement = defineStatement<LeasePlace, { ordinal: number }>(
     returning ordinal`,
 )
 
+/** Whether the transaction in which a leased job was finished has committed. */
+export async function isFinished(executor: Executor, schema: string, place: LeasePlace): Promise<boolean> {
+  return (await run(executor, schema, isFinishedStatement, place)).length > 0
+}
+
+const isFinishedStatement = defineStatement<LeasePlace, { ordinal: number }>(
+  'is_finished',
+  ({ table, param }) => sql`
+    select ordinal from ${table('finished_jobs')}
+    where worker_id = ${param('workerId')} and number = ${param('number')} and ordinal = ${param('ordinal')}`,
+)
+
 /** What becomes of a job that claimAndDelete removed. */
 export type Restore = Exclude<Settlement, { kind: 'complete' }> | { readonly kind: 'release' }
 

@@ -1,4 +1,12 @@
-import { acknowledge, type ClaimedJob, LostLeaseError, type Return, returnJobs, type Settlement } from '@pgq/core'
+import {
+  acknowledge,
+  type ClaimedJob,
+  isFinished,
+  LostLeaseError,
+  type Return,
+  returnJobs,
+  type Settlement,
+} from '@pgq/core'
 import type { Backoff } from './backoff.js'
 import { breaksConnection, type Connection } from './connection.js'
 import { delay } from './delay.js'
@@ -58,6 +66,19 @@ export class Acknowledger {
     lease.settled += 1
     this.#flushSoon(lease.settled === lease.size ? 0 : GATHER_MS)
     if (!(await unwritten.written)) throw new LostLeaseError(job.id)
+  }
+
+  /** Whether what a handler finished in a transaction of its own was committed. Asks until the database answers. */
+  async isFinished(lease: Lease, job: ClaimedJob): Promise<boolean> {
+    const place = { workerId: lease.workerId, number: lease.number, ordinal: job.ordinal }
+    for (;;) {
+      try {
+        return await isFinished(this.connection, this.schema, place)
+      } catch (error) {
+        if (this.connection.closed.aborted) throw error
+        await delay(this.backoff.failed(error), this.connection.closed)
+      }
+    }
   }
 
   /** Resolves when everything settled so far is durable. */

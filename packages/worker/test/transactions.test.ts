@@ -201,6 +201,27 @@ describe('finish(trx) of at-least-once', () => {
     await db.empty()
   })
 
+  // Mutant: a success is acknowledged without a look: PostgreSQL answers such a COMMIT with ROLLBACK, and no error.
+  test('a COMMIT that was a ROLLBACK: failed, run again, the effect once', async () => {
+    const worker = await db.worker([
+      task.handle(async (n, job) => {
+        await inTransaction('commit', async (client) => {
+          await effect(n, job)(client)
+          if (job.attempt === 1) await client.query('select 1 / 0').catch(() => {})
+        })
+      }),
+    ])
+    const settled = all(worker, 'job.settled')
+    await task.enqueue(db.pool, 1)
+    await until(() => settled.length === 2)
+    expect(settled.map(({ outcome, attempt }) => [outcome.type, attempt])).toEqual([
+      ['error', 1],
+      ['success', 2],
+    ])
+    expect(await effects()).toEqual([{ n: 1 }])
+    await db.empty()
+  })
+
   // Mutant: return_jobs without the look at finished_jobs.
   test('committed, then thrown: the job stays finished', async () => {
     const worker = await db.worker([

@@ -1,7 +1,7 @@
 import { type ClaimedJob, type ClaimRequest, claimIntoLease, finishInTransaction, readLease } from '@pgq/core'
 import { type Acknowledger, Lease } from '../acknowledger.js'
 import { breaksConnection, type Connection } from '../connection.js'
-import type { Claim, DeliveryMode } from './delivery-mode.js'
+import { type Claim, CommitRefused, type DeliveryMode } from './delivery-mode.js'
 
 /**
  * Claims move a batch into a lease; no transaction is open while handlers run. A job of a killed worker is given to another
@@ -59,6 +59,8 @@ export class AtLeastOnce implements DeliveryMode {
 }
 
 class LeasedClaim implements Claim {
+  #calledFinish = false
+
   constructor(
     readonly job: ClaimedJob,
     private readonly lease: Lease,
@@ -66,7 +68,10 @@ class LeasedClaim implements Claim {
     private readonly acknowledger: Acknowledger,
   ) {}
 
-  settle(settlement: Parameters<Claim['settle']>[0]): Promise<void> {
+  async settle(settlement: Parameters<Claim['settle']>[0]): Promise<void> {
+    // A COMMIT after a statement that failed is answered by ROLLBACK, without an error: the handler may not know.
+    if (settlement.kind === 'complete' && this.#calledFinish && !(await this.#isFinished()))
+      throw new CommitRefused('', { cause: new Error(NOT_COMMITTED) })
     return this.acknowledger.settle(this.lease, this.job, settlement)
   }
 
@@ -75,7 +80,15 @@ class LeasedClaim implements Claim {
   }
 
   finish(trx: Parameters<NonNullable<Claim['finish']>>[0]): Promise<void> {
+    this.#calledFinish = true
     const place = { workerId: this.lease.workerId, number: this.lease.number, ordinal: this.job.ordinal }
     return finishInTransaction(trx, this.schema, place, this.job.id)
   }
+
+  #isFinished(): Promise<boolean> {
+    return this.acknowledger.isFinished(this.lease, this.job)
+  }
 }
+
+const NOT_COMMITTED =
+  'The transaction in which the job was finished did not commit: let the errors of its statements through, and await its end.'
