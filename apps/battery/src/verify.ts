@@ -20,7 +20,8 @@ export async function verify(
   await until('every job is done', async () => (await queue.waiting()) === 0, ms, 100).catch(() => {})
   const left = await queue.waiting()
   const history = queue.readHistory()
-  const leases = await queue.value<number>('select count(*)::integer from pgq.leases')
+  await until('no lease is left', async () => (await countLeases(queue)) === 0, 5_000).catch(() => {})
+  const leases = await countLeases(queue)
   expectNone([
     left > 0 && `${left} jobs were still there after ${ms} ms.`,
     ...checkHistory(history, await queue.finalState(), expectations),
@@ -29,3 +30,5 @@ export async function verify(
   const count = (wanted: string) => history.filter(({ kind }) => kind === wanted).length
   return { jobs: count('acknowledged'), runs: count('started'), history }
 }
+
+const countLeases = (queue: TestQueue): Promise<number> => queue.value('select count(*)::integer from pgq.leases')
