@@ -24,6 +24,28 @@ describe('transactional', () => {
     await db.empty()
   })
 
+  // Mutants: jit left on for the claim: before PostgreSQL 18 it compiles each; a setting of the claim that stays for the handler.
+  test('the claim is planned by settings of its own, the handler by those of its database', async () => {
+    const settings = `select array[current_setting('enable_seqscan'), current_setting('enable_bitmapscan'), current_setting('jit')] as now`
+    await db.pool.query(`create or replace function note_settings() returns trigger language plpgsql as $$
+      begin insert into claimed ${settings}; return old; end $$;
+      create table claimed (settings text[]);
+      create trigger note_settings before delete on pgq.jobs for each row execute function note_settings()`)
+    const usual = await db.value<string[]>(settings)
+    const seen: unknown[] = []
+    const worker = await db.worker([
+      task.handle(
+        async (_, { trx }) => void seen.push((await sql.raw<{ now: string[] }>(settings).execute(trx)).rows[0]!.now),
+      ),
+    ])
+    const settled = next(worker, 'job.settled')
+    await task.enqueue(db.pool, 1)
+    await settled
+    await db.pool.query('drop trigger note_settings on pgq.jobs')
+    expect(await db.rows('select settings from claimed')).toEqual([{ settings: ['off', 'off', 'off'] }])
+    expect(seen).toEqual([usual])
+  })
+
   // Mutant: a plain COMMIT; the attempt is not counted and the error is lost.
   test('a COMMIT that a deferred constraint refuses: retried, the attempt and the error kept, no effects', async () => {
     const attempts: number[] = []

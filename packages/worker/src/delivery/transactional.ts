@@ -16,10 +16,12 @@ import { groupedClaims } from './transaction-group.js'
 // Deferred constraints speak up while the savepoint is still there; the rest of the text is not run then.
 const COMMIT = 'set constraints all immediate; commit'
 
-// The planner settings of our own statement, for the claim alone: what the handler runs is planned as always.
-const BEGIN = 'begin isolation level read committed; set local enable_seqscan = off; set local enable_bitmapscan = off'
-const HAND_OVER = `set local enable_seqscan to default; set local enable_bitmapscan to default; savepoint pgq_handler;
-  select pg_current_xact_id_if_assigned()::text as xid`
+// The planner settings of our own statement, for the claim alone: what the handler runs is planned as always. Without jit = off
+// each claim is compiled before PostgreSQL 18, where a scan that is switched off counts as costly: 175 ms instead of 0.9 (on 15).
+const BEGIN = `begin isolation level read committed;
+  set local enable_seqscan = off; set local enable_bitmapscan = off; set local jit = off`
+const HAND_OVER = `set local enable_seqscan to default; set local enable_bitmapscan to default; set local jit to default;
+  savepoint pgq_handler; select pg_current_xact_id_if_assigned()::text as xid`
 
 /** After a lost connection: how often to ask for what became of the job, and how long in between, in ms. */
 const LOSS_TRIES = 20
