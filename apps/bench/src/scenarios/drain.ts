@@ -67,7 +67,8 @@ export async function measureDrain(stage: Stage, order: DrainOrder): Promise<Mea
   const endAt = isDone ? await stage.finished() : last.at
   const end = await stage.sample(workers)
   return {
-    rate: ((last.runs - begin.runs) / (endAt - begin.at)) * 1_000,
+    // So few jobs may be over before the processes have told of the first tenth.
+    rate: last.runs > begin.runs ? ((last.runs - begin.runs) / (endAt - begin.at)) * 1_000 : undefined,
     ...costs(begin, end, 'runs'),
   }
 }
