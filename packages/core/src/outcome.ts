@@ -1,3 +1,4 @@
+import { readThrown } from './read-thrown.js'
 import { clampDelay } from './retry-policy.js'
 
 /** How one run of a handler ended. */
@@ -36,4 +37,4 @@ export const cancel = (reason: string): Decision => new Decision({ type: 'cancel
 export const fail = (error: unknown): Decision => new Decision({ type: 'fail', error })
 
 export const isDecision = (value: unknown): value is Decision =>
-  typeof value === 'object' && value !== null && DECISION in value
+  typeof value === 'object' && readThrown(value, DECISION) === true

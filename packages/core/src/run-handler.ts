@@ -1,6 +1,6 @@
-import type { PgqErrorCode } from './errors.js'
 import type { Job } from './job.js'
 import { isDecision, type Outcome } from './outcome.js'
+import { readThrown } from './read-thrown.js'
 import type { Handler } from './task.js'
 
 /**
@@ -19,7 +19,6 @@ export async function runHandler(handler: Handler, args: unknown, job: Job): Pro
 }
 
 // The code instead of instanceof: the task may be from the CJS build of this package, and this the ESM build.
-const refusesArgs = (error: unknown): boolean =>
-  (error as { code?: PgqErrorCode } | null | undefined)?.code === 'PGQ_INVALID_ARGS'
+const refusesArgs = (error: unknown): boolean => readThrown(error, 'code') === 'PGQ_INVALID_ARGS'
 
 const SUCCESS: Outcome = Object.freeze({ type: 'success' })

@@ -1,6 +1,7 @@
 import type { DeadReason } from './database.js'
 import { storableText } from './encode-args.js'
 import type { Outcome } from './outcome.js'
+import { isError, readThrown } from './read-thrown.js'
 import { clampDelay, type RetryPolicy, resolveRetry, retryDelayMs, type TaskRetryPolicy } from './retry-policy.js'
 
 /** One failed attempt, as kept with the job. */
@@ -76,12 +77,13 @@ const cancelled = (reason: string): Error => {
 
 /** An error as it is kept: any thrown value, made storable. PostgreSQL's `detail` (it prints rows) is not kept. */
 export function describeError(error: unknown, attempt: number, now: Date): JobError {
-  const { name, message, stack } = error instanceof Error ? error : { name: 'Error', message: error, stack: undefined }
+  const read = (key: 'name' | 'message' | 'stack') => (isError(error) ? readThrown(error, key) : undefined)
+  const stack = read('stack')
   return {
     attempt,
     at: now.toISOString(),
-    name: storableText(name, 200),
-    message: storableText(message, MAX_MESSAGE),
+    name: storableText(read('name') ?? 'Error', 200),
+    message: storableText(read('message') ?? error, MAX_MESSAGE),
     ...(typeof stack === 'string' && { stack: storableText(stack, MAX_STACK) }),
   }
 }

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { DEFAULT_RETRY, decideSettlement, type Outcome, type Settlement, type TaskRetryPolicy } from '../src/index.js'
+import { isDecision } from '../src/outcome.js'
 import { MAX_DELAY_MS, resolveRetry, retryDelayMs } from '../src/retry-policy.js'
 
 const now = new Date('2030-01-02T03:04:05.678Z')
@@ -107,6 +108,19 @@ describe('decideSettlement', () => {
       },
     )
     fc.assert(property)
+  })
+
+  // Mutant: name, message and stack are read without care. The worker would drop the job's outcome, and keep the job for ever.
+  test('an error that throws when it is read is recorded like any other', () => {
+    const no = () => {
+      throw new Error('no')
+    }
+    const getters = ['name', 'message', 'stack'].map((key) => Object.defineProperty(new Error('x'), key, { get: no }))
+    const traps = ['get', 'has', 'getPrototypeOf'].map((trap) => new Proxy(new Error('x'), { [trap]: no }))
+    for (const thrown of [...getters, ...traps]) {
+      expect(decide({ type: 'error', error: thrown })).toMatchObject({ kind: 'requeue', error: { attempt: 1 } })
+      expect(isDecision(thrown)).toBe(false)
+    }
   })
 
   test('errors are bounded, storable, and without the detail that prints rows', () => {
