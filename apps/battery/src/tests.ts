@@ -3,6 +3,7 @@ import { ambiguousCommit } from './tests/ambiguous-commit.js'
 import { claimVsDeath } from './tests/claim-vs-death.js'
 import { commitIsRollback } from './tests/commit-is-rollback.js'
 import { crashLatency } from './tests/crash-latency.js'
+import { errorPathFuzz } from './tests/error-path-fuzz.js'
 import { halfOpenListener } from './tests/half-open-listener.js'
 import { kill9AtLeastOnce } from './tests/kill9-at-least-once.js'
 import { kill9Transactional } from './tests/kill9-transactional.js'
@@ -42,4 +43,5 @@ export const tests: readonly BatteryTest[] = [
   commitIsRollback,
   transactionalEnqueue,
   poolStarvation,
+  errorPathFuzz,
 ]
