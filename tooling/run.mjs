@@ -58,6 +58,11 @@ const commands = {
     await step('build', node, turbo('build'))
     await become(node, ['--import', 'tsx', 'apps/bench/src/main.ts', ...args])
   },
+  battery: async (args) => {
+    await install()
+    // It bundles the sources itself, with and without defects; there is nothing to build before.
+    await become(node, ['--import', 'tsx', 'apps/battery/src/main.ts', ...args])
+  },
   version: async () => {
     await install()
     await become(node, [changesets, 'version'])

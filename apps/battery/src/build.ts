@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join, relative } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
@@ -10,9 +10,13 @@ const own = join(root, 'apps/battery')
 const source = join(own, 'src')
 const programs = join(source, 'programs')
 
-/** Bundles the tests and their programs with the product's sources, patched, and answers the folder that holds them. */
+/**
+ * Bundles the tests and their programs with the product's sources, patched, and answers the folder that holds them: one of this
+ * process alone, which goes when the process ends.
+ */
 export async function build(name: string, patches: readonly Patch[] = []): Promise<string> {
-  const folder = join(own, 'dist', name)
+  const folder = join(own, 'dist', `${name}-${process.pid}`)
+  process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
   const applied = new Set<Patch>()
   await esbuild.build({
     entryPoints: [join(source, 'run-tests.ts'), ...readdirSync(programs).map((file) => join(programs, file))],

@@ -61,6 +61,15 @@ export function checkHistory(
   return problems
 }
 
+/**
+ * How many runs of jobs with a fence (finish, transactional) began while another run of the same job went on: of a worker that was
+ * frozen or cut off. Only one of them may have had its effect; that is what checkHistory looks at.
+ */
+export function countOverlaps(history: readonly HistoryEvent[]): number {
+  const fenced = [...tell(history, []).values()].filter(({ task }) => task === 'finish' || task === 'transactional')
+  return fenced.flatMap(overlapProblems).length
+}
+
 function tell(history: readonly HistoryEvent[], effects: readonly Effect[]): Map<string, Story> {
   const stories = new Map<string, Story>()
   const storyOf = ({ task, n }: JobName): Story => {

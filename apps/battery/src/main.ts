@@ -9,9 +9,9 @@ import { type Options, readOptions } from './options.js'
 import type { RunRequest, Verdict } from './run-tests.js'
 import { tests } from './tests.js'
 
+process.setMaxListeners(0)
 const options = readOptions(process.argv.slice(2), tests)
-const repeat = `npm run battery -- --seed ${options.seed}${options.long ? ' --long' : ''}`
-console.log(`seed ${options.seed} (again: ${repeat})\n`)
+console.log(`seed ${options.seed}${options.long ? ', long' : ''}\n`)
 const verdicts = options.mutants ? await runMutants(options) : await runProduct(options)
 const count = (...wanted: Verdict[]) => verdicts.filter((verdict) => wanted.includes(verdict)).length
 console.log(`\n${count('passed')} passed, ${count('failed', 'broken')} failed, ${count('skipped')} skipped`)

@@ -37,13 +37,16 @@ async function runTest(test: BatteryTest): Promise<Verdict> {
   } catch (error) {
     verdict = error instanceof Skipped ? 'skipped' : error instanceof CheckFailed ? 'failed' : 'broken'
     says = error instanceof Error ? (verdict === 'broken' ? error.stack! : error.message) : String(error)
-    if (verdict !== 'skipped') says += ` History: ${context.folder}`
+    if (verdict !== 'skipped') says += `\n     history: ${context.folder}\n     again: ${again(test)}\n    `
   }
   await close(context, verdict)
   const took = ((performance.now() - start) / 1_000).toFixed(1)
   console.log(`${LABELS[verdict]} ${String(test.number).padStart(2)} ${test.name.padEnd(24)} ${says} (${took} s)`)
   return verdict
 }
+
+const again = ({ name }: BatteryTest): string =>
+  `npm run battery -- --only ${name} --seed ${request.seed}${request.long ? ' --long' : ''}`
 
 async function close(context: OpenContext, verdict: Verdict): Promise<void> {
   await context.close(verdict === 'failed' || verdict === 'broken')

@@ -116,10 +116,10 @@ export async function until<Value>(
   condition: () => Promise<Value> | Value,
   ms = 30_000,
   everyMs = 10,
-): Promise<Value> {
+): Promise<Exclude<Value, false | null | undefined>> {
   for (const deadline = Date.now() + ms; ; ) {
     const value = await condition()
-    if (value !== false && value !== null && value !== undefined) return value
+    if (value !== false && value !== null && value !== undefined) return value as never
     if (Date.now() > deadline) throw new CheckFailed([`${what}: not so after ${ms} ms.`])
     await sleep(everyMs)
   }

@@ -1,5 +1,5 @@
 import { expectNone } from './battery-test.js'
-import { checkHistory, type Expectations } from './check-history.js'
+import { checkHistory, countOverlaps, type Expectations } from './check-history.js'
 import type { HistoryEvent } from './history.js'
 import { type TestContext, until } from './test-context.js'
 import type { TestQueue } from './test-queue.js'
@@ -7,6 +7,8 @@ import type { TestQueue } from './test-queue.js'
 export interface Account {
   readonly jobs: number
   readonly runs: number
+  /** See countOverlaps. */
+  readonly overlaps: number
   readonly history: readonly HistoryEvent[]
 }
 
@@ -28,7 +30,7 @@ export async function verify(
     leases > 0 && left === 0 && `${leases} empty leases were left.`,
   ])
   const count = (wanted: string) => history.filter(({ kind }) => kind === wanted).length
-  return { jobs: count('acknowledged'), runs: count('started'), history }
+  return { jobs: count('acknowledged'), runs: count('started'), overlaps: countOverlaps(history), history }
 }
 
 const countLeases = (queue: TestQueue): Promise<number> => queue.value('select count(*)::integer from pgq.leases')

@@ -1,9 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { startProxy } from '@pgq/test-db'
 import type { BatteryTest } from '../battery-test.js'
-import { type Crew, startCrew } from '../crew.js'
+import { startCrew } from '../crew.js'
 import { until } from '../test-context.js'
+import type { TestQueue } from '../test-queue.js'
 import { verify } from '../verify.js'
+import type { TestProcess } from '../worker-process.js'
 import { works } from '../works.js'
 import { TERMINATE } from './terminate-backend.js'
 
@@ -36,15 +38,21 @@ export const mixedChaos: BatteryTest = {
     const crew = await startCrew(context, 4, () =>
       context.worker(queue, { url: proxy.through(queue.url), handlerUrl: queue.url, tasks: [...tasks], options }),
     )
+    const frozen = new Set<TestProcess>()
+    const pickAwake = (): Promise<TestProcess> =>
+      until('a worker is awake', async () => {
+        const member = await crew.pick()
+        return !frozen.has(member) && member
+      })
     const plan = long
       ? { kill: 200, crash: 20, freeze: 50, terminate: 500, cut: 50, stop: 50 }
       : { kill: 12, crash: 2, freeze: 3, terminate: 20, cut: 3, stop: 3 }
     const faults: Record<keyof typeof plan, () => Promise<unknown>> = {
-      kill: async () => (await crew.pick()).kill('SIGKILL'),
-      stop: async () => (await crew.pick()).kill('SIGTERM'),
-      freeze: () => freeze(crew),
+      kill: async () => (await pickAwake()).kill('SIGKILL'),
+      stop: async () => (await pickAwake()).kill('SIGTERM'),
+      freeze: async () => freeze(await pickAwake(), frozen),
       crash: () => server.restart(random.pick(['immediate', 'kill'])),
-      terminate: () => queue.value(TERMINATE, [1, random.next()]).catch(() => {}),
+      terminate: () => until('a backend is terminated', async () => (await terminate(queue, random.next())) === 1),
       cut: async () => proxy.cut(),
     }
     const kinds = Object.keys(plan) as (keyof typeof plan)[]
@@ -73,7 +81,10 @@ export const mixedChaos: BatteryTest = {
     )
     const account = await verify(context, queue)
     const told = kinds.map((kind) => `${plan[kind]} ${LABELS[kind]}`).join(', ')
-    return `${told}; ${account.jobs} acknowledged jobs in ${account.runs} runs, ${refused} calls refused: none lost, effects once`
+    return (
+      `${told}; ${account.jobs} acknowledged jobs in ${account.runs} runs, ${refused} calls refused: ` +
+      `none lost, effects once; ${account.overlaps} runs overlapped another of their job, all fenced`
+    )
   },
 }
 
@@ -87,11 +98,17 @@ const LABELS = {
 } as const
 
 /** Past the lease, while the rest goes on. */
-async function freeze(crew: Crew): Promise<void> {
-  const frozen = await crew.pick()
-  frozen.kill('SIGSTOP')
-  setTimeout(() => frozen.kill('SIGCONT'), LEASE_MS * 2).unref()
+function freeze(worker: TestProcess, frozen: Set<TestProcess>): void {
+  frozen.add(worker)
+  worker.kill('SIGSTOP')
+  setTimeout(() => {
+    worker.kill('SIGCONT')
+    frozen.delete(worker)
+  }, LEASE_MS * 2).unref()
 }
+
+const terminate = (queue: TestQueue, order: number): Promise<number> =>
+  queue.value<number>(TERMINATE, [1, order]).catch(() => 0)
 
 function shuffle<Item>(items: Item[], next: () => number): Item[] {
   for (let last = items.length - 1; last > 0; last--) {
