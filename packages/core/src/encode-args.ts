@@ -90,11 +90,17 @@ const className = (prototype: { constructor?: { name?: string } }): string =>
 const refuse = (place: Place, what: string, cause?: unknown) =>
   new NotSerialisableError(pathOf(place), what, cause === undefined ? undefined : { cause })
 
-function pathOf({ key, parent }: Place): string {
+/** A very deep one is told by where it begins. */
+function pathOf(place: Place): string {
+  const steps: string[] = []
+  for (let at: Place | undefined = place; at; at = at.parent) if (at.depth <= 20) steps.unshift(stepOf(at))
+  return place.depth > 20 ? `${steps.join('')}…` : steps.join('')
+}
+
+function stepOf({ key, parent }: Place): string {
   if (!parent) return String(key)
-  const before = parent.depth > 20 ? '…' : pathOf(parent)
-  if (typeof key === 'number') return `${before}[${key}]`
-  return /^[A-Za-z_$][\w$]*$/.test(key) ? `${before}.${key}` : `${before}[${JSON.stringify(key)}]`
+  if (typeof key === 'number') return `[${key}]`
+  return /^[A-Za-z_$][\w$]*$/.test(key) ? `.${key}` : `[${JSON.stringify(key)}]`
 }
 
 /**

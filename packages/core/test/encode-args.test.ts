@@ -124,7 +124,7 @@ test.each(refused)('refuses %s and names its path', (_, args, path, message) => 
   }
   expect(error).toBeInstanceOf(NotSerialisableError)
   expect(error).toMatchObject({ code: 'PGQ_NOT_SERIALISABLE', message: expect.stringMatching(message) })
-  if (path === '…') expect((error as NotSerialisableError).path).toMatch(/^…(\.inner|\.back){1,30}$/)
+  if (path === '…') expect((error as NotSerialisableError).path).toMatch(/^args(\.inner|\.back){20}…$/)
   else expect((error as NotSerialisableError).path).toBe(path)
 })
 
@@ -142,7 +142,7 @@ test('whatever is not refused comes back as it went in', () => {
       encoded = encodeArgs(value)
     } catch (error) {
       expect(error).toBeInstanceOf(NotSerialisableError)
-      expect((error as NotSerialisableError).path).toMatch(/^(args|…)/)
+      expect((error as NotSerialisableError).path).toMatch(/^args/)
       return
     }
     expect(exactly(JSON.parse(encoded))).toEqual(exactly(value))
