@@ -10,6 +10,7 @@ import { kill9Transactional } from './tests/kill9-transactional.js'
 import { lostWakeUp } from './tests/lost-wake-up.js'
 import { mixedChaos } from './tests/mixed-chaos.js'
 import { outOfMemoryPill } from './tests/out-of-memory-pill.js'
+import { payloadFuzz } from './tests/payload-fuzz.js'
 import { poisonPill } from './tests/poison-pill.js'
 import { poolStarvation } from './tests/pool-starvation.js'
 import { rescueVsSettle } from './tests/rescue-vs-settle.js'
@@ -18,6 +19,7 @@ import { serverCrash } from './tests/server-crash.js'
 import { serverRestart } from './tests/server-restart.js'
 import { sigstop } from './tests/sigstop.js'
 import { terminateBackend } from './tests/terminate-backend.js'
+import { dstSchedules, duplicateSchedulers, serialKey } from './tests/to-come.js'
 import { transactionalEnqueue } from './tests/transactional-enqueue.js'
 import { zombieStatement } from './tests/zombie-statement.js'
 
@@ -43,5 +45,9 @@ export const tests: readonly BatteryTest[] = [
   commitIsRollback,
   transactionalEnqueue,
   poolStarvation,
+  payloadFuzz,
   errorPathFuzz,
+  dstSchedules,
+  duplicateSchedulers,
+  serialKey,
 ]

@@ -1,0 +1,14 @@
+import { type BatteryTest, Skipped } from '../battery-test.js'
+
+const toCome = (number: number, name: string, missing: string): BatteryTest => ({
+  number,
+  name,
+  async run() {
+    throw new Skipped(`${missing} are not part of this version.`)
+  },
+})
+
+/** Tests of what this version does not have: they keep their places. */
+export const dstSchedules = toCome(33, 'dst-schedules', 'schedules')
+export const duplicateSchedulers = toCome(34, 'duplicate-schedulers', 'schedules')
+export const serialKey = toCome(38, 'serial-key', 'limits per key')
