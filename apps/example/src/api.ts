@@ -47,9 +47,9 @@ export interface RunningApi {
   close(): Promise<void>
 }
 
-/** Serves the API on 127.0.0.1; port 0 takes a free one. Rejects with EADDRINUSE when the port is taken. */
-export async function serveApi(db: ShopDatabase, port: number): Promise<RunningApi> {
-  const server = createAdaptorServer({ fetch: shopApi(db).fetch }) as Server
+/** Serves it on 127.0.0.1; port 0 takes a free one. Rejects with EADDRINUSE when the port is taken. */
+export async function serveApi(app: Hono, port: number): Promise<RunningApi> {
+  const server = createAdaptorServer({ fetch: app.fetch }) as Server
   server.listen(port, '127.0.0.1')
   await once(server, 'listening')
   return {

@@ -1,7 +1,7 @@
-// The whole shop in one process: database, API and worker. In production the API and the worker are programs of their own.
+// The whole shop in one process: database, API, dashboard and worker. In production the API and the worker are programs of their own.
 import { fileURLToPath } from 'node:url'
 import { startPostgres } from '@pgq/test-db'
-import { serveApi } from './api.js'
+import { serveApi, shopApi } from './api.js'
 import { connect, migrateAll } from './database.js'
 import { logJobs } from './log-jobs.js'
 import { readOrders } from './once/orders-file.js'
@@ -41,10 +41,18 @@ async function run(): Promise<void> {
 
   const worker = shopWorker(databaseUrl, db)
   started.unshift(() => worker.stop())
-  if (!options.once) logJobs(worker)
+  const app = shopApi(db)
+  if (!options.once) {
+    logJobs(worker)
+    // Loaded only where somebody looks: --once starts without.
+    const { shopMonitoring } = await import('./monitoring.js')
+    const monitoring = shopMonitoring(databaseUrl, worker)
+    started.unshift(() => monitoring.close())
+    app.route('/', monitoring.routes)
+  }
   await worker.start()
 
-  const api = await serveApi(db, options.once ? 0 : options.port)
+  const api = await serveApi(app, options.once ? 0 : options.port)
   started.unshift(() => api.close())
 
   if (options.once) {
@@ -53,6 +61,10 @@ async function run(): Promise<void> {
   }
   console.log(`
 The shop is open. Ctrl-C closes it.
+
+  shop       ${api.url}
+  dashboard  ${api.url}/dashboard
+  metrics    ${api.url}/metrics
 
   curl ${api.url}/orders -d '{"customer":"me@shop.test","sku":"tea","quantity":2}'
   curl ${api.url}/orders/1

@@ -7,7 +7,7 @@ export interface Options {
   readonly port: number
 }
 
-const WHAT = 'Runs the example shop: API, worker, and a database unless DATABASE_URL names one.'
+const WHAT = 'Runs the example shop: API, dashboard, worker, and a database unless DATABASE_URL names one.'
 
 const EXIT_CODES = `  0  the books are right
   1  the books are wrong, or the shop could not run
@@ -21,7 +21,7 @@ export function readOptions(argv: readonly string[], ordersFile: string): Option
     .usage('[options]')
     .option('--once', 'Place the orders of a file, do all that follows, check the books, and end')
     .option('--orders <file>', 'With --once: a CSV file with customer,sku,quantity (default: 5,000 orders)')
-    .option('--port <port>', 'Where the API listens; 0 takes a free one', { default: 3000 })
+    .option('--port <port>', 'Where API and dashboard listen; 0 takes a free one', { default: 3000 })
     .action(() => {})
   // Without the list of commands: there is only one.
   cli.help((sections) => [

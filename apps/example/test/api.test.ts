@@ -3,7 +3,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { countJobs } from '@pgq/monitor'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import { type RunningApi, serveApi } from '../src/api.js'
+import { type RunningApi, serveApi, shopApi } from '../src/api.js'
 import { placeOrder } from '../src/orders.js'
 import { shopWorker } from '../src/worker.js'
 import { shopDatabase } from './shop-database.js'
@@ -12,7 +12,7 @@ const { url: databaseUrl, db } = await shopDatabase()
 const tea = { customer: 'me@shop.test', sku: 'tea', quantity: 2 }
 
 async function api(): Promise<RunningApi> {
-  const running = await serveApi(db, 0)
+  const running = await serveApi(shopApi(db), 0)
   onTestFinished(() => running.close())
   return running
 }
@@ -106,5 +106,7 @@ test('a port that is taken', async () => {
   const other = createServer().listen(0, '127.0.0.1')
   onTestFinished(() => void other.close())
   await once(other, 'listening')
-  await expect(serveApi(db, (other.address() as AddressInfo).port)).rejects.toMatchObject({ code: 'EADDRINUSE' })
+  await expect(serveApi(shopApi(db), (other.address() as AddressInfo).port)).rejects.toMatchObject({
+    code: 'EADDRINUSE',
+  })
 })

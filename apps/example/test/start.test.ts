@@ -23,6 +23,10 @@ describe.skipIf(process.platform !== 'linux')(
     ] as const)('%s ends all of it in time', { timeout: 120_000 }, async (_, { throughNpm, signal, toGroup, code }) => {
       const shop = shopProcess(['--port', '0'], { throughNpm })
       await chargeAnOrder(shop)
+      // The page comes with the build; what it asks, from the sources too.
+      const addresses = await addressesOf(shop)
+      const page = throughNpm ? addresses.dashboard! : `${addresses.dashboard}/api/session`
+      expect((await fetch(page)).status).toBe(200)
       const pids = shop.tree()
       expect(pids.length).toBeGreaterThan(throughNpm ? 8 : 5)
       const { signalledAt, ...end } = await endBy(
@@ -57,6 +61,19 @@ describe.skipIf(process.platform !== 'linux')(
   },
 )
 
+// Mutants: a worker whose runs nobody counts; a dashboard that only looks.
+test('prints where the shop, its dashboard and its metrics are', { timeout: 60_000 }, async () => {
+  const shop = shopProcess(['--port', '0'], { databaseUrl })
+  await chargeAnOrder(shop)
+  const { shop: api, dashboard, metrics } = await addressesOf(shop)
+  expect(await (await fetch(`${api}/jobs`)).json()).toEqual(expect.any(Array))
+  const session = await fetch(`${dashboard}/api/session`)
+  expect(await session.json()).toMatchObject({ permissions: expect.arrayContaining(['pause', 'redrive', 'view-args']) })
+  const scraped = await (await fetch(metrics!)).text()
+  expect(scraped).toMatch(/^pgq_jobs_settled_total\{.*task="charge-order".*outcome="completed".*\} 1$/m)
+  expect(scraped).toMatch(/^pgq_queue_up 1$/m)
+})
+
 describe('what goes wrong at the start', { timeout: 60_000 }, () => {
   test('a port that is taken', async () => {
     const other = createServer().listen(0, '127.0.0.1')
@@ -77,10 +94,16 @@ describe('what goes wrong at the start', { timeout: 60_000 }, () => {
 })
 
 async function chargeAnOrder(shop: ShopProcess): Promise<void> {
-  const [url] = await shop.printed(/http:\/\/127\.0\.0\.1:\d+/)
+  const [url] = await shop.printed(/http:\/\/127\.0\.0\.1:\d+(?=\s)/)
   const order = JSON.stringify({ customer: 'me@shop.test', sku: 'tea', quantity: 1 })
   expect((await fetch(`${url}/orders`, { method: 'POST', body: order })).status).toBe(201)
   await shop.printed(/charge-order .* done/)
+}
+
+/** What it printed, by name. */
+async function addressesOf(shop: ShopProcess): Promise<Record<string, string>> {
+  await shop.printed(/^ {2}curl /m)
+  return Object.fromEntries([...shop.stdout.matchAll(/^ {2}(\w+) +(http:\S+)$/gm)].map(([, name, url]) => [name, url!]))
 }
 
 /** Resolves when the shop and everything that it started are gone. */
