@@ -47,6 +47,7 @@ export class WorkerTally {
   buried = 0
   replacements = 0
   readonly #series: JobSeries[] = []
+  #last: JobSeries | undefined
   readonly #byName = new Map<DeliveryModeName, Map<string, Map<string, JobSeries>>>()
 
   constructor(private readonly buckets: Buckets) {}
@@ -68,11 +69,14 @@ export class WorkerTally {
     series.wait.observe(event.waitMs / 1_000)
   }
 
-  /** Found by three looks in a map: a text of the three names would cost more, with every event. */
+  /** Mostly the one of the job before; else found by three looks in a map: a text of the three names would cost more. */
   seriesOf({ mode, task, queue }: ObservedJob): JobSeries {
+    const last = this.#last?.labels
+    if (last?.task === task && last.queue === queue && last.mode === mode) return this.#last!
     const byTask = getOrAdd(this.#byName, mode, () => new Map<string, Map<string, JobSeries>>())
     const byQueue = getOrAdd(byTask, task, () => new Map<string, JobSeries>())
-    return getOrAdd(byQueue, queue, () => this.#add({ queue, task, mode }))
+    this.#last = getOrAdd(byQueue, queue, () => this.#add({ queue, task, mode }))
+    return this.#last
   }
 
   #add(labels: JobSeries['labels']): JobSeries {
