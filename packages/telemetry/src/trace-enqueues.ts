@@ -35,14 +35,11 @@ interface Sending {
 function beginToSend(tracer: Tracer, jobs: readonly NewJob[]): Sending {
   const [first] = jobs
   const queue = jobs.every((job) => job.queue === first?.queue) ? first?.queue : undefined
-  const span = tracer.startSpan(queue === undefined ? 'send' : `send ${queue}`, {
-    kind: SpanKind.PRODUCER,
-    attributes: {
-      ...messagingAttributes('send', queue),
-      ...(jobs.length > 1 && { 'messaging.batch.message_count': jobs.length }),
-      ...(first && { 'pgq.task': first.task }),
-    },
-  })
+  const attributes = messagingAttributes('send', queue)
+  if (jobs.length > 1) attributes['messaging.batch.message_count'] = jobs.length
+  if (first) attributes['pgq.task'] = first.task
+  const name = queue === undefined ? 'send' : `send ${queue}`
+  const span = tracer.startSpan(name, { kind: SpanKind.PRODUCER, attributes })
   const within = trace.setSpan(context.active(), span)
   const carrier: Record<string, string> = {}
   propagation.inject(within, carrier)
@@ -50,7 +47,7 @@ function beginToSend(tracer: Tracer, jobs: readonly NewJob[]): Sending {
   return {
     span,
     context: within,
-    jobs: hasContext ? jobs.map((job) => ({ ...job, meta: { ...job.meta, ...carrier } })) : jobs,
+    jobs: hasContext ? jobs.map((job) => ({ ...job, meta: job.meta ? { ...job.meta, ...carrier } : carrier })) : jobs,
   }
 }
 

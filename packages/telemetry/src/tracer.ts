@@ -1,4 +1,12 @@
-import { diag, type Span, SpanStatusCode, type Tracer, type TracerProvider, trace } from '@opentelemetry/api'
+import {
+  type Attributes,
+  diag,
+  type Span,
+  SpanStatusCode,
+  type Tracer,
+  type TracerProvider,
+  trace,
+} from '@opentelemetry/api'
 import { storableText } from '@pgq/core'
 
 /** Options of traceEnqueues and traceHandlers. */
@@ -12,13 +20,19 @@ export const tracerOf = ({ tracerProvider }: TraceOptions): Tracer =>
 
 const SCOPE = '@pgq/telemetry'
 
-/** What every span of this package says. Source: OpenTelemetry, semantic conventions for messaging spans. */
-export const messagingAttributes = (operation: 'send' | 'process', queue: string | undefined) => ({
-  'messaging.system': 'pgq',
-  'messaging.operation.name': operation,
-  'messaging.operation.type': operation,
-  ...(queue !== undefined && { 'messaging.destination.name': queue }),
-})
+/**
+ * What every span of this package says, to be added to: spreading it into other attributes takes a microsecond. Source:
+ * OpenTelemetry, semantic conventions for messaging spans.
+ */
+export function messagingAttributes(operation: 'send' | 'process', queue: string | undefined): Attributes {
+  const attributes: Attributes = {
+    'messaging.system': 'pgq',
+    'messaging.operation.name': operation,
+    'messaging.operation.type': operation,
+  }
+  if (queue !== undefined) attributes['messaging.destination.name'] = queue
+  return attributes
+}
 
 const MAX_MESSAGE = 4_000
 

@@ -2,16 +2,24 @@ import { context, diag, propagation, SpanKind, trace } from '@opentelemetry/api'
 import {
   InMemorySpanExporter,
   NodeTracerProvider,
+  ParentBasedSampler,
   type ReadableSpan,
+  type Sampler,
+  SamplingDecision,
   SimpleSpanProcessor,
-  type SpanProcessor,
 } from '@opentelemetry/sdk-trace-node'
 import { afterAll, afterEach } from 'vitest'
 
-/** The SDK as an application registers it, with what it exports kept in memory. */
-export function recordSpans(...more: SpanProcessor[]) {
+/** The SDK as an application registers it, with what it exports kept in memory. sampled: which roots are recorded, by name. */
+export function recordSpans({ sampled = () => true }: { sampled?: (name: string) => boolean } = {}) {
   const exporter = new InMemorySpanExporter()
-  const provider = new NodeTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter), ...more] })
+  const root: Sampler = {
+    shouldSample: (_context, _traceId, name) => ({
+      decision: sampled(name) ? SamplingDecision.RECORD_AND_SAMPLED : SamplingDecision.NOT_RECORD,
+    }),
+  }
+  const sampler = new ParentBasedSampler({ root })
+  const provider = new NodeTracerProvider({ sampler, spanProcessors: [new SimpleSpanProcessor(exporter)] })
   provider.register()
   afterEach(() => exporter.reset())
   afterAll(async () => {

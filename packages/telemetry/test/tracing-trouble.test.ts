@@ -52,7 +52,10 @@ describe('a tracer that throws', () => {
   })
 
   test('when a span ends does, too', async () => {
-    const span = { setAttribute: wrong, setStatus: wrong, recordException: wrong, end: wrong, spanContext: () => ({}) }
+    const span = {
+      ...{ setAttribute: wrong, setStatus: wrong, recordException: wrong, end: wrong },
+      ...{ spanContext: () => ({}), isRecording: () => true },
+    }
     const tracerProvider = { getTracer: () => ({ startSpan: () => span }) } as unknown as TracerProvider
     expect(await enqueueAndRun({ tracerProvider })).toEqual([{}])
   })

@@ -1,4 +1,4 @@
-import { context, propagation, SpanStatusCode, trace } from '@opentelemetry/api'
+import { type Baggage, context, propagation, SpanStatusCode, trace } from '@opentelemetry/api'
 import { cancel, defineTask, enqueue, retryAfter, snooze, TimeoutError, typed } from '@pgq/core'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { traceEnqueues, traceHandlers } from '../src/opentelemetry.js'
@@ -216,6 +216,32 @@ describe('a run', () => {
     const [run] = spans('process letters')
     expect([run!.parentSpanContext, run!.links]).toEqual([undefined, []])
     expect(traceOf(run)).not.toBe(traceOf(spans('deployment')[0]))
+  })
+
+  // Mutant: a kept context that is not compared with what the next job carries, field by field.
+  test('has the parent of its own job, whatever the job before it carried', async () => {
+    tracedEnqueues()
+    const acme = propagation.createBaggage({ tenant: { value: 'acme' } })
+    const request = (baggage?: Baggage) =>
+      tracer.startActiveSpan('request', async (span) => {
+        const active = baggage ? propagation.setBaggage(context.active(), baggage) : context.active()
+        await context.with(active, () => mail.enqueue(db.pool, 1))
+        span.end()
+      })
+    await request()
+    await request(acme)
+    await request()
+    await mail.enqueueMany(db.pool, [{ args: 1 }, { args: 2 }])
+    const tenants: unknown[] = []
+    const handler = mail.handle(() => void tenants.push(propagation.getActiveBaggage()?.getEntry('tenant')?.value))
+    const worker = db.worker([handler], { around: traceHandlers() })
+    const done = settled(worker, 5)
+    await worker.start()
+    await done
+    const sends = spans('send letters').map(idOf)
+    const parents = spans('process letters').map(({ parentSpanContext }) => parentSpanContext?.spanId)
+    expect(parents).toEqual([...sends, sends.at(-1)])
+    expect(tenants).toEqual([undefined, 'acme', undefined, undefined, undefined])
   })
 
   test('baggage goes along, also to a retry', async () => {
