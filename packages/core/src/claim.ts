@@ -1,4 +1,5 @@
 import { type RawBuilder, sql } from 'kysely'
+import { SEPARATOR } from './encode-args.js'
 import { type Executor, run } from './executor.js'
 import type { JobMeta } from './job.js'
 import { isNotPaused } from './queues.js'
@@ -231,8 +232,6 @@ function readBatch([row]: BatchRow[], { queues, tasks }: Names): ClaimedJob[] {
   }
   return jobs.sort((a, b) => b.priority - a.priority || a.position - b.position)
 }
-
-const SEPARATOR = '\x1f'
 
 /** What to promote, and where to look for ready jobs. */
 export interface PromoteRequest {

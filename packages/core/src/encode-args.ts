@@ -1,5 +1,8 @@
 import { ArgsTooLargeError, NotSerialisableError } from './errors.js'
 
+/** Between JSON texts that travel as one: a control character, chr(31), which JSON cannot hold. */
+export const SEPARATOR = '\x1f'
+
 /** 256 KiB: enough for any sensible job; larger data belongs into a table, its id into the args. */
 export const DEFAULT_MAX_ARGS_BYTES = 262_144
 

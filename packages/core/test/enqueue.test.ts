@@ -301,7 +301,7 @@ describe('schemas', () => {
     expect(error).toBeInstanceOf(NotMigratedError)
     expect(error).toMatchObject({
       code: 'PGQ_NOT_MIGRATED',
-      cause: { code: '42P01' },
+      cause: { code: '3F000' },
       message: expect.stringContaining('"nowhere"'),
     })
   })

@@ -187,25 +187,71 @@ begin atomic
   ) as bell;
 end;
 
+-- The way into the queue. One element per job in each array; an array of one element counts for all jobs, null for none.
+-- Rings the doorbell, and answers the ids in the order given.
+--
+-- In PL/pgSQL, which keeps its plans for a session: a statement that comes as text is parsed and planned for each call. The caller's
+-- search_path counts in it, so names are written out. Evidence (PostgreSQL 18.4, 110-byte args, server CPU per job, 1, 50 and 5,000
+-- jobs a call): this 61, 5.1 and 3.7 us; an INSERT ... SELECT from json_to_recordset as text 364, 13.6 and 6.6 us, prepared 172,
+-- 9.4 and 6.3 us; an INSERT of args alone, all else constants, prepared, 22, 3.8 and 3.3 us.
+do $do$
+begin
+  execute format($sql$
+    create function %1$I.insert_jobs(
+      args json[], queues text[], tasks text[], priorities smallint[] default '{0}', execute_ats timestamptz[] default null,
+      delays_ms double precision[] default null, retries json[] default null, metas json[] default null
+    ) returns bigint[]
+    language plpgsql volatile
+    as $body$
+    #variable_conflict use_column
+    declare
+      inserted bigint[];
+    begin
+      with job as (
+        insert into %1$I.jobs (queue, task, args, priority, execute_at, retry, meta)
+        select
+          queue, task, args, priority, case when execute_at > now() then execute_at end, retry, meta
+        from (
+          select
+            args,
+            case when cardinality($2) = 1 then $2[1] else queue end as queue,
+            case when cardinality($3) = 1 then $3[1] else task end as task,
+            case when cardinality($4) = 1 then $4[1] else priority end as priority,
+            coalesce(
+              case when cardinality($5) = 1 then $5[1] else execute_at end,
+              now() + case when cardinality($6) = 1 then $6[1] else delay_ms end * interval '1 ms'
+            ) as execute_at,
+            case when cardinality($7) = 1 then $7[1] else retry end as retry,
+            case when cardinality($8) = 1 then $8[1] else meta end as meta
+          from unnest($1, $2, $3, $4, $5, $6, $7, $8)
+            as given (args, queue, task, priority, execute_at, delay_ms, retry, meta)
+        ) as new
+        returning id
+      )
+      select array_agg(id) into inserted from job;
+      if exists (select from %1$I.idle_workers) then
+        perform %1$I.ring_doorbell(array(select distinct unnest($2)));
+      end if;
+      return inserted;
+    end
+    $body$
+  $sql$, current_schema());
+end
+$do$;
+
 -- Enqueue for psql, triggers and other languages. Each element of jobs is an object with
 -- task (required), args, queue, priority, execute_at or delay_ms, retry, meta. Answers the ids in the order given.
 create function enqueue_many(jobs json) returns setof bigint
 language sql volatile
 begin atomic
-  with job as (
-    insert into jobs (queue, task, args, priority, execute_at, retry, meta)
-    select
-      coalesce(new.queue, 'default'), new.task, coalesce(new.args, '{}'), coalesce(new.priority, 0),
-      case when coalesce(new.execute_at, now() + new.delay_ms * interval '1 ms') > now()
-        then coalesce(new.execute_at, now() + new.delay_ms * interval '1 ms') end,
-      new.retry, new.meta
-    from json_to_recordset($1) as new (
-      queue text, task text, args json, priority smallint, execute_at timestamptz, delay_ms double precision, retry json,
-      meta json
-    )
-    returning id, queue
-  )
-  select job.id from job, (select ring_doorbell(array_agg(distinct queue)) from job offset 0) as doorbell;
+  select unnest(insert_jobs(
+    array_agg(coalesce(new.args, '{}')), array_agg(coalesce(new.queue, 'default')), array_agg(new.task),
+    array_agg(coalesce(new.priority, 0::smallint)), array_agg(new.execute_at), array_agg(new.delay_ms), array_agg(new.retry),
+    array_agg(new.meta)
+  ))
+  from json_to_recordset($1) as new (
+    queue text, task text, args json, priority smallint, execute_at timestamptz, delay_ms double precision, retry json, meta json
+  );
 end;
 
 create function enqueue(
@@ -214,9 +260,7 @@ create function enqueue(
 ) returns bigint
 language sql volatile
 begin atomic
-  select enqueue_many(json_build_array(json_build_object(
-    'task', $1, 'args', $2, 'queue', $3, 'priority', $4, 'execute_at', $5, 'delay_ms', $6, 'retry', $7
-  )));
+  select (insert_jobs(array[$2], array[$3], array[$1], array[$4]::smallint[], array[$5], array[$6], array[$7]))[1];
 end;
 
 -- Every job, wherever it is: one row each, for people who monitor with psql.

@@ -68,5 +68,5 @@ describe('migrationSql', () => {
 
 // Cut where psql cuts: at semicolons outside of "begin atomic ... end".
 function statementsOf(sql: string): string[] {
-  return sql.replaceAll(/--.*$/gm, '').match(/(?:begin atomic[\s\S]*?\nend|[^;])+;/g) ?? []
+  return sql.replaceAll(/--.*$/gm, '').match(/(?:begin atomic[\s\S]*?\nend|\$do\$[\s\S]*?\$do\$|[^;])+;/g) ?? []
 }

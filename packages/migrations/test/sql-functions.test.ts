@@ -52,7 +52,10 @@ describe('SQL functions under a search path that is not the queue', () => {
     expect(await rung).toMatchObject([{ channel: 'bell2' }])
     // Mutant: is_alive() that keeps what it tried: the next rescue takes the worker for alive.
     expect(
-      (await client.query(`select count(*)::integer as n from pg_locks where locktype = 'advisory'`)).rows,
+      (
+        await client.query(`select count(*)::integer as n from pg_locks
+        where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())`)
+      ).rows,
     ).toEqual([{ n: 1 }])
   })
 

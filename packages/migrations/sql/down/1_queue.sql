@@ -3,6 +3,7 @@ drop view queue_counts;
 drop view job_states;
 drop function enqueue(text, json, text, integer, timestamptz, double precision, json);
 drop function enqueue_many(json);
+drop function insert_jobs(json[], text[], text[], smallint[], timestamptz[], double precision[], json[], json[]);
 drop function ring_doorbell(text[]);
 drop function is_alive(integer);
 drop table idle_workers;
