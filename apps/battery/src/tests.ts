@@ -2,12 +2,14 @@ import type { BatteryTest } from './battery-test.js'
 import { ambiguousCommit } from './tests/ambiguous-commit.js'
 import { claimVsDeath } from './tests/claim-vs-death.js'
 import { commitIsRollback } from './tests/commit-is-rollback.js'
+import { connectionExhaustion } from './tests/connection-exhaustion.js'
 import { crashLatency } from './tests/crash-latency.js'
 import { errorPathFuzz } from './tests/error-path-fuzz.js'
 import { halfOpenListener } from './tests/half-open-listener.js'
 import { kill9AtLeastOnce } from './tests/kill9-at-least-once.js'
 import { kill9Transactional } from './tests/kill9-transactional.js'
 import { lostWakeUp } from './tests/lost-wake-up.js'
+import { migrationRace } from './tests/migration-race.js'
 import { mixedChaos } from './tests/mixed-chaos.js'
 import { outOfMemoryPill } from './tests/out-of-memory-pill.js'
 import { payloadFuzz } from './tests/payload-fuzz.js'
@@ -49,5 +51,7 @@ export const tests: readonly BatteryTest[] = [
   errorPathFuzz,
   dstSchedules,
   duplicateSchedulers,
+  migrationRace,
   serialKey,
+  connectionExhaustion,
 ]
