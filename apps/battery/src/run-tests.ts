@@ -45,8 +45,10 @@ async function runTest(test: BatteryTest): Promise<Verdict> {
   return verdict
 }
 
-const again = ({ name }: BatteryTest): string =>
-  `npm run battery -- --only ${name} --seed ${request.seed}${request.long ? ' --long' : ''}`
+// A declaration: the tests above run before this line is reached.
+function again({ name }: BatteryTest): string {
+  return `npm run battery -- --only ${name} --seed ${request.seed}${request.long ? ' --long' : ''}`
+}
 
 async function close(context: OpenContext, verdict: Verdict): Promise<void> {
   await context.close(verdict === 'failed' || verdict === 'broken')
