@@ -207,6 +207,8 @@ export interface Rescue {
  * more, and among the dead letters when they took too many workers down. Leases that belong to no worker at all (a table
  * restored from a dump, a row deleted by hand) go back, too. One statement: a crash in the middle leaves everything as it was.
  * The statistics count what was lost and what died of it.
+ * What a handler finished in a transaction that commits while this begins is asked for when the lease is locked: this statement's
+ * own view of the table may be older.
  * Two rescuers never meet: they skip each other's rows. The claim of a transactional job locks its worker's row as well: of a
  * silent worker that holds one, this ends the sessions, and the next rescue finds its jobs. Jobs that cancelJobs asked to end and
  * that wait again are buried; what is known of such requests is dropped a minute after their jobs are gone.
@@ -264,7 +266,7 @@ const rescueStatement = defineStatement<Required<RescueRequest>, RescueRow>('res
         where held.worker_id in (select id from lost) or (held.worker_id, held.number) in (select worker_id, number from orphan)
         for update of held skip locked
       )
-      returning lease.*
+      returning lease.*, ${routine('finished_ordinals')}(lease.worker_id, lease.number) as finished
     ), leased as (
       select
         job.id, job.position, job.created_at, job.ready_at, job.priority, job.attempt, (job.crash_count + 1)::smallint as crash_count,
@@ -276,10 +278,7 @@ const rescueStatement = defineStatement<Required<RescueRequest>, RescueRow>('res
       ) with ordinality as job (
         id, position, created_at, ready_at, priority, attempt, crash_count, queue, task, args, retry, meta, errors, ordinal
       )
-      where job.ordinal <> all (lease.done) and not exists (
-        select from ${table('finished_jobs')} as finished
-        where finished.worker_id = lease.worker_id and finished.number = lease.number and finished.ordinal = job.ordinal
-      )
+      where job.ordinal <> all (lease.done || lease.finished)
     ), held as (
       select job.ctid, job.id, job.crash_count + (select count(*) from lost where job.id = any (lost.holding)) as crashes
       from ${table('jobs')} as job

@@ -42,6 +42,9 @@ async function close(client: pg.Client): Promise<void> {
   while ((await database.rows('select from pg_stat_activity where pid = $1', [rows[0].pid])).length > 0);
 }
 
+const WAITING_RESCUES = `select from pg_stat_activity
+  where datname = current_database() and wait_event_type = 'Lock' and query like '%pg_postmaster_start_time%'`
+
 describe('registration', () => {
   test('gives new ids, and tells the others', async () => {
     const listener = await database.connect()
@@ -279,6 +282,25 @@ describe('rescue', () => {
     })
     expect(await rescue()).toMatchObject({ workers: [workerId], requeued: 0 })
     expect(await database.rows('select * from pgq.job_states')).toEqual([])
+  })
+
+  // Mutant: the rescue looks at finished_jobs itself, as they were when it began; its effects happened twice in long chaos.
+  test('a finish that commits when the rescue has begun, and has not locked the lease yet, is seen', async () => {
+    const { client, workerId } = await workerWithLease(2)
+    const rescuer = await newWorker(pool)
+    const blocker = await database.connect()
+    let rescued!: ReturnType<typeof rescue>
+    await inTransaction(pool, 'commit', async (trx) => {
+      await finishInTransaction(trx, 'pgq', { workerId, number: 1, ordinal: 1 }, '1')
+      await close(client)
+      await blocker.query(`begin; select from pgq.workers where id = ${rescuer} for update`)
+      // It waits to write its own beat, with its view of the tables taken.
+      rescued = rescue({ workerId: rescuer })
+      while ((await database.rows(WAITING_RESCUES)).length === 0);
+    })
+    await blocker.query('commit')
+    expect(await rescued).toMatchObject({ workers: [workerId], requeued: 1 })
+    expect(await database.rows('select args from pgq.jobs')).toEqual([{ args: 1 }])
   })
 
   test('two rescuers at once give each job back once', async () => {

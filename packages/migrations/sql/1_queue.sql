@@ -171,6 +171,15 @@ begin atomic
   end;
 end;
 
+-- Which jobs of a lease are finished by now, and not when the calling statement began: a rescue that holds the lease asks for it.
+create function finished_ordinals(worker_id integer, number integer) returns smallint[]
+language sql volatile
+begin atomic
+  select coalesce(array_agg(finished.ordinal), '{}')
+  from finished_jobs as finished
+  where finished.worker_id = $1 and finished.number = $2;
+end;
+
 -- Wakes one idle worker for each of the queues, and where workers of several kinds serve a queue, one of each: only it may know
 -- the task. Nobody idle, nothing sent. The choice differs from transaction to transaction and stays the same within one, where
 -- equal notifications collapse into one.

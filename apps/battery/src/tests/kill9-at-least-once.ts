@@ -15,8 +15,8 @@ export const kill9AtLeastOnce: BatteryTest = {
       patches: [
         {
           file: 'packages/core/src/workers.ts',
-          find: 'where job.ordinal <> all (lease.done) and not exists (',
-          replace: 'where job.ordinal <> all (lease.done) and true or not exists (',
+          find: 'job.ordinal <> all (lease.done || lease.finished)',
+          replace: 'job.ordinal <> all (lease.done)',
         },
       ],
     },
