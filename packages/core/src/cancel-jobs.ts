@@ -59,6 +59,7 @@ const cancelStatement = defineStatement<FilterParams, { jobs: number }>('cancel_
       )::integer as jobs,
       (
         select count(pg_notify('pgq_' || ${schemaName} || '_cancel', '')) from (select from requested limit 1) as any_request
+        where pg_notification_queue_usage() < 0.9
       ) as told`
 })
 

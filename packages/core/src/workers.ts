@@ -42,7 +42,7 @@ const registerStatement = defineStatement<Required<WorkerDescription>, { id: num
     )
     select
       id, (select count(*) from pg_advisory_lock_shared(${lockClass({ schemaName })}, worker.id) where worker.locks) as locked,
-      set_config('synchronous_commit', 'on', true), pg_notify('pgq_' || ${schemaName} || '_workers', '')
+      set_config('synchronous_commit', 'on', true), ${notifyWorkers({ schemaName })}
     from worker`,
 )
 
@@ -78,15 +78,16 @@ const beatStatement = defineStatement<{ workerId: number }, Beat>(
     returning (select count(*)::integer - 1 from ${table('workers')}) as others, epoch::text as epoch`,
 )
 
+/** Not into a queue of notifications that is about to be full: a transaction that finds it so cannot commit. */
+const notifyWorkers = ({ schemaName }: Pick<StatementParts<object>, 'schemaName'>) => sql`
+  case when pg_notification_queue_usage() < 0.9 then pg_notify('pgq_' || ${schemaName} || '_workers', '') end`
+
 /** Tells all listening workers that this one has work in hand, so that they look after it. */
 export async function tellWorkers(executor: Executor, schema: string): Promise<void> {
   await run(executor, schema, tellStatement, {})
 }
 
-const tellStatement = defineStatement<object, never>(
-  'tell_workers',
-  ({ schemaName }) => sql`select pg_notify('pgq_' || ${schemaName} || '_workers', '')`,
-)
+const tellStatement = defineStatement<object, never>('tell_workers', (parts) => sql`select ${notifyWorkers(parts)}`)
 
 /** Takes a worker that stopped out of the list. Leases that it could not give back stay behind for a rescue, with its row. */
 export async function removeWorker(executor: Executor, schema: string, workerId: number): Promise<void> {

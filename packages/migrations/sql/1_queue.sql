@@ -182,7 +182,8 @@ end;
 
 -- Wakes one idle worker for each of the queues, and where workers of several kinds serve a queue, one of each: only it may know
 -- the task. Nobody idle, nothing sent. The choice differs from transaction to transaction and stays the same within one, where
--- equal notifications collapse into one.
+-- equal notifications collapse into one. Near the end of the server's queue of notifications nothing is sent: a transaction that
+-- finds it full cannot commit, and a ring that is left out costs a poll.
 create function ring_doorbell(queue_names text[]) returns bigint
 language sql volatile
 begin atomic
@@ -193,7 +194,8 @@ begin atomic
     from idle_workers as idle join workers as worker on worker.id = idle.worker_id
     where rung.queue = any (idle.queues) and is_alive(idle.worker_id)
     order by worker.tasks, idle.worker_id # (txid_current() % 1024)::integer
-  ) as bell;
+  ) as bell
+  where pg_notification_queue_usage() < 0.9;
 end;
 
 -- The way into the queue. One element per job in each array; an array of one element counts for all jobs, null for none.
