@@ -11,6 +11,7 @@ import { kill9Transactional } from './tests/kill9-transactional.js'
 import { lostWakeUp } from './tests/lost-wake-up.js'
 import { migrationRace } from './tests/migration-race.js'
 import { mixedChaos } from './tests/mixed-chaos.js'
+import { notifyFlood } from './tests/notify-flood.js'
 import { outOfMemoryPill } from './tests/out-of-memory-pill.js'
 import { payloadFuzz } from './tests/payload-fuzz.js'
 import { poisonPill } from './tests/poison-pill.js'
@@ -53,5 +54,6 @@ export const tests: readonly BatteryTest[] = [
   duplicateSchedulers,
   migrationRace,
   serialKey,
+  notifyFlood,
   connectionExhaustion,
 ]
