@@ -47,6 +47,9 @@ export interface ClaimedJob {
   readonly errors: readonly JobError[] | null
 }
 
+/** From so many crashes on a job is a suspect: no claim takes it but claimSuspect..., see suspects.ts. */
+export const SUSPECT_CRASHES = 2
+
 /** A job's place in the order of claiming, lowest first: 16 bits of priority, 47 bits of position. */
 export const claimRank = (priority: number, position: number): bigint => BigInt(position) - (BigInt(priority) << 47n)
 
@@ -72,7 +75,7 @@ export async function claimAndDelete(executor: Executor, schema: string, request
 }
 
 /** A batch as one row of texts, whatever the client's type parsers are. Null: no jobs. */
-interface BatchRow {
+export interface BatchRow {
   ids: string | null
   positions: string
   /** priority, attempt and crash count of each job in one number */
@@ -114,6 +117,7 @@ const removeReadyJobs = ({ table, param }: StatementParts<ClaimRequest>): RawBui
         select job.ctid, pg_column_size(job.args) as size
         from ${table('jobs')} as job
         where job.queue = range.queue and job.execute_at is null and job.task = any (${param('tasks')}::text[])
+          and job.crash_count < ${sql.lit(SUSPECT_CRASHES)}
           and (job.position - (job.priority::bigint << 47)) > range.after
           and (job.position - (job.priority::bigint << 47)) <= range.upto
         order by (job.position - (job.priority::bigint << 47))
@@ -141,12 +145,19 @@ const batchAsText = ({ param }: StatementParts<Names>, attempts: RawBuilder<unkn
   case when count(meta) > 0 then array_to_json(array_agg(meta))::text end as metas,
   case when count(errors) > 0 then array_to_json(array_agg(errors))::text end as errors`
 
-type Names = Pick<ClaimRequest, 'queues' | 'tasks'>
+export type Names = Pick<ClaimRequest, 'queues' | 'tasks'>
 
 const claimLeaseStatement = defineStatement<ClaimRequest & { readonly number: number }, BatchRow>(
   'claim_into_lease',
-  (parts) => sql`
-    with claimed as (${removeReadyJobs(parts)}),
+  (parts) => leaseOf(parts, removeReadyJobs(parts)),
+)
+
+/** Moves the removed rows into a lease, and answers them as one row of texts. */
+export const leaseOf = (
+  parts: StatementParts<Names & { readonly workerId: number; readonly number: number }>,
+  removed: RawBuilder<unknown>,
+): RawBuilder<BatchRow> => sql`
+    with claimed as (${removed}),
     lease as (
       insert into ${parts.table('leases')}
         (worker_id, number, ids, positions, priorities, attempts, crash_counts, queues, tasks, args, retries, metas, errors,
@@ -158,14 +169,15 @@ const claimLeaseStatement = defineStatement<ClaimRequest & { readonly number: nu
       from claimed
       having count(*) > 0
     )
-    select ${batchAsText(parts, sql`(attempt + 1)`)} from claimed`,
+    select ${batchAsText(parts, sql`(attempt + 1)`)} from claimed`
+
+const claimDeleteStatement = defineStatement<ClaimRequest, BatchRow>('claim_and_delete', (parts) =>
+  batchOf(parts, removeReadyJobs(parts)),
 )
 
-const claimDeleteStatement = defineStatement<ClaimRequest, BatchRow>(
-  'claim_and_delete',
-  (parts) =>
-    sql`with claimed as (${removeReadyJobs(parts)}) select ${batchAsText(parts, sql`(attempt + 1)`)} from claimed`,
-)
+/** Answers the removed rows as one row of texts. */
+export const batchOf = (parts: StatementParts<Names>, removed: RawBuilder<unknown>): RawBuilder<BatchRow> => sql`
+  with claimed as (${removed}) select ${batchAsText(parts, sql`(attempt + 1)`)} from claimed`
 
 /** Reads a lease back whose claim was sent but whose answer was lost; empty when the claim did not happen. */
 export async function readLease(
@@ -194,7 +206,7 @@ const readLeaseStatement = defineStatement<Names & { workerId: number; number: n
 )
 
 /** Takes the texts apart, into jobs in the order of claiming (a DELETE answers in the order of storage). */
-function readBatch([row]: BatchRow[], { queues, tasks }: Names): ClaimedJob[] {
+export function readBatch([row]: BatchRow[], { queues, tasks }: Names): ClaimedJob[] {
   if (!row?.ids) return []
   const numbers = (array: string): number[] => JSON.parse(`[${array.slice(1, -1)}]`)
   const positions = numbers(row.positions)
@@ -248,7 +260,7 @@ export interface Promotion {
   readonly promoted: number
   /** When the next one will, in ms from now; null: none waits. */
   readonly nextDueMs: number | null
-  /** Whether a job of the watched tasks was ready before, in a queue that is not paused. */
+  /** Whether a job of the watched tasks was ready before, in a queue that is not paused. Suspects do not count. */
   readonly ready: boolean
 }
 
@@ -308,6 +320,7 @@ const promoteStatement = defineStatement<
         cross join lateral (
           select from ${table('jobs')} as job
           where job.queue = wanted.queue and job.execute_at is null and job.task = any (${param('watchedTasks')}::text[])
+            and job.crash_count < ${sql.lit(SUSPECT_CRASHES)}
           order by (job.position - (job.priority::bigint << 47))
           limit 1
         ) as front

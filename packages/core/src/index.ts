@@ -10,6 +10,7 @@ export {
   type Promotion,
   promoteDueJobs,
   readLease,
+  SUSPECT_CRASHES,
 } from './claim.js'
 export type {
   CancellationsTable,
@@ -92,6 +93,12 @@ export {
 export { decideSettlement, type JobError, type SettledJob, type Settlement } from './settlement.js'
 export { defineStatement, type Statement, type StatementParts } from './statement.js'
 export { bucketEndMs, bucketOf, compactStats, type JobStats, recordStats, STATS_BATCH } from './stats.js'
+export {
+  claimSuspectAndDelete,
+  claimSuspectIntoLease,
+  goAlone,
+  type SuspectRequest,
+} from './suspects.js'
 export {
   defineTask,
   type Handler,

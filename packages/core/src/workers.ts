@@ -1,5 +1,6 @@
 import { type RawBuilder, sql } from 'kysely'
 import { buryCancelled } from './cancel-jobs.js'
+import { SUSPECT_CRASHES } from './claim.js'
 import { type Executor, run } from './executor.js'
 import { errorsWith } from './settle.js'
 import { defineStatement, type StatementParts } from './statement.js'
@@ -182,7 +183,7 @@ export interface RescueRequest {
    * that restarts lets go of all locks while the workers live: until then, those that have not beaten on it are spared. Default true.
    */
   readonly settledIn?: boolean
-  /** Jobs whose workers were lost this often become dead letters with reason "crashed". */
+  /** Jobs whose workers were lost this often become dead letters with reason "crashed". From 3 on, as those run alone by then. */
   readonly maxCrashes: number
 }
 
@@ -205,9 +206,10 @@ export interface Rescue {
 /**
  * Beats for the rescuing worker, finds workers that are gone (nobody holds their liveness lock, or their beat is too old) and
  * gives their jobs back, with one more crash counted: in their old positions after the first crash, with a growing delay after
- * more, and among the dead letters when they took too many workers down. Leases that belong to no worker at all (a table
- * restored from a dump, a row deleted by hand) go back, too. One statement: a crash in the middle leaves everything as it was.
- * The statistics count what was lost and what died of it.
+ * more, and among the dead letters when they took too many workers down. Beyond two, only a crash of a worker that ran the job
+ * alone counts (see suspects.ts): what stood beside a poison job is never buried for it. Leases that belong to no worker at all
+ * (a table restored from a dump, a row deleted by hand) go back, too. One statement: a crash in the middle leaves everything as
+ * it was. The statistics count what was lost and what died of it.
  * What a handler finished in a transaction that commits while this begins is asked for when the lease is locked: this statement's
  * own view of the table may be older.
  * Two rescuers never meet: they skip each other's rows. The claim of a transactional job locks its worker's row as well: of a
@@ -228,6 +230,7 @@ type RescueRow = Omit<Rescue, 'self'> & Omit<RescuerBeat, 'epoch'> & { epoch: st
 
 const rescueStatement = defineStatement<Required<RescueRequest>, RescueRow>('rescue_lost_workers', (parts) => {
   const { table, param, routine } = parts
+  const suspect = sql.lit(SUSPECT_CRASHES)
   return sql`
     with self as (
       update ${table('workers')} set beat_at = now(), epoch = pg_postmaster_start_time() where id = ${param('workerId')}
@@ -235,7 +238,7 @@ const rescueStatement = defineStatement<Required<RescueRequest>, RescueRow>('res
     ), requested as materialized (
       select job_id from ${table('cancellations')} order by requested_at limit 10000
     ), lost as (
-      select worker.id, worker.holding
+      select worker.id, worker.alone, worker.holding
       from ${table('workers')} as worker
       where worker.id <> ${param('workerId')} and ${mayBeJudged(parts)} and (
         ${isSilent(parts)} or worker.locks and pg_try_advisory_xact_lock(${lockClass(parts)}, worker.id)
@@ -270,7 +273,10 @@ const rescueStatement = defineStatement<Required<RescueRequest>, RescueRow>('res
       returning lease.*, ${routine('finished_ordinals')}(lease.worker_id, lease.number) as finished
     ), leased as (
       select
-        job.id, job.position, job.created_at, job.ready_at, job.priority, job.attempt, (job.crash_count + 1)::smallint as crash_count,
+        job.id, job.position, job.created_at, job.ready_at, job.priority, job.attempt,
+        (job.crash_count + case
+          when job.crash_count < ${suspect} or lease.worker_id in (select id from lost where alone) then 1 else 0
+        end)::smallint as crash_count,
         job.queue, job.task, job.args, job.retry, job.meta, job.errors
       from lease
       cross join lateral unnest(
@@ -281,26 +287,33 @@ const rescueStatement = defineStatement<Required<RescueRequest>, RescueRow>('res
       )
       where job.ordinal <> all (lease.done || lease.finished)
     ), held as (
-      select job.ctid, job.id, job.crash_count + (select count(*) from lost where job.id = any (lost.holding)) as crashes
+      select job.ctid, job.id, lost_run.runs, case
+        when job.crash_count < ${suspect} then least(job.crash_count + lost_run.runs, ${suspect})
+        else job.crash_count + lost_run.alone
+      end as crashes
       from ${table('jobs')} as job
-      where job.id = any (array(select unnest(lost.holding) from lost))
-      for update skip locked
+      cross join lateral (
+        select count(*) as runs, count(*) filter (where lost.alone) as alone from lost where job.id = any (lost.holding)
+      ) as lost_run
+      where job.id = any (array(select unnest(lost.holding) from lost)) and job.execute_at is null
+      for update of job skip locked
     ), poison as (
       delete from ${table('jobs')} as job using held
       where job.ctid = held.ctid and held.crashes >= ${param('maxCrashes')}
       returning job.id, position, created_at, ready_at, priority,
-        (attempt + held.crashes - crash_count)::smallint as attempt, held.crashes::smallint as crash_count,
+        (attempt + held.runs)::smallint as attempt, held.crashes::smallint as crash_count,
         queue, task, args, retry, meta, errors
     ), noted as (
       update ${table('jobs')} as job
-      set crash_count = held.crashes, attempt = (attempt + held.crashes - crash_count)::smallint,
+      set crash_count = held.crashes, attempt = (attempt + held.runs)::smallint,
         execute_at = ${afterCrashes(sql`held.crashes`)}
       from held
       where job.ctid = held.ctid and held.crashes < ${param('maxCrashes')}
       returning queue, task
     ), running as (
       select job.id from ${table('jobs')} as job
-      where job.id = any (array(select unnest(lost.holding) from lost)) and job.id not in (select id from held)
+      where job.id = any (array(select unnest(lost.holding) from lost)) and job.execute_at is null
+        and job.id not in (select id from held)
     ), requeued as (
       insert into ${table('jobs')}
         (id, position, created_at, ready_at, priority, attempt, crash_count, queue, task, args, retry, meta, errors, execute_at)

@@ -65,6 +65,7 @@ const tables: {
     epoch: 'Date default',
     locks: 'boolean default',
     listens: 'boolean default',
+    alone: 'boolean default',
     holding: 'string[] default',
   },
   leases: {

@@ -5,9 +5,12 @@ import {
   claimAndDelete,
   claimIntoLease,
   claimRank,
+  claimSuspectAndDelete,
+  claimSuspectIntoLease,
   type Executor,
   enqueueMany,
   finishInTransaction,
+  goAlone,
   pauseQueue,
   promoteDueJobs,
   restoreJobs,
@@ -133,6 +136,17 @@ describe.each(Object.keys(statistics))('%s', (name) => {
 
     const behind = { after: [String(claimRank(0, 50_000))] }
     expectFrugal(await planOf((executor) => claimAndDelete(executor, 'pgq', { ...claim, ...behind })), LIMIT)
+
+    // None there so far: their index is empty, and the one of all ready jobs is not.
+    expectFrugal(await planOf((executor) => goAlone(executor, 'pgq', claim)), 0)
+    expectFrugal(await planOf((executor) => claimSuspectAndDelete(executor, 'pgq', claim)), 0)
+    await pool.query(`update pgq.jobs set crash_count = 2 where id in (
+      select id from pgq.jobs where queue = 'default' and execute_at is null and id % 1000 = 0 order by id limit 200)`)
+    const suspects = Number((await pool.query('select count(*) from pgq.jobs where crash_count = 2')).rows[0].count)
+    expectFrugal(await planOf((executor) => goAlone(executor, 'pgq', claim)), suspects)
+    expectFrugal(await planOf((executor) => claimSuspectAndDelete(executor, 'pgq', claim)), 1)
+    expectFrugal(await planOf((executor) => claimSuspectIntoLease(executor, 'pgq', { ...claim, number: 1 })), 1)
+    await pool.query('update pgq.jobs set crash_count = 0 where crash_count = 2')
 
     const two = {
       queues: ['default', 'other'],

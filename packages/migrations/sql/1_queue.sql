@@ -35,6 +35,9 @@ alter table jobs alter column task set statistics 1000;
 -- 16 bits of priority, 47 bits of position (44 years at 100,000 jobs a second).
 create index jobs_ready_idx on jobs (queue, ((position - (priority::bigint << 47)))) where execute_at is null;
 create index jobs_due_idx on jobs (queue, execute_at) where execute_at is not null;
+-- Jobs that took two workers down, or stood beside those that did: each runs alone, so that one more crash tells.
+create index jobs_suspects_idx on jobs (queue, crash_count, ((position - (priority::bigint << 47))))
+  where execute_at is null and crash_count >= 2;
 
 -- Who works: one row per start of a worker, its id never used again. Hostname and pid are labels for people.
 create table workers (
@@ -48,6 +51,7 @@ create table workers (
   epoch      timestamptz not null default pg_postmaster_start_time(), -- the server's start that its locks belong to
   locks      boolean     not null default true,    -- its connections hold its liveness lock; if not, only the beat tells
   listens    boolean     not null default true,    -- NOTIFY reaches it
+  alone      boolean     not null default false,   -- runs suspects, or is about to: one at a time, with nothing beside them
   holding    bigint[]    not null default '{}'     -- jobs its transactional handlers are about to run
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 

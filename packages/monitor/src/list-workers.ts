@@ -12,6 +12,8 @@ export interface WorkerStatus extends JobWorker {
   readonly locks: boolean
   /** An enqueue wakes it by NOTIFY. False (a pooler, or switched off): it polls. */
   readonly listens: boolean
+  /** Runs jobs that were held by two lost workers, one at a time and nothing beside them: its other slots are empty. */
+  readonly alone: boolean
   /** For how many ms it has not said that it lives. */
   readonly beatAgeMs: number
   /** Jobs that it holds, in leases and in transactions. */
@@ -43,7 +45,7 @@ const askWorkers = defineQuestion<object, WorkerRow>('list_workers', (parts) => 
       select held.worker_id, count(*) as jobs from (${heldJobs(parts)}) as held group by held.worker_id
     )
     select
-      worker.id, worker.hostname, worker.pid, worker.queues, worker.tasks, worker.locks, worker.listens,
+      worker.id, worker.hostname, worker.pid, worker.queues, worker.tasks, worker.locks, worker.listens, worker.alone,
       ${epochMs(sql`worker.started_at`)} as "startedAt",
       greatest(0, ${epochMs(sql`statement_timestamp() - worker.beat_at`)}) as "beatAgeMs",
       coalesce(leased.jobs, 0) + coalesce(held.jobs, 0) as running,

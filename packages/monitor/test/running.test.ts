@@ -163,7 +163,15 @@ describe('listWorkers', () => {
     const { pid, startedAt } = told.find(({ id }) => id === idle)!
     expect(told.find(({ id }) => id === idle)).toStrictEqual({
       ...{ id: idle, hostname: 'host', pid, queues: ['other', 'more'], tasks: ['mail', 'bill'] },
-      ...{ locks: false, listens: true, startedAt, beatAgeMs: expect.any(Number), running: 0, idle: true },
+      ...{
+        locks: false,
+        listens: true,
+        alone: false,
+        startedAt,
+        beatAgeMs: expect.any(Number),
+        running: 0,
+        idle: true,
+      },
     })
     expect(startedAt).toEqual(await queue.stored('select started_at from pgq.workers where id = $1', [idle]))
     await end()

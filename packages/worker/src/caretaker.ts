@@ -3,6 +3,7 @@ import {
   beat,
   type Executor,
   findUnknownTasks,
+  goAlone,
   promoteDueJobs,
   type Rescue,
   type RescuerBeat,
@@ -35,10 +36,14 @@ const CANCEL_AGAIN_MS = 1_000
 export interface Charge {
   readonly workerId: number
   readonly isIdle: boolean
+  /** It runs suspects with nothing beside them, or is about to. */
+  readonly isAlone: boolean
   /** An enqueue would ring: no need to look often. */
   readonly isDoorbellHung: boolean
   /** Jobs became ready, or came back: look for them. */
   jobsCameBack(): void
+  /** Suspects wait, and no other worker has said that it runs them. */
+  runSuspects(): void
   /** These jobs were asked to end, wherever they are. */
   cancel(jobIds: ReadonlySet<string>): void
   /** The others took this worker for dead. */
@@ -149,13 +154,15 @@ export class Caretaker {
 
   async #look(): Promise<number> {
     const { schema, queues, handlers } = this.options
-    const { isIdle, isDoorbellHung } = this.charge
+    const { workerId, isIdle, isAlone, isDoorbellHung } = this.charge
+    const tasks = [...handlers.keys()]
     const { promoted, nextDueMs, ready } = await promoteDueJobs(this.connection, schema, {
       queues,
       limit: PROMOTE_LIMIT,
-      watchedTasks: isIdle ? [...handlers.keys()] : [],
+      watchedTasks: isIdle ? tasks : [],
     })
     if (promoted > 0 || ready) this.charge.jobsCameBack()
+    if (!isAlone && (await goAlone(this.connection, schema, { workerId, queues, tasks }))) this.charge.runSuspects()
     if (promoted === PROMOTE_LIMIT) return 0
     const longestMs = isDoorbellHung ? this.#sharedPollMs() : this.options.deafPollMs
     const patience = isIdle ? this.#nextPollMs(ready, longestMs) : BUSY_PROMOTE_MS

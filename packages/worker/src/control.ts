@@ -102,6 +102,11 @@ export class Control implements Holdings {
     for (const id of jobIds) this.#holding.delete(id)
   }
 
+  /** What was removed is in the note until another one is written: write it, before a crash may count against it. */
+  renew(): Promise<void> {
+    return this.#note()
+  }
+
   close(): void {
     this.#closed = true
     clearTimeout(this.#reconnect)

@@ -1,4 +1,11 @@
-import { CancelledError, type ClaimRequest, type Handler, LostLeaseError, type PgqError } from '@pgq/core'
+import {
+  CancelledError,
+  type ClaimRequest,
+  type Handler,
+  LostLeaseError,
+  type PgqError,
+  SUSPECT_CRASHES,
+} from '@pgq/core'
 import type { Backoff } from './backoff.js'
 import { BatchSize } from './batch-size.js'
 import { ClaimCursor } from './claim-cursor.js'
@@ -45,6 +52,11 @@ export class Lane {
   #buffer: JobRun[] = []
   #next = 0
   #claiming = 0
+  /** Nothing is claimed: the worker runs suspects, or is about to. */
+  #paused = false
+  /** Something ended that a pause may have waited for. */
+  readonly #calm = new WakeUp()
+  #claimingSuspect: Promise<unknown> | undefined
   #stopping = false
   #looping: Promise<unknown> | undefined
 
@@ -76,9 +88,32 @@ export class Lane {
   /** Stops claiming and gives back what has not started. Resolves when no more jobs will start. */
   async stop(): Promise<void> {
     this.#stopping = true
-    for (const waiting of [...this.#idle, ...this.#full]) waiting.ring()
-    await this.#looping
+    this.#ringAll()
+    this.#calm.ring()
+    await Promise.all([this.#looping, this.#claimingSuspect])
     await this.#releaseBuffer()
+  }
+
+  /** Claims no more. Resolves when nothing runs here and nothing is held, or when the lane stops. */
+  async pause(): Promise<void> {
+    this.#paused = true
+    while (!this.#isCalm && !this.#stopping) await this.#calm.wait(Number.POSITIVE_INFINITY)
+    await this.mode.drain()
+  }
+
+  resume(): void {
+    this.#paused = false
+    this.#ringAll()
+  }
+
+  /** Between pause and resume: runs one suspect, and resolves when it is settled. False: there is none, or the lane stops. */
+  async runSuspect(): Promise<boolean> {
+    const claiming = this.#claimSuspect()
+    this.#claimingSuspect = claiming
+    const found = await claiming
+    while (this.#open > 0) await this.#calm.wait(Number.POSITIVE_INFINITY)
+    await this.mode.drain()
+    return found
   }
 
   /** Resolves when every started handler has ended and its job is settled. */
@@ -109,6 +144,33 @@ export class Lane {
     this.abort((run) => new LostLeaseError(run.label.jobId))
   }
 
+  #ringAll(): void {
+    for (const waiting of [...this.#idle, ...this.#full]) waiting.ring()
+  }
+
+  get #isCalm(): boolean {
+    const resting = this.#idle.length + this.#full.length
+    return this.#open === 0 && this.#waiting === 0 && resting === this.mode.parallelClaims
+  }
+
+  async #claimSuspect(): Promise<boolean> {
+    if (this.#stopping) return false
+    const { workerId } = this.host
+    try {
+      const request = { workerId, queues: this.options.queues, tasks: [...this.#handlers.keys()] }
+      const runs = (await this.mode.claimSuspect(request)).map((claim) => this.#runOf(claim))
+      this.backoff.succeeded()
+      // An earlier claim whose answer was lost may turn up instead, with many jobs: those run later, beside others.
+      const isSuspect = runs.length === 1 && runs[0]!.claim.job.crashCount >= SUSPECT_CRASHES
+      if (isSuspect && !this.#stopping) this.#start(runs[0]!)
+      else await Promise.all(runs.map((run) => run.release()))
+      return runs.length > 0
+    } catch (error) {
+      await this.#park(this.#full, this.backoff.failed(error))
+      return true
+    }
+  }
+
   async #loop(): Promise<void> {
     while (!this.#stopping) {
       const limit = this.#limit()
@@ -137,6 +199,7 @@ export class Lane {
   async #park(place: WakeUp[], ms: number): Promise<void> {
     const wakeUp = new WakeUp()
     place.push(wakeUp)
+    if (this.#paused) this.#calm.ring()
     await wakeUp.wait(ms)
     place.splice(place.indexOf(wakeUp), 1)
   }
@@ -183,6 +246,7 @@ export class Lane {
     const waiting = this.#buffer.slice(this.#next)
     this.#buffer = []
     this.#next = 0
+    if (this.#paused) this.#calm.ring()
     return waiting
   }
 
@@ -217,7 +281,9 @@ export class Lane {
   #closed(run: JobRun): void {
     this.#freeSlot(run)
     this.#open -= 1
-    if (this.#open === 0) this.#drained.ring()
+    if (this.#open > 0) return
+    this.#drained.ring()
+    if (this.#paused) this.#calm.ring()
   }
 
   #freeSlot(run: JobRun): void {
@@ -228,7 +294,7 @@ export class Lane {
 
   /** How many jobs to claim now; 0: not yet. */
   #limit(): number {
-    return this.mode.hasRoom ? this.#size.next(this.running.size + this.#claiming, this.#waiting) : 0
+    return this.mode.hasRoom && !this.#paused ? this.#size.next(this.running.size + this.#claiming, this.#waiting) : 0
   }
 
   async #releaseStale(): Promise<void> {

@@ -44,7 +44,10 @@ export interface WorkerOptions {
   readonly doorbell?: boolean
   /** A worker that was not heard of for this long is taken for dead. Default 30,000. */
   readonly leaseMs?: number
-  /** A job whose workers were lost this often becomes a dead letter. Default 3. */
+  /**
+   * A job whose workers were lost this often becomes a dead letter. After two losses it runs alone, so that jobs beside it go
+   * unharmed: at least 3. Default 3.
+   */
   readonly maxCrashes?: number
   /** The most jobs that one claim takes. Default 1,000. */
   readonly maxBatch?: number
@@ -119,7 +122,7 @@ export function resolveOptions(options: WorkerOptions): ResolvedOptions {
     deafPollMs: number('pollMs', 10, 3_600_000, DEFAULTS.deafPollMs),
     doorbell: options.doorbell ?? true,
     leaseMs: number('leaseMs', 1_000, 86_400_000),
-    maxCrashes: number('maxCrashes', 1, 32_767),
+    maxCrashes: number('maxCrashes', 3, 32_767),
     maxBatch: number('maxBatch', 1, 10_000),
     maxBatchBytes: number('maxBatchBytes', 1_024, 1_073_741_824),
     stats: options.stats ?? true,

@@ -65,6 +65,7 @@ class RunningWorker implements Worker {
   #toldAt = Number.NEGATIVE_INFINITY
   #settlements!: Connection
   #idleLanes = new Set<Lane>()
+  #isAlone = false
 
   constructor(private readonly options: ResolvedOptions) {
     this.#events = new Events((error, event) => options.logger.error({ err: error, event }, 'an observer threw'))
@@ -182,7 +183,11 @@ class RunningWorker implements Worker {
       get isDoorbellHung() {
         return worker.#control.isHung
       },
+      get isAlone() {
+        return worker.#isAlone
+      },
       jobsCameBack: () => this.#lookAgain(),
+      runSuspects: () => void this.#runSuspects(),
       cancel: (jobIds: ReadonlySet<string>) => {
         for (const lane of this.#lanes) lane.cancel(jobIds)
       },
@@ -252,6 +257,27 @@ class RunningWorker implements Worker {
     if (now - this.#toldAt > TELL_MS && this.#caretaker.hasOthers) {
       this.#toldAt = now
       this.#control.tell().catch(() => {})
+    }
+  }
+
+  /** Jobs that may have taken workers down run one at a time, with nothing beside them: the next crash tells which one it was. */
+  async #runSuspects(): Promise<void> {
+    this.#isAlone = true
+    // Not idle: an enqueue must ring somebody else.
+    this.#idleLanes.clear()
+    this.#control.take(true).catch(() => {})
+    try {
+      await Promise.all(this.#lanes.map((lane) => lane.pause()))
+      for (const lane of this.#lanes) {
+        await this.#control.renew()
+        while (await lane.runSuspect());
+      }
+    } catch {
+      // Without the database, nothing else would be claimed either; they are found again when it is back.
+    } finally {
+      this.#isAlone = false
+      for (const lane of this.#lanes) lane.resume()
+      this.#caretaker.look()
     }
   }
 

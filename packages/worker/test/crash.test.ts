@@ -65,16 +65,16 @@ describe('kill -9 of a worker process', { timeout: 60_000 }, () => {
   // Mutant: crash_count not compared with maxCrashes.
   test('a job that takes its workers down is buried; its neighbours run', async () => {
     await enqueueMany(db.pool, 'transactional', [{ args: 1, priority: 10 }])
-    for (let crash = 1; crash <= 2; crash++) {
-      const victim = workerProcess({ url, modes: ['transactional'], runMs: 30_000, worker: { maxCrashes: 2 } })
+    for (let crash = 1; crash <= 3; crash++) {
+      const victim = workerProcess({ url, modes: ['transactional'], runMs: 30_000 })
       await victim.heard('run')
       victim.kill('SIGKILL')
       await victim.ended
     }
     await enqueueMany(db.pool, 'transactional', [{ args: 2 }])
-    const survivor = workerProcess({ url, modes: ['transactional'], worker: { maxCrashes: 2 } })
+    const survivor = workerProcess({ url, modes: ['transactional'] })
     await survivor.heard('ready')
-    await until(() => db.value("select true from pgq.dead_jobs where reason = 'crashed' and crash_count = 2"))
+    await until(() => db.value("select true from pgq.dead_jobs where reason = 'crashed' and crash_count = 3"))
     await db.empty()
     expect(await db.rows('select n from effects')).toEqual([{ n: 2 }])
   })

@@ -15,8 +15,8 @@ export const poisonPill: BatteryTest = {
       patches: [
         {
           file: 'packages/core/src/workers.ts',
-          find: '(job.crash_count + 1)::smallint as crash_count',
-          replace: 'job.crash_count as crash_count',
+          find: 'in (select id from lost where alone) then 1 else 0',
+          replace: 'in (select id from lost where alone) then 0 else 0',
         },
       ],
     },

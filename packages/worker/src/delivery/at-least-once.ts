@@ -1,4 +1,12 @@
-import { type ClaimedJob, type ClaimRequest, claimIntoLease, finishInTransaction, readLease } from '@pgq/core'
+import {
+  type ClaimedJob,
+  type ClaimRequest,
+  claimIntoLease,
+  claimSuspectIntoLease,
+  finishInTransaction,
+  readLease,
+  type SuspectRequest,
+} from '@pgq/core'
 import { type Acknowledger, Lease } from '../acknowledger.js'
 import { breaksConnection, type Connection } from '../connection.js'
 import { type Claim, CommitRefused, type DeliveryMode } from './delivery-mode.js'
@@ -24,16 +32,20 @@ export class AtLeastOnce implements DeliveryMode {
     private readonly acknowledger: Acknowledger,
   ) {}
 
-  async claim(request: ClaimRequest): Promise<Claim[]> {
+  claim(request: ClaimRequest): Promise<Claim[]> {
+    return this.#claim(request, (number) => claimIntoLease(this.connection, this.schema, { ...request, number }))
+  }
+
+  claimSuspect(request: SuspectRequest): Promise<Claim[]> {
+    return this.#claim(request, (number) => claimSuspectIntoLease(this.connection, this.schema, { ...request, number }))
+  }
+
+  async #claim(request: SuspectRequest, claimAs: (number: number) => Promise<ClaimedJob[]>): Promise<Claim[]> {
     const found = await this.#recoverDoubtful(request)
     if (found.length > 0) return found
     const number = ++this.#number
     try {
-      return this.#claims(
-        request.workerId,
-        number,
-        await claimIntoLease(this.connection, this.schema, { ...request, number }),
-      )
+      return this.#claims(request.workerId, number, await claimAs(number))
     } catch (error) {
       if (breaksConnection(error)) this.#doubtful = number
       throw error
@@ -44,7 +56,7 @@ export class AtLeastOnce implements DeliveryMode {
     return this.acknowledger.drain()
   }
 
-  async #recoverDoubtful({ workerId, queues, tasks }: ClaimRequest): Promise<Claim[]> {
+  async #recoverDoubtful({ workerId, queues, tasks }: SuspectRequest): Promise<Claim[]> {
     const number = this.#doubtful
     if (number === undefined) return []
     const jobs = await readLease(this.connection, this.schema, { workerId, number, queues, tasks })

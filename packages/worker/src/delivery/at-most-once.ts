@@ -1,4 +1,12 @@
-import { type ClaimedJob, type ClaimRequest, claimAndDelete, type Restore, restoreJobs } from '@pgq/core'
+import {
+  type ClaimedJob,
+  type ClaimRequest,
+  claimAndDelete,
+  claimSuspectAndDelete,
+  type Restore,
+  restoreJobs,
+  type SuspectRequest,
+} from '@pgq/core'
 import type { Backoff } from '../backoff.js'
 import type { Connection } from '../connection.js'
 import { delay } from '../delay.js'
@@ -26,7 +34,15 @@ export class AtMostOnce implements DeliveryMode {
   ) {}
 
   async claim(request: ClaimRequest): Promise<Claim[]> {
-    const jobs = await claimAndDelete(this.claims, this.schema, request)
+    return this.#claimsOf(await claimAndDelete(this.claims, this.schema, request))
+  }
+
+  /** One that was a job of another mode when it crashed. */
+  async claimSuspect(request: SuspectRequest): Promise<Claim[]> {
+    return this.#claimsOf(await claimSuspectAndDelete(this.claims, this.schema, request))
+  }
+
+  #claimsOf(jobs: readonly ClaimedJob[]): Claim[] {
     return jobs.map((job) => ({
       job,
       settle: async (settlement) => {

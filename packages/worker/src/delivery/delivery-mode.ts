@@ -1,4 +1,4 @@
-import type { ClaimedJob, ClaimRequest, DeliveryModeName, Executor, Settlement } from '@pgq/core'
+import type { ClaimedJob, ClaimRequest, DeliveryModeName, Executor, Settlement, SuspectRequest } from '@pgq/core'
 import type { Transaction } from 'kysely'
 
 /** Where the commit falls: one small strategy per delivery mode. */
@@ -15,6 +15,8 @@ export interface DeliveryMode {
   /** Jobs that one slot holds at a time; they begin one after the other. */
   readonly jobsPerSlot: number
   claim(request: ClaimRequest): Promise<Claim[]>
+  /** Claims one job that may have taken its workers down, to run with nothing beside it. */
+  claimSuspect(request: SuspectRequest): Promise<Claim[]>
   /** Ends when everything that was settled is durable, or the signal aborts. */
   drain(): Promise<void>
 }

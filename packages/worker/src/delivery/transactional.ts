@@ -2,8 +2,11 @@ import {
   type ClaimedJob,
   type ClaimRequest,
   claimAndDelete,
+  claimSuspectAndDelete,
+  type Executor,
   restoreJobs,
   type Settlement,
+  type SuspectRequest,
   settleWaitingJob,
 } from '@pgq/core'
 import type pg from 'pg'
@@ -66,17 +69,25 @@ export class Transactional implements DeliveryMode {
   }
 
   /** Claims jobs on one free connection: one, or a group that shares its transaction. */
-  async claim(request: ClaimRequest): Promise<Claim[]> {
+  claim(request: ClaimRequest): Promise<Claim[]> {
+    const limit = this.#alone > 0 ? 1 : Math.min(request.limit, this.jobsPerSlot)
+    return this.#claim((executor) => claimAndDelete(executor, this.schema, { ...request, limit }))
+  }
+
+  claimSuspect(request: SuspectRequest): Promise<Claim[]> {
+    return this.#claim((executor) => claimSuspectAndDelete(executor, this.schema, request))
+  }
+
+  async #claim(claimOn: (executor: Executor) => Promise<ClaimedJob[]>): Promise<Claim[]> {
     const connection = this.#free.pop()
     if (!connection) return []
     let held = false
     try {
       const client = await connection.client()
       // Sent together, answered together: one round trip. Without a transaction (begin failed) the rest fails, too.
-      const limit = this.#alone > 0 ? 1 : Math.min(request.limit, this.jobsPerSlot)
       const [, jobs, handedOver] = await Promise.all([
         client.query(BEGIN),
-        claimAndDelete(connection.on(client), this.schema, { ...request, limit }),
+        claimOn(connection.on(client)),
         client.query(HAND_OVER),
       ])
       if (jobs.length === 0) {
