@@ -111,7 +111,7 @@ export interface CancellationsTable {
 export interface JobStatsTable {
   id: Generated<BigInt8>
   begun_at: Generated<Stamp>
-  grain: Generated<'part' | 'minute' | 'hour'>
+  grain: Generated<'part' | 'minute' | 'five minutes' | 'hour'>
   queue: string
   task: string
   completed: Generated<number>

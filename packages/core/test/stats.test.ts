@@ -89,21 +89,35 @@ describe('compactStats', () => {
     expect(await compactStats(pool, 'pgq')).toBe(0)
   })
 
-  test('makes hours of minutes after a day, and removes them after 30', async () => {
+  // Mutants: a minute in the five minutes before or after its own; all of an hour in one row already.
+  test('makes five minutes of minutes after two hours, and hours of those after a day, which it removes after 30', async () => {
     await recordStats(pool, 'pgq', [stats({ completed: 1, runs: new Map([[1, 1]]) })])
     await pool.query(`update pgq.job_stats set grain = 'minute', begun_at = date_trunc('hour', now(), 'UTC')`)
-    for (const minutes of [1, 59])
+    for (const minutes of [1, 4, 5, 59])
       await pool.query(
         `insert into pgq.job_stats (begun_at, grain, queue, task, completed, run_buckets, run_counts)
          select begun_at + $1 * interval '1 minute', grain, queue, task, completed, run_buckets, run_counts
          from pgq.job_stats order by begun_at limit 1`,
         [minutes],
       )
-    await age('22 hours')
+    await age('1 hour')
+    expect(await compactStats(pool, 'pgq')).toBe(0)
+    await age('3 hours')
+    expect(await compactStats(pool, 'pgq')).toBe(5)
+    expect(
+      await rows(`select grain, completed, run_counts, begun_at - (date_trunc('hour', now(), 'UTC') - interval '4 hours') as since
+        from (select * from pgq.job_stats order by begun_at) as stat`),
+    ).toMatchObject([
+      { grain: 'five minutes', completed: 3, run_counts: [3], since: {} },
+      { grain: 'five minutes', completed: 1, since: { minutes: 5 } },
+      { grain: 'five minutes', completed: 1, since: { minutes: 55 } },
+    ])
+    expect(await compactStats(pool, 'pgq')).toBe(0)
+    await age('18 hours')
     expect(await compactStats(pool, 'pgq')).toBe(0)
     await age('4 hours')
     expect(await compactStats(pool, 'pgq')).toBe(3)
-    expect(await stored()).toMatchObject([{ grain: 'hour', completed: 3, run_buckets: [1], run_counts: [3] }])
+    expect(await stored()).toMatchObject([{ grain: 'hour', completed: 5, run_buckets: [1], run_counts: [5] }])
     expect(
       await rows(`select from pgq.job_stats where begun_at <> date_trunc('hour', now(), 'UTC') - interval '26 hours'`),
     ).toEqual([])
@@ -145,7 +159,7 @@ describe('compactStats', () => {
   test('means the same minutes and hours in every time zone', async () => {
     await recordStats(pool, 'pgq', [stats({ completed: 1 })])
     await pool.query(
-      `update pgq.job_stats set grain = 'minute', begun_at = date_trunc('hour', now(), 'UTC') - interval '30 h'`,
+      `update pgq.job_stats set grain = 'five minutes', begun_at = date_trunc('hour', now(), 'UTC') - interval '30 h'`,
     )
     const abroad = await pool.connect()
     await abroad.query(`set timezone = 'Asia/Kathmandu'`)

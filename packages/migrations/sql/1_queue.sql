@@ -138,8 +138,8 @@ create table cancellations (
 -- Durations are counts per bucket of a fixed logarithmic scale (bucketOf), so that percentiles of any time are sums.
 create table job_stats (
   id           bigint      generated always as identity primary key,
-  begun_at     timestamptz not null default date_trunc('minute', now(), 'UTC'), -- of the minute, or hour
-  grain        text        not null default 'part' check (grain in ('part', 'minute', 'hour')),
+  begun_at     timestamptz not null default date_trunc('minute', now(), 'UTC'), -- of what grain says
+  grain        text        not null default 'part' check (grain in ('part', 'minute', 'five minutes', 'hour')),
   queue        text        not null,
   task         text        not null,
   completed    integer     not null default 0,

@@ -3,7 +3,7 @@ import { type RawBuilder, sql } from 'kysely'
 import { type Histogram, type Percentiles, percentilesOf } from './percentiles.js'
 import { dateOf, defineQuestion, type JobsFilter, type MonitorOptions, matches } from './question.js'
 
-/** Which time. Workers keep minutes for a day, then hours for 30 days. */
+/** Which time. Workers keep minutes for two hours, five minutes for a day, then hours for 30 days. */
 export interface StatisticsRequest extends JobsFilter {
   /** Default: an hour before `until`. */
   readonly since?: Date
@@ -54,14 +54,25 @@ export interface TaskStatistics extends JobsEnded {
 }
 
 const MINUTE_MS = 60_000
+const FIVE_MINUTES_MS = 300_000
 const HOUR_MS = 3_600_000
 const DAY_MS = 86_400_000
 const MAX_STEPS = 1_500
 
+/** How long the finer grains are kept, and the next one. */
+const KEPT = [
+  { forMs: DAY_MS, grainMs: HOUR_MS, why: 'since is more than a day ago, where only hours are kept' },
+  {
+    forMs: 2 * HOUR_MS,
+    grainMs: FIVE_MINUTES_MS,
+    why: 'since is more than two hours ago, where minutes are no longer kept',
+  },
+]
+
 /**
  * Adds up how jobs ended, in steps of `stepMs` (whole minutes; default one) from `since` to `until`. Both are widened to whole
  * steps. Workers write every few seconds: the newest jobs are missing for that long. Throws InvalidOptionError when there
- * were more than 1,500 steps, or steps below an hour where only hours are kept.
+ * were more than 1,500 steps, or steps shorter than what is kept of that time.
  */
 export async function statistics(
   executor: Executor,
@@ -99,10 +110,8 @@ function checkSteps(stepMs: number, since: Date | undefined, until: Date | undef
     throw new InvalidOptionError(
       `That were more than ${MAX_STEPS} steps of ${stepMs} ms: make stepMs larger, or begin later.`,
     )
-  if (start < Date.now() - DAY_MS - MINUTE_MS && stepMs % HOUR_MS !== 0)
-    throw new InvalidOptionError(
-      `since is more than a day ago, and minutes are kept for a day: let stepMs be whole hours, a multiple of ${HOUR_MS}.`,
-    )
+  const kept = KEPT.find(({ forMs, grainMs }) => start < Date.now() - forMs - MINUTE_MS && stepMs % grainMs !== 0)
+  if (kept) throw new InvalidOptionError(`${kept.why}: let stepMs be a multiple of ${kept.grainMs}.`)
 }
 
 const instants = ({ since, until }: { since: Date | undefined; until: Date | undefined }) => ({

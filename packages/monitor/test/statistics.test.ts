@@ -36,9 +36,9 @@ async function ended(at: string, { waitMs, runMs, ...ends }: Ends): Promise<void
   )
 }
 
-const noon = new Date(Date.now() - 3 * 3_600_000)
-noon.setUTCMinutes(0, 0, 0)
-const after = (minutes: number) => new Date(noon.getTime() + minutes * 60_000)
+// Half an hour ago, where five minutes begin.
+const begin = Math.floor(Date.now() / 300_000 - 6) * 300_000
+const after = (minutes: number) => new Date(begin + minutes * 60_000)
 const at = (minutes: number) => after(minutes).toISOString()
 
 describe('percentiles', () => {
@@ -124,6 +124,7 @@ describe('statistics', () => {
     await refused({ since: new Date(Number.NaN) }).toThrow(/before until/)
     await refused({ since: after(-25 * 60) }).toThrow(/more than 1500 steps/)
     await refused({ since: after(-25 * 60), stepMs: 300_000 }).toThrow(/multiple of 3600000/)
+    await refused({ since: after(-6 * 60) }).toThrow(/multiple of 300000/)
     expect((await statistics(pool, { since: after(-720 * 60), stepMs: 3_600_000 })).steps.length).toBeGreaterThan(720)
   })
 })
