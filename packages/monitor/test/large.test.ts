@@ -37,10 +37,12 @@ beforeAll(async () => {
     from generate_series(1, 100000) as n;
     insert into pgq.job_stats (begun_at, grain, queue, task, completed, wait_buckets, wait_counts, run_buckets, run_counts)
     select
-      date_trunc('minute', now(), 'UTC') - n * interval '1 minute', 'minute', 'default', 'task ' || task, 100,
+      date_trunc('minute', now(), 'UTC') - n * interval '1 minute', case when n > 120 then 'five minutes' else 'minute' end,
+      'default', 'task ' || task, 100,
       array[10, 11, 12, 13, 14, 15, 16, 17], array[20, 20, 20, 20, 5, 5, 5, 5],
       array[20, 21, 22, 23, 24, 25, 26, 27], array[20, 20, 20, 20, 5, 5, 5, 5]
-    from generate_series(1, 1440) as n cross join generate_series(1, 20) as task`)
+    from generate_series(1, 1440) as n cross join generate_series(1, 20) as task
+    where n <= 120 or n % 5 = 0`)
   await queue.worker()
 }, 60_000)
 
@@ -49,6 +51,7 @@ const questions: Record<string, (executor: SqlClient) => Promise<unknown>> = {
   'countJobs of a queue': (executor) => countJobs(executor, { queue: 'default' }),
   backlog,
   listReady,
+  'listReady of a task that no job is of': (executor) => listReady(executor, { task: 'nothing' }),
   listScheduled,
   listDead,
   listRunning,
@@ -96,6 +99,23 @@ describe.each(['as it grew', 'analyzed'])('1,000,000 jobs, %s', (state) => {
     ])
     expect(told[0]!.nextScheduledAt).toEqual(await queue.stored('select min(execute_at) from pgq.jobs'))
   })
+})
+
+// Mutants: the end of one queue's walk passed over for what another has behind it; an empty page that is the last one.
+test('what is far behind in a long queue is found page by page', async () => {
+  await pool.query(`insert into pgq.jobs (queue, task, priority) select queue, 'rare', priority
+    from (values ('other', 0), ('default', 1), ('default', -1)) as job (queue, priority)`)
+  const found: string[] = []
+  let pages = 0
+  for (let after: string | undefined; ; pages++) {
+    const page = await listReady(pool, { task: 'rare', ...(after !== undefined && { after }) })
+    found.push(...page.jobs.map(({ queue, priority }) => `${queue} ${priority}`))
+    if (page.next === undefined) break
+    after = page.next
+  }
+  expect(found).toEqual(['default 1', ...Array(5).fill('tiny 0'), 'other 0', 'default -1'])
+  expect(pages).toBeGreaterThan(3)
+  await pool.query(`delete from pgq.jobs where task = 'rare' and queue <> 'tiny'`)
 })
 
 test('every row is counted when that is asked for', async () => {
