@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import ts from 'typescript'
 import { expect, test } from 'vitest'
-import { root } from './page.js'
+import { namesIn } from './names-in.js'
+import { headingsOf, root, withoutBlocks } from './page.js'
 
 // What a user can set or hear, and the page that has to name it. Mutant: a new option that nobody wrote about.
 test.each([
@@ -20,6 +20,7 @@ test.each([
   ['packages/telemetry/src/queue-metrics.ts', 'QueueMetricsOptions', 'packages/telemetry/README.md'],
   ['packages/telemetry/src/metrics-handler.ts', 'MetricsHandlerOptions', 'packages/telemetry/README.md'],
   ['packages/telemetry/src/tracer.ts', 'TraceOptions', 'packages/telemetry/README.md'],
+  ['packages/monitor/src/findings.ts', 'FindingCode', 'packages/monitor/README.md'],
   ['packages/migrations/src/migrate.ts', 'MigrateOptions', 'packages/migrations/README.md'],
   ['packages/dashboard/src/options.ts', 'DashboardOptions', 'packages/dashboard/README.md'],
   ['packages/dashboard/src/serve.ts', 'ServeOptions', 'packages/dashboard/README.md'],
@@ -27,21 +28,13 @@ test.each([
 ])('%s: %s is in %s', (file, type, page) => {
   const names = namesIn(file, type)
   expect(names.length).toBeGreaterThan(0)
-  const text = readFileSync(join(root, page), 'utf8').replaceAll(/^```.*?^```/gms, '')
+  const text = withoutBlocks(readFileSync(join(root, page), 'utf8'))
   const code = [...text.matchAll(/`([^`]+)`/g)].map(([, span]) => span).join(' ')
   expect(names.filter((name) => !new RegExp(`\\b${name}\\b`).test(code))).toEqual([])
 })
 
-/** The members of an interface, or the literals of a union. */
-function namesIn(file: string, type: string): string[] {
-  const source = ts.createSourceFile(file, readFileSync(join(root, file), 'utf8'), ts.ScriptTarget.Latest)
-  for (const statement of source.statements) {
-    if (ts.isInterfaceDeclaration(statement) && statement.name.text === type) {
-      return statement.members.map(({ name }) => (name && 'text' in name ? name.text : ''))
-    }
-    if (ts.isTypeAliasDeclaration(statement) && statement.name.text === type && ts.isUnionTypeNode(statement.type)) {
-      return statement.type.types.map((one) => one.getText(source).replaceAll("'", ''))
-    }
-  }
-  return []
-}
+// Mutants: a new finding that tells people nothing to do; a section that outlived its finding.
+test('the runbook has a section for each finding, in their order', () => {
+  const runbook = readFileSync(join(root, 'docs/runbook.md'), 'utf8')
+  expect(headingsOf(runbook, 2)).toEqual(namesIn('packages/monitor/src/findings.ts', 'FindingCode'))
+})

@@ -41,5 +41,14 @@ export function blocksOf(page: string, markdown = readFileSync(join(root, page),
   return blocks
 }
 
+/** The headings of a page, of one level or of all, without those that code shows. */
+export const headingsOf = (markdown: string, level?: number): string[] =>
+  [...withoutBlocks(markdown).matchAll(/^(#+) (.+)$/gm)]
+    .filter(([, marks]) => level === undefined || marks!.length === level)
+    .map(([, , text]) => text!)
+
+/** What a page says beside its blocks of code. */
+export const withoutBlocks = (markdown: string): string => markdown.replaceAll(/^```.*?^```/gms, '')
+
 /** Where a block stands, for people and their terminals. */
 export const placeOf = ({ page, line }: Pick<Block, 'page' | 'line'>): string => `${page}:${line}`
