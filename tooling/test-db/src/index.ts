@@ -1,6 +1,8 @@
 export { type CreateDatabaseOptions, createDatabase, type TemporaryDatabase } from './create-database.js'
+export { freePort } from './free-port.js'
 export { serverFromEnvironment } from './server-from-environment.js'
 export type { StopMode } from './server-process.js'
+export { type ServerUser, serverUser } from './server-user.js'
 export { type PostgresOptions, type PostgresServer, startPostgres } from './start-postgres.js'
 export { type ProxyConnection, startProxy, type TcpProxy } from './start-proxy.js'
 export { type TestDatabase, testDatabase } from './test-database.js'

@@ -1,8 +1,9 @@
 import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { appendFileSync, chmodSync, cpSync, rmSync, writeFileSync } from 'node:fs'
+import { basename, join } from 'node:path'
 import { promisify } from 'node:util'
+import pg from 'pg'
 import { type Binaries, reachableBinaries } from './binaries.js'
 import { freePort } from './free-port.js'
 import { giveTo, makeServerFolder, removeServerFolder, sweepStaleFolders } from './server-folder.js'
@@ -16,6 +17,8 @@ export interface PostgresOptions {
   readonly settings?: Readonly<Record<string, string | number | boolean>>
   /** Default: a free one. */
   readonly port?: number
+  /** A streaming standby of that server, copied while it runs; the same users and passwords. `select pg_promote()` ends that. */
+  readonly standbyOf?: Pick<PostgresServer, 'url' | 'port' | 'dataDir'>
 }
 
 export interface PostgresServer {
@@ -52,7 +55,8 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Post
   const user = serverUser()
   const folder = makeServerFolder(user)
   try {
-    const cluster = await initialise(folder, user)
+    const { standbyOf } = options
+    const cluster = standbyOf ? await copy(standbyOf, folder, user) : await initialise(folder, user)
     return await serve(cluster, options)
   } catch (error) {
     removeServerFolder(folder)
@@ -74,6 +78,32 @@ async function initialise(folder: string, user: ServerUser | undefined): Promise
   )
   rmSync(passwordFile)
   return { folder, dataDir, binaries, user, password }
+}
+
+// What pg_basebackup does: that program is not among ours.
+async function copy(
+  { url, port, dataDir: source }: NonNullable<PostgresOptions['standbyOf']>,
+  folder: string,
+  user: ServerUser | undefined,
+): Promise<Cluster> {
+  const dataDir = join(folder, 'data')
+  const { password } = new URL(url)
+  const client = new pg.Client(url)
+  await client.connect()
+  try {
+    await client.query("select pg_backup_start('standby', true)")
+    cpSync(source, dataDir, { recursive: true, filter: (path) => basename(path) !== 'postmaster.pid' })
+    const { rows } = await client.query('select labelfile from pg_backup_stop()')
+    writeFileSync(join(dataDir, 'backup_label'), rows[0].labelfile)
+  } finally {
+    await client.end()
+  }
+  writeFileSync(join(dataDir, 'standby.signal'), '')
+  const primary = `host=127.0.0.1 port=${port} user=postgres password=${password}`
+  appendFileSync(join(dataDir, 'postgresql.auto.conf'), `primary_conninfo = '${primary}'\n`)
+  chmodSync(dataDir, 0o700)
+  giveTo(user, dataDir)
+  return { folder, dataDir, binaries: reachableBinaries(folder, user), user, password }
 }
 
 // The locale is the server's own and always the same; and nothing that a crash of the machine could lose is kept here.

@@ -158,3 +158,21 @@ describe.concurrent('when the launcher dies', { timeout: 60_000 }, () => {
 function parentOf(pid: number): number {
   return Number(/^PPid:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1])
 }
+
+// Mutant: a copy without its backup label starts as a server of its own, or not at all.
+test('a standby follows its primary, and is one itself when promoted', async () => {
+  const primary = await startPostgres()
+  await query(primary.url, 'create table notes (text text)')
+  const standby = await startPostgres({ standbyOf: primary })
+  try {
+    await query(primary.url, "insert into notes values ('later')")
+    const caughtUp = () => query(standby.url, 'select text from notes')
+    await expect.poll(caughtUp, { timeout: 10_000 }).toEqual([{ text: 'later' }])
+    await primary.stop('kill')
+    await query(standby.url, 'select pg_promote()')
+    await query(standby.url, "insert into notes values ('own')")
+  } finally {
+    await primary.stop()
+    await standby.stop()
+  }
+}, 30_000)

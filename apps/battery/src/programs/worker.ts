@@ -27,6 +27,8 @@ export interface Work {
   readonly n: number
   /** How long the handler runs. */
   readonly ms?: number
+  /** Ballast. */
+  readonly pad?: string
   /** How the handler takes its worker down, or else misbehaves. */
   readonly deed?:
     | 'kill'
