@@ -74,6 +74,18 @@ export function answers({ executor, schema, redact, questionTimeoutMs }: Resolve
     return c.json(await ask(`jobs ${JSON.stringify([state, request])}`, () => lists[state](request)))
   })
 
+  /** How many an action over this filter would hit. */
+  app.get('/jobs/count', async (c) => {
+    const { state } = readList(c)
+    const filter = filterOf(c.req.query())
+    const jobs = await ask(`count ${JSON.stringify([state, filter])}`, () =>
+      state === 'dead'
+        ? countMatching(executor, 'dead', filter, where)
+        : countMatching(executor, 'unfinished', { ...filter, state }, where),
+    )
+    return c.json({ jobs })
+  })
+
   app.get('/jobs/:id', async (c) => {
     const withArgs = c.var.permissions.includes('view-args')
     const id = c.req.param('id')
@@ -87,12 +99,6 @@ export function answers({ executor, schema, redact, questionTimeoutMs }: Resolve
       listDead(executor, { ...filter, limit: GROUPED }, where),
     )
     return c.json({ groups: groupDeadLetters(jobs), read: jobs.length, isWhole: next === undefined })
-  })
-
-  app.get('/dead-letters/count', async (c) => {
-    const { queue, task, reason, error } = c.req.query()
-    const filter = definedOnly({ queue, task, reason, error }) as Parameters<typeof countMatching<'dead'>>[2]
-    return c.json({ jobs: await countMatching(executor, 'dead', filter, where) })
   })
 
   app.get('/health', async (c) => c.json(await ask('health', () => health(executor, where))))
@@ -145,9 +151,6 @@ const filterOf = ({ queue, task }: { queue?: string | undefined; task?: string |
   ...(queue && { queue }),
   ...(task && { task }),
 })
-
-const definedOnly = (fields: Record<string, string | undefined>) =>
-  Object.fromEntries(Object.entries(fields).filter(([, value]) => value))
 
 const withHiddenArgs = (job: FoundJob, hide: (args: unknown) => unknown): FoundJob =>
   'args' in job ? { ...job, args: hide(job.args) } : job

@@ -142,6 +142,56 @@ describe.skipIf(!chromiumPath)('in a browser', () => {
     expect((await pool.query('select count(*)::integer as jobs from pgq.dead_jobs')).rows).toEqual([{ jobs: 40 }])
   })
 
+  // Mutants: the jobs of the page alone; those of another state; a preview of another number.
+  test('run now, cancel, delete, and set the priority of all that fit a filter, after a preview', async () => {
+    const jobs = async () =>
+      (
+        await pool.query(`select state || ' ' || task as job, count(*)::integer as jobs, max(priority) as priority
+          from pgq.job_states where queue in ('mail', 'default') and state in ('ready', 'scheduled') group by 1 order by 1`)
+      ).rows.map(({ job, jobs, priority }) => `${job} ${jobs} ${priority}`)
+    const ready = await browser.page(`${served.url}/jobs?state=ready&task=send-receipt`)
+    await ready.getByLabel('New priority of all that fit').fill('9')
+    await press(ready, 'Set for all 64')
+    await ready.getByText('Give all 64 that fit this filter the priority 9?').waitFor()
+    await confirm(ready, 'Set for all 64')
+    await ready.getByText('64 jobs changed to priority 9.').waitFor()
+    expect(await jobs()).toEqual(['ready send-receipt 64 9', 'scheduled charge-card 3 0', 'scheduled sync-stock 9 0'])
+
+    const scheduled = await browser.page(`${served.url}/jobs?state=scheduled&task=charge-card`)
+    await press(scheduled, 'Run all 3 now')
+    await confirm(scheduled, 'Run all 3 now')
+    await scheduled.getByText('Made 3 jobs ready.').waitFor()
+    expect(await jobs()).toEqual(['ready charge-card 3 0', 'ready send-receipt 64 9', 'scheduled sync-stock 9 0'])
+
+    await ready.goto(`${served.url}/jobs?state=ready&queue=default`)
+    await press(ready, 'Cancel all 3')
+    await confirm(ready, 'Cancel all 3')
+    await ready.getByText('Cancelled 3 jobs.').waitFor()
+    await ready.goto(`${served.url}/jobs?state=scheduled&queue=default`)
+    await press(ready, 'Delete all 9')
+    await confirm(ready, 'Delete all 9')
+    await ready.getByText('Deleted 9 jobs.').waitFor()
+    expect(await jobs()).toEqual(['ready send-receipt 64 9'])
+    expect(events.map(({ action, jobs }) => [action, jobs])).toEqual([
+      ['set-priority', 64],
+      ['run-now', 3],
+      ['cancel', 3],
+      ['delete-waiting', 9],
+    ])
+  })
+
+  test('ask all that run and fit a filter to stop', async () => {
+    const page = await browser.page(`${served.url}/jobs?state=running&task=charge-card`)
+    await press(page, 'Cancel all 2')
+    await page.getByText('Ask the handlers of all 2 that fit this filter to stop?').waitFor()
+    await confirm(page, 'Cancel all 2')
+    await expect.poll(() => events.length).toBe(1)
+    expect(events).toMatchObject([
+      { action: 'cancel', target: { task: 'charge-card', state: 'running' }, outcome: 'done', jobs: 2 },
+    ])
+    expect(await page.getByRole('button', { name: 'Delete' }).count()).toBe(0)
+  })
+
   test('who may only look sees neither buttons nor args', async () => {
     const page = await browser.page(`${looking.url}/jobs/${shop.retrying[0]}`)
     await page.getByText('it takes the permission “view-args”').waitFor()

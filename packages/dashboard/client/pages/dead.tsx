@@ -3,6 +3,7 @@ import { usePoll, type Wire } from '../api.js'
 import { count, jobs } from '../format.js'
 import { go, linkTo } from '../route.js'
 import { Action, Ago, Empty, Filter, Heading, Loaded } from '../ui.js'
+import { Bulk } from './bulk.js'
 
 interface DeadAnswer {
   readonly groups: readonly Wire<DeadGroup>[]
@@ -19,7 +20,7 @@ export function Dead({ query }: { query: Readonly<Record<string, string>> }) {
       <div class="bar">
         <Filter label="Queue" value={queue} onChange={(value) => go(linkTo('dead', { queue: value, task }))} />
         <Filter label="Task" value={task} onChange={(value) => go(linkTo('dead', { queue, task: value }))} />
-        {(queue || task) && <Bulk queue={queue} task={task} onDone={answer.refresh} />}
+        {(queue || task) && <Bulk state="dead" queue={queue} task={task} onDone={answer.refresh} />}
       </div>
       <Loaded of={answer}>
         {({ groups, read, isWhole }) => (
@@ -39,46 +40,6 @@ export function Dead({ query }: { query: Readonly<Record<string, string>> }) {
         )}
       </Loaded>
     </>
-  )
-}
-
-/** What one call changes at most; the preview counts as far. */
-const AT_ONCE = 10_000
-
-/** Everything that fits the filter, also what is not shown; how much that is stands on the button. */
-function Bulk({ queue, task, onDone }: { queue: string; task: string; onDone: () => void }) {
-  const filter = { ...(queue && { queue }), ...(task && { task }) }
-  const preview = usePoll<{ jobs: number }>(`dead-letters/count?${new URLSearchParams(filter)}`, 5_000)
-  const found = preview.data?.jobs ?? 0
-  if (found === 0) return null
-  const these = found < AT_ONCE ? `all ${count(found)}` : `the first ${count(AT_ONCE)}`
-  const refresh = () => {
-    preview.refresh()
-    onDone()
-  }
-  const about = { target: filter, onDone: refresh } as const
-  return (
-    <div class="actions">
-      <Action
-        {...about}
-        action="redrive"
-        permission="redrive"
-        confirm={`Put ${these} that fit this filter back into their queues?`}
-        done="Redrove {jobs}."
-      >
-        Redrive {these}
-      </Action>
-      <Action
-        {...about}
-        action="delete-dead"
-        permission="delete"
-        confirm={`Delete ${these} that fit this filter for good?`}
-        done="Deleted {jobs}."
-        danger
-      >
-        Delete {these}
-      </Action>
-    </div>
   )
 }
 

@@ -4,6 +4,7 @@ import { useState } from 'preact/hooks'
 import { usePoll, type Wire } from '../api.js'
 import { go, linkTo } from '../route.js'
 import { Ago, Empty, Filter, Heading, Loaded, Table } from '../ui.js'
+import { Bulk } from './bulk.js'
 
 type ListedJob = Wire<ReadyJob> | Wire<ScheduledJob> | Wire<RunningJob> | Wire<DeadJob>
 
@@ -42,11 +43,18 @@ export function Jobs({ query }: { query: Readonly<Record<string, string>> }) {
         <Filter label="Queue" value={queue} onChange={(value) => go(to({ queue: value }))} />
         <Filter label="Task" value={task} onChange={(value) => go(to({ task: value }))} />
       </div>
+      {(queue || task) && (
+        <div class="bar">
+          <Bulk key={state} state={state} queue={queue} task={task} onDone={answer.refresh} />
+        </div>
+      )}
       <Loaded of={answer}>
         {({ jobs, next }) => (
           <>
             {jobs.length === 0 ? (
-              <Empty title={`No ${state} jobs`}>{queue || task ? 'None that fit this filter.' : undefined}</Empty>
+              <Empty title={next ? 'None so far' : `No ${state} jobs`}>
+                {whyEmpty({ next, isFiltered: !!(queue || task) })}
+              </Empty>
             ) : (
               <Table label={`${state} jobs`} head={<Head state={state} />}>
                 {jobs.map((job) => (
@@ -64,6 +72,11 @@ export function Jobs({ query }: { query: Readonly<Record<string, string>> }) {
       </Loaded>
     </>
   )
+}
+
+function whyEmpty({ next, isFiltered }: { next: string | undefined; isFiltered: boolean }): string | undefined {
+  if (next) return 'The queue is long, and a page looks at a part of it: the next one goes on.'
+  return isFiltered ? 'None that fit this filter.' : undefined
 }
 
 const Head = ({ state }: { state: JobState }) => (

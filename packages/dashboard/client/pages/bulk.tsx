@@ -1,0 +1,137 @@
+import type { JobState } from '@pgq/core'
+import { useState } from 'preact/hooks'
+import { usePoll } from '../api.js'
+import { count } from '../format.js'
+import { Action, useMay } from '../ui.js'
+
+/** What one call changes at most; the preview counts as far. */
+const AT_ONCE = 10_000
+
+/** Everything that fits the filter, also what is not shown; how much that is stands on the buttons. */
+export function Bulk({
+  state,
+  queue,
+  task,
+  onDone,
+}: {
+  state: JobState
+  queue: string
+  task: string
+  onDone: () => void
+}) {
+  const names = { ...(queue && { queue }), ...(task && { task }) }
+  const preview = usePoll<{ jobs: number }>(`jobs/count?${new URLSearchParams({ state, ...names })}`, 5_000)
+  const found = preview.data?.jobs ?? 0
+  if (found === 0) return null
+  const these = found < AT_ONCE ? `all ${count(found)}` : `the first ${count(AT_ONCE)}`
+  const onChanged = () => {
+    preview.refresh()
+    onDone()
+  }
+  if (state === 'dead') return <DeadOnes target={names} these={these} onDone={onChanged} />
+  return (
+    <div class="actions">
+      {state === 'scheduled' && (
+        <Action
+          action="run-now"
+          permission="run-now"
+          target={names}
+          confirm={`Make ${these} that fit this filter ready now?`}
+          done="Made {jobs} ready."
+          onDone={onChanged}
+        >
+          Run {these} now
+        </Action>
+      )}
+      {state !== 'running' && <Priority target={{ ...names, state }} these={these} onDone={onChanged} />}
+      <Action
+        action="cancel"
+        permission="cancel"
+        target={{ ...names, state }}
+        confirm={
+          state === 'running'
+            ? `Ask the handlers of ${these} that fit this filter to stop?`
+            : `Cancel ${these} that fit this filter? They become dead letters.`
+        }
+        done="Cancelled {jobs}."
+        danger
+        onDone={onChanged}
+      >
+        Cancel {these}
+      </Action>
+      {state !== 'running' && (
+        <Action
+          action="delete-waiting"
+          permission="delete"
+          target={{ ...names, state }}
+          confirm={`Delete ${these} that fit this filter for good?`}
+          done="Deleted {jobs}."
+          danger
+          onDone={onChanged}
+        >
+          Delete {these}
+        </Action>
+      )}
+    </div>
+  )
+}
+
+interface Part {
+  readonly target: object
+  readonly these: string
+  readonly onDone: () => void
+}
+
+const DeadOnes = ({ these, ...about }: Part) => (
+  <div class="actions">
+    <Action
+      {...about}
+      action="redrive"
+      permission="redrive"
+      confirm={`Put ${these} that fit this filter back into their queues?`}
+      done="Redrove {jobs}."
+    >
+      Redrive {these}
+    </Action>
+    <Action
+      {...about}
+      action="delete-dead"
+      permission="delete"
+      confirm={`Delete ${these} that fit this filter for good?`}
+      done="Deleted {jobs}."
+      danger
+    >
+      Delete {these}
+    </Action>
+  </div>
+)
+
+/** The button comes with a number. */
+function Priority({ target, these, onDone }: Part) {
+  const [priority, setPriority] = useState(Number.NaN)
+  if (!useMay('set-priority')) return null
+  return (
+    <span class="inline">
+      <input
+        type="number"
+        min={-32_768}
+        max={32_767}
+        placeholder="Priority"
+        aria-label="New priority of all that fit; higher runs first"
+        onInput={(event) => setPriority(event.currentTarget.valueAsNumber)}
+      />
+      {!Number.isNaN(priority) && (
+        <Action
+          action="set-priority"
+          permission="set-priority"
+          target={{ ...target, priority }}
+          confirm={`Give ${these} that fit this filter the priority ${priority}?`}
+          done={`{jobs} changed to priority ${priority}.`}
+          onDone={onDone}
+        >
+          Set for {these}
+        </Action>
+      )}
+    </span>
+  )
+}
