@@ -23,10 +23,9 @@ export function readOptions(argv: string[], tests: readonly BatteryTest[]): Opti
     .action((options) => options)
   cli.help()
   try {
-    const { options, args } = cli.parse(['', '', ...argv], { run: false })
+    const { options } = cli.parse(['', '', ...argv], { run: false })
     if (options.help) process.exit(0)
     cli.runMatchedCommand()
-    if (args.length > 0) throw new Error(`"${args[0]}" is no option`)
     const seed = Number(options.seed ?? Math.floor(Math.random() * 1_000_000))
     if (!Number.isInteger(seed)) throw new Error(`--seed ${options.seed} is no whole number`)
     return {

@@ -25,8 +25,8 @@ export const kill9AtLeastOnce: BatteryTest = {
       patches: [
         {
           file: 'packages/core/src/workers.ts',
-          find: "from leased where crash_count < ${param('maxCrashes')}",
-          replace: 'from leased where crash_count < 0',
+          find: "where crash_count < ${param('maxCrashes')} and id not in",
+          replace: 'where crash_count < 0 and id not in',
         },
       ],
     },

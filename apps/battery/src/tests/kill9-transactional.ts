@@ -14,8 +14,8 @@ export const kill9Transactional: BatteryTest = {
       patches: [
         {
           file: 'packages/worker/src/delivery/transactional.ts',
-          find: 'bitmapscan to default; savepoint pgq_handler',
-          replace: 'bitmapscan to default; commit; begin; savepoint pgq_handler',
+          find: 'savepoint pgq_handler; select pg_current',
+          replace: 'commit; begin; savepoint pgq_handler; select pg_current',
         },
       ],
     },

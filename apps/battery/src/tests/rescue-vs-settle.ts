@@ -22,8 +22,8 @@ export const rescueVsSettle: BatteryTest = {
       patches: [
         {
           file: 'packages/core/src/workers.ts',
-          find: 'where job.ordinal <> all (lease.done) and not exists (',
-          replace: 'where not exists (',
+          find: 'job.ordinal <> all (lease.done || lease.finished)',
+          replace: 'job.ordinal <> all (lease.finished)',
         },
       ],
     },

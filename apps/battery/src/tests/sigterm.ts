@@ -26,8 +26,8 @@ export const sigterm: BatteryTest = {
       patches: [
         {
           file: 'packages/worker/src/lane.ts',
-          find: 'await this.#looping\n    await this.#releaseBuffer()',
-          replace: 'await this.#releaseBuffer()',
+          find: 'await Promise.all([this.#looping, this.#claimingSuspect])',
+          replace: '',
         },
       ],
     },

@@ -14,9 +14,8 @@ export const vacuumHorizon: BatteryTest = {
       patches: [
         {
           file: 'packages/worker/src/delivery/at-least-once.ts',
-          find: 'await claimIntoLease(this.connection, this.schema, { ...request, number }),',
-          replace:
-            "await this.connection.query('begin').then(() => claimIntoLease(this.connection, this.schema, { ...request, number })),",
+          find: 'await claimAs(number))',
+          replace: "await this.connection.query('begin').then(() => claimAs(number)))",
         },
       ],
     },
