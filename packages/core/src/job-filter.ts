@@ -59,6 +59,7 @@ export function filterParams<Kind extends keyof JobFilters>(
   kind: Kind,
   filter: JobFilters[Kind],
   limit: number,
+  maxLimit: number,
 ): FilterParams {
   const conditions = Object.entries(filter).filter(([, value]) => value !== undefined)
   const known = ['ids', 'queue', 'task', ...(kind === 'dead' ? ['reason', 'error'] : ['state'])]
@@ -67,8 +68,8 @@ export function filterParams<Kind extends keyof JobFilters>(
     throw new InvalidOptionError(`There is no condition ${JSON.stringify(unknown[0])} here: use ${known.join(', ')}.`)
   }
   if (conditions.length === 0) throw new InvalidOptionError(`Name the jobs: give at least one of ${known.join(', ')}.`)
-  if (!Number.isInteger(limit) || limit < 1 || limit > 100_000) {
-    throw new InvalidOptionError(`limit is ${String(limit)}; use a whole number from 1 to 100000.`)
+  if (!Number.isInteger(limit) || limit < 1 || limit > maxLimit) {
+    throw new InvalidOptionError(`limit is ${String(limit)}; use a whole number from 1 to ${maxLimit}.`)
   }
   const { ids, queue, task, state, reason, error } = filter as UnfinishedJobFilter & DeadJobFilter
   for (const [name, text] of Object.entries({ queue, task, error })) checkText(name, text)

@@ -17,7 +17,7 @@ import { defineStatement, type Statement, type StatementParts } from './statemen
 export interface ManageOptions {
   /** The schema that pgq was migrated into. Default 'pgq'. */
   readonly schema?: string
-  /** Default 10,000, at most 100,000. Call again while it answers as many. */
+  /** Default 10,000, at most 100,000 (countMatching: 10,000,000). Call again while it answers as many. */
   readonly limit?: number
 }
 
@@ -120,7 +120,7 @@ const priorityStatement = defineStatement<FilterParams & { priority: number }, C
 /**
  * Counts the jobs that a call with this filter would hit, for a preview: `dead` is what redriveDeadJobs and deleteDeadJobs
  * hit, `waiting` what deleteWaitingJobs and setPriority hit, `unfinished` what cancelJobs hits. Counts up to the limit: that
- * number means "so many or more".
+ * number means "so many or more". It may be as high as 10,000,000 here: counting holds no locks.
  */
 export const countMatching = <Kind extends keyof JobFilters>(
   executor: Executor,
@@ -128,7 +128,15 @@ export const countMatching = <Kind extends keyof JobFilters>(
   filter: JobFilters[Kind],
   options?: ManageOptions,
 ): Promise<number> =>
-  manage(executor, kind === 'dead' ? countDeadStatement : countUnfinishedStatement, kind, filter, options)
+  manage(
+    executor,
+    kind === 'dead' ? countDeadStatement : countUnfinishedStatement,
+    kind,
+    filter,
+    options,
+    {},
+    10_000_000,
+  )
 
 const countDeadStatement = defineStatement<FilterParams, Count>(
   'count_dead',
@@ -176,7 +184,8 @@ export async function manage<Kind extends keyof JobFilters, More extends object>
   filter: JobFilters[Kind],
   { schema = DEFAULT_SCHEMA, limit = 10_000 }: ManageOptions = {},
   more = {} as More,
+  maxLimit = 100_000,
 ): Promise<number> {
-  const [row] = await run(executor, schema, statement, { ...filterParams(kind, filter, limit), ...more })
+  const [row] = await run(executor, schema, statement, { ...filterParams(kind, filter, limit, maxLimit), ...more })
   return row?.jobs ?? 0
 }

@@ -131,6 +131,14 @@ describe('countMatching', () => {
     expect(await deleteWaitingJobs(pool, all)).toBe(9)
   })
 
+  // What is changed in batches has to be counted whole first, or nobody knows when to stop.
+  test('may count more than one call changes', async () => {
+    await enqueueMany(pool, 'work', jobs(3))
+    expect(await countMatching(pool, 'waiting', { task: 'work' }, { limit: 10_000_000 })).toBe(3)
+    await expect(countMatching(pool, 'waiting', { task: 'work' }, { limit: 10_000_001 })).rejects.toThrow('to 10000000')
+    await expect(deleteWaitingJobs(pool, { task: 'work' }, { limit: 100_001 })).rejects.toThrow('to 100000')
+  })
+
   // Mutant: the state of a row in jobs told by execute_at alone.
   test('a job that a transactional handler holds is running, not waiting', async () => {
     await enqueueMany(pool, 'work', jobs(2))
