@@ -1,0 +1,110 @@
+import { countMatching, type Executor, type JobFilter, type JobFilters, type ManageOptions } from '@pgq/core'
+import { confirm } from './confirm.js'
+import { type DatabaseOptions, type Session, withQueue } from './connection.js'
+import { explain } from './explain.js'
+import { EXIT, Failure } from './failure.js'
+import { Interruption } from './interruption.js'
+import { counted, note, number, print, printJson } from './output.js'
+import { startProgress } from './progress.js'
+
+export interface BulkOptions extends DatabaseOptions {
+  readonly json?: boolean
+  readonly yes?: boolean
+  readonly dryRun?: boolean
+}
+
+/** Something that is done to all jobs that fit a filter. */
+export interface BulkAction<Kind extends keyof JobFilters> {
+  /** `redriven`: what the jobs are then. */
+  readonly done: string
+  /** Which jobs it can hit. */
+  readonly kind: Kind
+  run(executor: Executor, filter: JobFilters[Kind], options: ManageOptions): Promise<number>
+}
+
+/** Jobs of one statement: short enough for a Ctrl-C, 20 to 60 ms here. */
+const BATCH = 1_000
+/** Nobody has more jobs than this to be counted. */
+const MOST = 10_000_000
+
+/**
+ * Does it to the jobs that fit, batch by batch, and never to more than were shown: a job that comes back meanwhile is not hit
+ * twice. After Ctrl-C it finishes the batch that runs and says how far it came. Jobs that are named by id are not asked about.
+ */
+export async function runBulk<Kind extends keyof JobFilters>(
+  action: BulkAction<Kind>,
+  filter: JobFilters[Kind] & JobFilter,
+  options: BulkOptions,
+): Promise<number> {
+  return withQueue(options, async (session) => {
+    const { client, schema } = session
+    const { ids } = filter
+    const matched = await countMatching(client, action.kind, filter, { schema, limit: MOST })
+    if (options.dryRun) return preview(action, matched, options)
+    if (!ids && matched === 0) return report(action, { jobs: 0, matched }, options)
+    if (!ids && !options.yes && !(await confirm(`${counted(matched, 'job')} would be ${action.done}.`))) {
+      note('Nothing was done.')
+      return EXIT.failed
+    }
+    // A running at-most-once job cannot be counted, only named.
+    const most = ids ? Math.max(ids.length, matched) : matched
+    await client.query('set statement_timeout = 0')
+    const { jobs, exitCode } = await runBatches(session, action, filter, most)
+    report(action, { jobs, matched, ...(exitCode > 0 && { interrupted: true }) }, options, ids?.length)
+    return exitCode
+  })
+}
+
+async function runBatches<Kind extends keyof JobFilters>(
+  { client, schema }: Session,
+  action: BulkAction<Kind>,
+  filter: JobFilters[Kind],
+  most: number,
+): Promise<{ jobs: number; exitCode: number }> {
+  const interruption = new Interruption(() => progress.say('Finishing the batch that runs; Ctrl-C again ends at once.'))
+  const progress = startProgress(most, BATCH)
+  let jobs = 0
+  try {
+    while (jobs < most && !interruption.requested) {
+      const limit = Math.min(BATCH, most - jobs)
+      const hit = await action.run(client, filter, { schema, limit })
+      jobs += hit
+      progress.reached(jobs)
+      if (hit < limit) break
+    }
+  } catch (error) {
+    const { message } = explain(error)
+    throw new Failure(`${message} Before that, ${counted(jobs, 'job')} were ${action.done}.`, { cause: error })
+  } finally {
+    progress.stop()
+    interruption.end()
+  }
+  return { jobs, exitCode: jobs < most ? interruption.exitCode : EXIT.ok }
+}
+
+function preview(action: { done: string }, matched: number, { json }: BulkOptions): number {
+  if (json) printJson({ jobs: 0, matched, dryRun: true })
+  else print(`${counted(matched, 'job')} would be ${action.done}.`)
+  return EXIT.ok
+}
+
+interface Result {
+  readonly jobs: number
+  readonly matched: number
+  readonly interrupted?: true
+}
+
+function report(action: { done: string }, result: Result, { json }: BulkOptions, named = 0): number {
+  if (json) printJson(result)
+  else print(`${sentence(action, result)}${named > result.jobs ? ` ${missedText(named - result.jobs, named)}` : ''}`)
+  return EXIT.ok
+}
+
+function sentence({ done }: { done: string }, { jobs, matched, interrupted }: Result): string {
+  if (jobs >= matched) return `${counted(jobs, 'job')} ${done}.`
+  const why = interrupted ? 'Interrupted.' : 'The others changed meanwhile.'
+  return `${number(jobs)} of ${counted(matched, 'job')} ${done}. ${why}`
+}
+
+const missedText = (missed: number, named: number): string =>
+  `${number(missed)} of the ${counted(named, 'id')} ${missed === 1 ? 'fits' : 'fit'} nothing.`

@@ -1,0 +1,37 @@
+import { EXIT, Failure } from './failure.js'
+
+/** What is said of an error, and how the command ends. */
+export interface Explanation {
+  readonly message: string
+  readonly code?: string
+  readonly exitCode: number
+}
+
+// What was asked for cannot be: of core and monitor, of the migrations.
+const USAGE_CODES = ['PGQ_INVALID_OPTION', 'PGQ_SCHEMA_NAME', 'PGQ_TARGET_VERSION']
+
+/** Puts an error into words. Of database errors the message alone: the detail prints rows. */
+export function explain(error: unknown): Explanation {
+  if (error instanceof Failure) return { message: error.message, exitCode: error.exitCode }
+  const { code, message = '', stack } = error as { code?: string; message?: string; stack?: string }
+  const worded = wordsFor(code ?? '', message)
+  // A fault of ours: its place tells more than its words.
+  if (worded === undefined) return { message: stack ?? String(error), exitCode: EXIT.failed }
+  const exitCode = USAGE_CODES.includes(code ?? '') ? EXIT.usage : EXIT.failed
+  return { message: worded, ...(code !== undefined && { code }), exitCode }
+}
+
+function wordsFor(code: string, message: string): string | undefined {
+  if (code === 'PGQ_NOT_MIGRATED')
+    return 'Something that this pgq needs is not in the schema. Run: pgq migrate. If the schema is newer than this pgq, upgrade @pgq/cli.'
+  if (code.startsWith('PGQ_')) return message
+  if (code === '42501')
+    return `The database says: ${message}. Connect as the role that migrated, or grant this one the right.`
+  if (code === '57014') return `The database did not answer in time: ${message}. Run: pgq doctor.`
+  if (code === '25006') return `This database can only be read, as a standby: ${message}. Connect to the primary.`
+  if (code === 'EADDRINUSE') return `${message}. Choose another port: --port.`
+  if (code.startsWith('57P') || /^E[A-Z]+$/.test(code) || message.startsWith('Connection terminated'))
+    return `The connection to the database was lost: ${message || code}. What was done before is kept; try again.`
+  // SQLSTATE
+  return /^[0-9A-Z]{5}$/.test(code) ? `The database says: ${message} (${code}).` : undefined
+}

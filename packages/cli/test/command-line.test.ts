@@ -1,0 +1,78 @@
+import { testDatabase } from '@pgq/test-db'
+import { describe, expect, test } from 'vitest'
+import { pgqProgram } from '../src/program.js'
+import { pgq } from './pgq-process.js'
+
+const database = await testDatabase({ migrated: false })
+const { username, password, hostname, port } = new URL(database.url)
+
+describe('help', () => {
+  test('is what it was', async () => {
+    const program = pgqProgram(() => {})
+    const helps = program.commands.filter((command) => command.name() !== 'help').map((one) => one.helpInformation())
+    const { stdout, code } = await pgq(['--help'])
+    expect(code).toBe(0)
+    await expect([stdout, ...helps].join('\n')).toMatchFileSnapshot('help.txt')
+    expect((await pgq(['help', 'dashboard'])).stdout).toContain('PGQ_DASHBOARD_PASSWORD')
+  })
+
+  test('names the version of the package', async () => {
+    const { stdout, code } = await pgq(['--version'])
+    expect(stdout).toMatch(/^\d+\.\d+\.\d+/)
+    expect(code).toBe(0)
+  })
+})
+
+// Nothing is connected to: there is no database here.
+test.concurrent.each<[string, string[], string]>([
+  ['no command', [], 'Usage: pgq'],
+  ['an unknown command', ['statsu'], "unknown command 'statsu'\n(Did you mean status?)"],
+  ['an unknown command to explain', ['help', 'statsu'], 'statsu'],
+  ['a mistyped option', ['jobs', '--limti', '3'], "unknown option '--limti'\n(Did you mean --limit?)"],
+  ['an option that another command has', ['status', '--yes'], "unknown option '--yes'"],
+  ['a value that is none', ['jobs', '--limit', '1e3'], 'Use a whole number from 1 on'],
+  ['a state that there is not', ['cancel', '--state', 'dead'], 'Allowed choices are ready, scheduled, running'],
+  ['an argument too many', ['status', 'mail'], 'too many arguments'],
+  ['an argument that is missing', ['pause'], "missing required argument 'queues'"],
+  ['no database', ['status'], 'Which database? Set DATABASE_URL'],
+  [
+    'jobs that nobody names',
+    ['cancel'],
+    'Which jobs? Name their ids, or give at least one of --queue, --task, --state',
+  ],
+  ['a filter beside an id', ['jobs', '17', '--queue', 'mail'], '--queue is for lists'],
+  ['a page of no list', ['jobs', '--after', 'x'], 'give --state'],
+  ['a module that is not there', ['work', 'nowhere.js'], 'There is no file'],
+])('%s is refused with 2', async (_, args, said) => {
+  const { code, stdout, stderr } = await pgq(args)
+  expect(stderr).toContain(said)
+  expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
+})
+
+// Every one of them says what to do, and none prints the password.
+test.concurrent.each<[string, Record<string, string>, string, number]>([
+  ['no server', { DATABASE_URL: `postgres://ada:secret@127.0.0.1:1/x` }, 'No PostgreSQL answers at 127.0.0.1:1', 1],
+  ['no such host', { DATABASE_URL: `postgres://ada:secret@nowhere.invalid/x` }, 'nowhere.invalid:5432', 1],
+  ['no such database', { DATABASE_URL: database.url.replace(/\/[^/]*$/, '/nothing') }, 'no database "nothing"', 1],
+  ['no such user', { DATABASE_URL: `postgres://nobody:secret@${hostname}:${port}/${database.name}` }, '"nobody"', 1],
+  ['a string that is none', { DATABASE_URL: 'postgres://ada:secret@here:99999/x' }, 'cannot be read', 2],
+  ['a schema that is not migrated', { DATABASE_URL: database.url }, 'Run: pgq migrate.', 1],
+  ['another schema', { DATABASE_URL: database.url, PGQ_SCHEMA: 'jobs' }, 'Run: pgq migrate --schema jobs.', 1],
+  ['a schema that is no name', { DATABASE_URL: database.url, PGQ_SCHEMA: 'Jobs"' }, 'Jobs', 2],
+  [
+    'the PG variables alone',
+    { PGHOST: hostname, PGPORT: port, PGUSER: username, PGPASSWORD: password, PGDATABASE: database.name },
+    `database "${database.name}". Run: pgq migrate.`,
+    1,
+  ],
+])('%s is said with what to do', async (_, env, said, exitCode) => {
+  const { code, stdout, stderr } = await pgq(['status'], { env })
+  expect(stderr).toContain(said)
+  expect(stderr).not.toMatch(/secret|\n {4}at /)
+  expect({ code, stdout }).toEqual({ code: exitCode, stdout: '' })
+})
+
+test('an error is JSON too, with its code', async () => {
+  const { stderr } = await pgq(['migrate', '--json', '--schema', 'No'], { env: { DATABASE_URL: database.url } })
+  expect(JSON.parse(stderr)).toEqual({ error: expect.stringContaining('No'), code: 'PGQ_SCHEMA_NAME' })
+})

@@ -1,0 +1,188 @@
+import { stripVTControlCharacters } from 'node:util'
+import pg from 'pg'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { pgq, startPgq } from './pgq-process.js'
+import { bury, enqueue, holdJob, QUEUE, testQueue } from './test-queue.js'
+
+const { env, pool, url } = await testQueue()
+const run = (...args: string[]) => pgq(args, { env })
+const onLinux = process.platform === 'linux'
+
+test('status counts each queue, also those where only dead letters are', async () => {
+  const client = await worker()
+  await enqueue(pool, 3)
+  await holdJob(client)
+  await enqueue(pool, 2, { queue: 'slow', delayMs: 60_000 })
+  await bury(pool, 4)
+  await pool.query(`update pgq.dead_jobs set queue = 'gone'`)
+  const { stdout, code } = await run('status')
+  expect(stdout).toMatch(/^queue +ready +scheduled +running +dead +oldest +workers *$/m)
+  expect(stdout).toMatch(/^mail +2 +0 +1 +0 +\S+ +1$/m)
+  expect(stdout).toMatch(/^slow +0 +2 +0 +0 +0$/m)
+  expect(stdout).toMatch(/^gone +0 +0 +0 +4 +0$/m)
+  expect(stdout).toContain('1 worker. In the last hour: 0 completed')
+  expect(code).toBe(0)
+  const { queues, workers } = JSON.parse((await run('status', '--json')).stdout)
+  expect(workers).toBe(1)
+  expect(queues[1]).toMatchObject({ queue: QUEUE, ready: 2, running: 1, exact: true })
+})
+
+describe('jobs', () => {
+  test('lists every state, running ones first, and no args', async () => {
+    await enqueue(pool, 2)
+    const held = await holdJob(await worker())
+    await enqueue(pool, 1, { delayMs: 60_000 })
+    await bury(pool, 1)
+    const { stdout } = await run('jobs')
+    const rows = stdout.trim().split('\n').slice(1)
+    expect(rows.map((row) => row.trim().split(/ +/)[1])).toEqual(['running', 'ready', 'scheduled', 'dead'])
+    expect(rows[0]).toMatch(new RegExp(`^ *${held} +running +${QUEUE} +send .* on here 7$`))
+    expect(rows[3]).toContain('failed: Error: no such address')
+    expect(stdout).not.toContain('number')
+    expect(JSON.parse((await run('jobs', '--json')).stdout).jobs[1]).not.toHaveProperty('args')
+  })
+
+  test('of one state come page by page', async () => {
+    await enqueue(pool, 3)
+    const first = await run('jobs', '--state', 'ready', '--limit', '2', '--json', '--args')
+    const { jobs, next } = JSON.parse(first.stdout)
+    expect(jobs.map(({ args }: { args: unknown }) => args)).toEqual([{ number: 1 }, { number: 2 }])
+    const second = await run('jobs', '--state', 'ready', '--limit', '2', '--json', '--after', next)
+    expect(JSON.parse(second.stdout).jobs).toMatchObject([{ id: '3' }])
+    expect(JSON.parse(second.stdout)).not.toHaveProperty('next')
+    expect((await run('jobs', '--queue', 'other')).stdout).toContain('No such job')
+  })
+
+  // Mutant: args shown by default.
+  test('one is shown whole, its args only when asked for', async () => {
+    await bury(pool, 1)
+    const hidden = await run('jobs', '1')
+    expect(hidden.stdout).toMatch(/^state +dead since .*: failed$/m)
+    expect(hidden.stdout).toMatch(/^args +hidden; --args shows them$/m)
+    expect(hidden.stdout).toContain('attempt 8, 2026-01-02T03:04:05.678Z\nError: no such address')
+    expect((await run('jobs', '1', '--args')).stdout).toContain('"number": 1')
+    expect(JSON.parse((await run('jobs', '1', '--json')).stdout)).not.toHaveProperty('args')
+  })
+
+  test('one that is not there fails', async () => {
+    expect(await run('jobs', '99')).toMatchObject({ code: 1, stdout: expect.stringContaining('Job 99 is not there') })
+    expect(await run('jobs', 'x')).toMatchObject({ code: 2, stderr: expect.stringContaining('is no job id') })
+  })
+})
+
+describe('doctor', () => {
+  test('is content with an empty queue', async () => {
+    expect(await run('doctor')).toMatchObject({ code: 0, stdout: expect.stringContaining('Nothing is wrong.') })
+  })
+
+  test('says what is wrong, and what to do, and fails', async () => {
+    await enqueue(pool, 1)
+    const { code, stdout } = await run('doctor')
+    expect(stdout).toMatch(
+      /critical queue-unserved: No living worker serves mail.*\n.*\n {2}What to do: Start a worker/,
+    )
+    expect(code).toBe(1)
+    expect(JSON.parse((await run('doctor', '--json')).stdout)).toMatchObject({ status: 'critical' })
+  })
+})
+
+// What a terminal obeys: colours, titles, the clipboard, answers typed back; C1 controls; text that runs backwards; a line of its own.
+const HOSTILE = 'a\u001b]0;owned\u0007\u001b[31mb\u009b2J\u202ec\r\nd\u2028e\u007f'
+// biome-ignore lint/suspicious/noControlCharactersInRegex: these are what must not come out
+const OBEYED = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069\u2028\u2029]/
+
+// Mutant: any of these places without plain().
+test('what jobs are called and died of cannot steer a terminal', async () => {
+  await enqueue(pool, 1, { queue: HOSTILE })
+  await pool.query('update pgq.jobs set task = $1, args = $2', [HOSTILE, JSON.stringify({ [HOSTILE]: HOSTILE })])
+  await bury(pool, 1, { name: HOSTILE, message: HOSTILE })
+  await pool.query('update pgq.dead_jobs set task = $1, queue = $1', [HOSTILE])
+  const commands = [
+    ['status'],
+    ['jobs', '--args'],
+    ['jobs', '1', '--args'],
+    ['jobs', '2', '--args'],
+    ['doctor'],
+    ['status', '--json'],
+    ['pause', HOSTILE, `no${HOSTILE}`],
+    ['jobs', HOSTILE],
+    ['jobs', '--args', '--json'],
+  ]
+  const printed = await Promise.all(commands.map((command) => run(...command)))
+  for (const [index, { stdout, stderr }] of printed.entries()) {
+    expect(stdout + stderr, commands[index]!.join(' ')).not.toMatch(OBEYED)
+    // A line of its own could say anything.
+    expect(stdout + stderr, commands[index]!.join(' ')).not.toMatch(/^d/m)
+  }
+  expect(JSON.parse(printed.at(-1)!.stdout).jobs[0]).toMatchObject({ task: HOSTILE, queue: HOSTILE })
+})
+
+describe('--watch', () => {
+  test('prints a line of JSON for each look, until Ctrl-C', async () => {
+    await enqueue(pool, 1)
+    const watching = startPgq(['status', '--watch', '--json', '--every-ms', '100'], { env })
+    await watching.printed(/"ready":1/)
+    await enqueue(pool, 1)
+    await watching.printed(/"ready":2/)
+    watching.signal('SIGINT')
+    const { code, stdout } = await watching.ended
+    expect(code).toBe(0)
+    for (const line of stdout.trim().split('\n')) expect(JSON.parse(line).queues).toHaveLength(1)
+  })
+
+  // Mutant: a look that fails ends the watch, in the very incident.
+  test('goes on when the database does not answer, and says so', async () => {
+    const watching = startPgq(['doctor', '--watch', '--every-ms', '100'], { env })
+    await watching.printed(/Nothing is wrong/)
+    await pool.query('alter schema pgq rename to hidden')
+    await watching.printed(/Run: pgq migrate/)
+    await pool.query('alter schema hidden rename to pgq')
+    await watching.printed(/Run: pgq migrate.*\n\nNothing is wrong\.\n\nNothing is wrong\./s)
+    watching.signal('SIGTERM')
+    expect((await watching.ended).code).toBe(0)
+  })
+
+  test.runIf(onLinux)('paints a terminal over, and leaves the last look behind', async () => {
+    await enqueue(pool, 1)
+    const watching = startPgq(['status', '--watch', '--every-ms', '100'], { env, terminal: { columns: 80 }, input: '' })
+    await watching.printed(/mail +1 .*mail +1 /s)
+    watching.child.stdin!.write('\x03')
+    const { code, stdout } = await watching.ended
+    expect(code).toBe(0)
+    expect(stdout.startsWith('\x1b[?1049h\x1b[?25l')).toBe(true)
+    expect(stdout.split('\x1b[?25h\x1b[?1049l')[1]).toMatch(/mail +1 /)
+  })
+})
+
+describe.runIf(onLinux)('on a terminal', () => {
+  test('tables fit its width, and have colours', async () => {
+    await enqueue(pool, 1, { queue: 'q'.repeat(90) })
+    const { stdout } = await pgq(['status'], { env, terminal: { columns: 80 }, input: '' })
+    expect(stdout).toContain('\x1b[31mno worker')
+    const visible = stripVTControlCharacters(stdout).split('\r\n')
+    expect(visible.find((line) => line.startsWith('qq'))).toMatch(/^q+… +1 .*no worker$/)
+    for (const line of visible.slice(0, 2)) expect(line.length).toBeLessThanOrEqual(80)
+  })
+
+  test('has none with NO_COLOR, nor has a pipe', async () => {
+    await enqueue(pool, 1)
+    const uncoloured = await pgq(['status'], { env: { ...env, NO_COLOR: '1' }, terminal: { columns: 80 }, input: '' })
+    expect(uncoloured.stdout).toContain('no worker')
+    expect(uncoloured.stdout).not.toContain('\x1b[3')
+    expect((await run('status')).stdout).not.toContain('\x1b')
+  })
+})
+
+test('a reader that leaves early is no error', async () => {
+  await enqueue(pool, 2_000)
+  const reading = startPgq(['jobs', '--limit', '2000'], { env })
+  reading.child.stdout!.destroy()
+  expect(await reading.ended).toMatchObject({ code: 141, stderr: '' })
+})
+
+async function worker(): Promise<pg.Client> {
+  const client = new pg.Client(url)
+  await client.connect()
+  onTestFinished(() => client.end())
+  return client
+}

@@ -1,0 +1,198 @@
+import pg from 'pg'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { pgq, startPgq } from './pgq-process.js'
+import { bury, enqueue, holdJob, QUEUE, testQueue } from './test-queue.js'
+
+const { env, pool, url } = await testQueue()
+const run = (...args: string[]) => pgq(args, { env })
+const onLinux = process.platform === 'linux'
+
+const count = async (table: string, where = 'true') =>
+  Number((await pool.query(`select count(*) from pgq.${table} where ${where}`)).rows[0].count)
+
+test('retry makes scheduled jobs ready, cancel buries them, redrive brings them back', async () => {
+  await enqueue(pool, 3, { delayMs: 60_000 })
+  await enqueue(pool, 1)
+  expect(await run('retry', '--task', 'send', '--yes')).toMatchObject({ code: 0, stdout: '3 jobs made ready.\n' })
+  expect(await count('jobs', 'execute_at is null')).toBe(4)
+  expect((await run('cancel', '1', '2')).stdout).toBe('2 jobs cancelled, or asked to end.\n')
+  expect(await count('dead_jobs', `reason = 'cancelled'`)).toBe(2)
+  const redriven = await run('redrive', '--reason', 'cancelled', '--yes', '--json')
+  expect(JSON.parse(redriven.stdout)).toEqual({ jobs: 2, matched: 2 })
+  expect(await count('jobs')).toBe(4)
+})
+
+// Mutants: a condition that is passed over; the dry run that does it.
+test('conditions are heeded, and a dry run changes nothing', async () => {
+  await bury(pool, 2)
+  await bury(pool, 1, { name: 'TypeError', message: 'x is undefined' })
+  expect((await run('redrive', '--error', 'typeerror', '--dry-run')).stdout).toBe('1 job would be redriven.\n')
+  expect(await count('dead_jobs')).toBe(3)
+  expect((await run('redrive', '--error', 'typeerror', '--yes')).stdout).toBe('1 job redriven.\n')
+  expect(await count('dead_jobs')).toBe(2)
+  expect((await run('redrive', '--queue', 'other', '--yes')).stdout).toBe('0 jobs redriven.\n')
+  await enqueue(pool, 2, { delayMs: 60_000 })
+  expect((await run('cancel', '--queue', QUEUE, '--state', 'scheduled', '-n')).stdout).toMatch(/^2 jobs would be/)
+})
+
+test('an id that is gone is said', async () => {
+  await bury(pool, 1)
+  expect((await run('redrive', '1', '99')).stdout).toBe('1 job redriven. 1 of the 2 ids fits nothing.\n')
+})
+
+// Mutant: an id that cannot be counted is not cancelled. A running at-most-once job is in no table.
+test('cancel asks a running job to end, also one that no table has', async () => {
+  await enqueue(pool, 1)
+  const client = new pg.Client(url)
+  await client.connect()
+  onTestFinished(() => client.end())
+  const held = await holdJob(client)
+  expect((await run('cancel', held, '4711')).stdout).toMatch(/^1 job cancelled, or asked to end\./)
+  expect((await pool.query('select job_id from pgq.cancellations order by job_id')).rows).toEqual([
+    { job_id: held },
+    { job_id: '4711' },
+  ])
+})
+
+describe('where nobody can be asked', () => {
+  // Mutant: many jobs are changed without a question.
+  test('many jobs need --yes', async () => {
+    await bury(pool, 3)
+    const { code, stderr } = await run('redrive', '--queue', QUEUE)
+    expect(stderr).toContain('3 jobs would be redriven.')
+    expect(stderr).toContain('--yes')
+    expect(code).toBe(2)
+    expect(await count('dead_jobs')).toBe(3)
+  })
+})
+
+describe.runIf(onLinux)('on a terminal', () => {
+  const terminal = { columns: 100 }
+
+  test('one is asked; only yes means yes', async () => {
+    await bury(pool, 3)
+    const refused = await pgq(['redrive', '--queue', QUEUE], { env, terminal, input: '\r' })
+    expect(refused.stdout).toContain('3 jobs would be redriven. Go on? [y/N]')
+    expect(refused).toMatchObject({ code: 1, stdout: expect.stringContaining('Nothing was done.') })
+    expect(await count('dead_jobs')).toBe(3)
+    const agreed = await pgq(['redrive', '--queue', QUEUE], { env, terminal, input: 'yes\r' })
+    expect(agreed.stdout).toContain('3 jobs redriven.')
+    expect(await count('dead_jobs')).toBe(0)
+  })
+
+  test('Ctrl-C at the question ends it, and nothing is done', async () => {
+    await bury(pool, 1)
+    const asking = startPgq(['redrive', '--queue', QUEUE], { env, terminal, input: '' })
+    await asking.printed(/Go on\?/)
+    asking.child.stdin!.write('\x03')
+    expect((await asking.ended).code).toBe(130)
+    expect(await count('dead_jobs')).toBe(1)
+  })
+
+  test('long work has a bar', async () => {
+    await bury(pool, 2_500)
+    const { stdout } = await pgq(['redrive', '--queue', QUEUE, '--yes'], { env, terminal, input: '' })
+    expect(stdout).toMatch(/█{24} 100% {2}2500\/2500/)
+    expect(stdout).toContain('2,500 jobs redriven.')
+  })
+})
+
+describe('Ctrl-C', () => {
+  // Mutants: the batch that runs is broken off; what was done is not said; the code is 0.
+  test('lets the batch that runs finish, and says how far it came', async () => {
+    await bury(pool, 3_500)
+    const release = await blockAfter(1_000)
+    const working = startPgq(['redrive', '--queue', QUEUE, '--yes'], { env })
+    await blocked()
+    working.signal('SIGINT')
+    await working.printed(/Finishing the batch that runs/)
+    await release()
+    const { code, stdout } = await working.ended
+    expect(stdout).toBe('2,000 of 3,500 jobs redriven. Interrupted.\n')
+    expect(code).toBe(130)
+    expect(await count('jobs')).toBe(2_000)
+    expect(await count('dead_jobs')).toBe(1_500)
+  })
+
+  // Mutant: only the first one is heard.
+  test('a second one ends it at once', async () => {
+    await bury(pool, 2_000)
+    const release = await blockAfter(1_000)
+    const working = startPgq(['redrive', '--queue', QUEUE, '--yes'], { env })
+    await blocked()
+    working.signal('SIGTERM')
+    await working.printed(/Finishing the batch that runs/)
+    working.signal('SIGTERM')
+    expect((await working.ended).code).toBe(143)
+    await release()
+  })
+})
+
+// Mutant: goes on while there are any: jobs that die again at once would go round for ever.
+test('never does more than it showed', async () => {
+  await bury(pool, 1_500)
+  await pool.query(`
+    create function pgq.die_again() returns trigger language plpgsql as $$
+    begin
+      delete from pgq.jobs where id = new.id;
+      insert into pgq.dead_jobs (id, queue, task) values (new.id, new.queue, new.task);
+      return null;
+    end $$;
+    create trigger die_again after insert on pgq.jobs for each row execute function pgq.die_again()`)
+  onTestFinished(async () => void (await pool.query('drop function pgq.die_again cascade')))
+  const { stdout } = await run('redrive', '--queue', QUEUE, '--yes', '--json')
+  expect(JSON.parse(stdout)).toEqual({ jobs: 1_500, matched: 1_500 })
+  expect(await count('dead_jobs')).toBe(1_500)
+})
+
+test('what the database refuses halfway is said, with what was done before', async () => {
+  await bury(pool, 1_500)
+  await pool.query(`alter table pgq.jobs add constraint no_more check (id <= 1200)`)
+  onTestFinished(async () => void (await pool.query('alter table pgq.jobs drop constraint no_more')))
+  const { code, stderr } = await run('redrive', '--queue', QUEUE, '--yes')
+  expect(stderr).toMatch(/The database says: .*no_more.* Before that, 1,000 jobs were redriven\./)
+  expect(code).toBe(1)
+})
+
+test('pause and resume, and a name that nobody knows', async () => {
+  await enqueue(pool, 1)
+  expect(await run('pause', QUEUE, 'typo')).toMatchObject({
+    code: 0,
+    stdout: 'mail paused\ntypo paused\n',
+    stderr: 'No job waits in "typo" and no worker serves it: is that its name?\n',
+  })
+  expect((await run('pause', QUEUE)).stdout).toBe('mail was paused already\n')
+  expect((await run('status')).stdout).toMatch(/^mail .* paused since \d{4}-/m)
+  const { stdout } = await run('resume', QUEUE, 'other', '--json')
+  expect(
+    stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line)),
+  ).toEqual([
+    { queue: QUEUE, changed: true },
+    { queue: 'other', changed: false },
+  ])
+})
+
+/** Locks a dead letter's id in jobs, so that the batch which redrives it waits. Answers how to let it go on. */
+async function blockAfter(jobs: number): Promise<() => Promise<void>> {
+  const client = new pg.Client(url)
+  await client.connect()
+  await client.query('begin')
+  await client.query(
+    `insert into pgq.jobs (id, queue, task) select id, 'blocked', 'x' from pgq.dead_jobs order by id offset ${jobs} limit 1`,
+  )
+  return async () => {
+    await client.query('rollback')
+    await client.end()
+  }
+}
+
+/** Resolves when somebody waits for a lock. */
+async function blocked(): Promise<void> {
+  const waits = async () =>
+    (await pool.query(`select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()`))
+      .rowCount
+  while (!(await waits())) await new Promise((resolve) => setTimeout(resolve, 20))
+}
