@@ -5,8 +5,8 @@ const greet = defineTask('greet', { args: typed<{ name: string }>(), queue: 'gre
 async function main(): Promise<void> {
   const executor: Executor = {
     query: async (sql, params) => {
-      console.log(/insert into \S+/.exec(sql)?.[0], params[0])
-      return { rows: [{ id: '1' }] }
+      console.log(/select [^(\s]+/.exec(sql)?.[0], params[0])
+      return { rows: [{ ids: '{1}' }] }
     },
   }
   // @ts-expect-error Types that had become `any` on their way would let this pass.
