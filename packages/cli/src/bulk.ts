@@ -22,7 +22,7 @@ export interface BulkAction<Kind extends keyof JobFilters> {
   run(executor: Executor, filter: JobFilters[Kind], options: ManageOptions): Promise<number>
 }
 
-/** Jobs of one statement: short enough for a Ctrl-C, 20 to 60 ms here. */
+/** Jobs of one statement: short enough for a Ctrl-C, 40 ms to redrive and 80 ms to cancel. */
 const BATCH = 1_000
 /** Nobody has more jobs than this to be counted. */
 const MOST = 10_000_000

@@ -1,30 +1,29 @@
-import Table from 'cli-table3'
 import stringWidth from 'string-width'
 
 /** A column: its title, and how it is laid out. */
 export interface Column {
   readonly title: string
   readonly align?: 'left' | 'right'
-  /** May be cut to fit the terminal, with an ellipsis. Others are always shown whole. */
+  /** May be cut to fit the terminal, with an ellipsis; its cells have no colours then. Others are always shown whole. */
   readonly shrinks?: boolean
 }
 
-const GAP = 2
+const GAP = '  '
 const NARROWEST = 8
 
-/** A table without lines. Cells are safe texts on one line each; the rows fit `width` when there is one. */
+/**
+ * A table without lines. Cells are safe texts on one line each; the rows fit `width` when there is one. Our own few lines:
+ * cli-table3 took 11 s for 10,000 rows.
+ */
 export function table(columns: readonly Column[], rows: readonly (readonly string[])[], width?: number): string {
-  const colWidths = widthsOf(columns, rows)
-  if (width) fit(columns, colWidths, width)
-  const drawn = new Table({
-    head: columns.map(({ title }) => title),
-    colAligns: columns.map(({ align = 'left' }) => align),
-    colWidths,
-    chars: NO_LINES,
-    style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0 },
-  })
-  drawn.push(...rows.map((row) => [...row]))
-  return drawn.toString().replaceAll(/ +$/gm, '')
+  const widths = widthsOf(columns, rows)
+  if (width) fit(columns, widths, width)
+  const line = (cells: readonly string[]) =>
+    columns
+      .map((column, index) => laidOut(cells[index] ?? '', column, widths[index]!))
+      .join(GAP)
+      .trimEnd()
+  return [columns.map(({ title }) => title), ...rows].map(line).join('\n')
 }
 
 /** The width of the terminal that stdout is, if it is one. */
@@ -32,12 +31,15 @@ export const terminalWidth = (): number | undefined => (process.stdout.isTTY ? p
 
 const widthsOf = (columns: readonly Column[], rows: readonly (readonly string[])[]): number[] =>
   columns.map(({ title }, index) =>
-    rows.reduce((widest, row) => Math.max(widest, stringWidth(row[index] ?? '')), stringWidth(title)),
+    rows.reduce((widest, row) => Math.max(widest, widthOf(row[index] ?? '')), widthOf(title)),
   )
+
+// Next to all cells are plain ASCII, of which string-width asks more than it needs.
+const widthOf = (text: string): number => (/^[ -~]*$/.test(text) ? text.length : stringWidth(text))
 
 /** Takes what is too much from the columns that may shrink, always from the widest. */
 function fit(columns: readonly Column[], widths: number[], most: number): void {
-  let excess = widths.reduce((sum, width) => sum + width, GAP * (widths.length - 1)) - most
+  let excess = widths.reduce((sum, width) => sum + width, GAP.length * (widths.length - 1)) - most
   for (; excess > 0; excess -= 1) {
     const widest = widths.reduce(
       (best, width, index) => (columns[index]!.shrinks && width > (widths[best] ?? NARROWEST) ? index : best),
@@ -48,9 +50,19 @@ function fit(columns: readonly Column[], widths: number[], most: number): void {
   }
 }
 
-const NO_LINES = {
-  ...{ top: '', 'top-mid': '', 'top-left': '', 'top-right': '' },
-  ...{ bottom: '', 'bottom-mid': '', 'bottom-left': '', 'bottom-right': '' },
-  ...{ left: '', 'left-mid': '', mid: '', 'mid-mid': '', right: '', 'right-mid': '' },
-  middle: ' '.repeat(GAP),
+function laidOut(cell: string, { align, shrinks }: Column, width: number): string {
+  const text = shrinks ? cut(cell, width) : cell
+  const space = ' '.repeat(width - widthOf(text))
+  return align === 'right' ? space + text : text + space
+}
+
+/** As many whole characters as fit, some of which are two columns wide. */
+function cut(text: string, width: number): string {
+  if (widthOf(text) <= width) return text
+  let kept = ''
+  for (const { segment } of new Intl.Segmenter().segment(text)) {
+    if (widthOf(kept + segment) > width - 1) break
+    kept += segment
+  }
+  return `${kept}…`
 }

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { testDatabase } from '@pgq/test-db'
 import { describe, expect, test } from 'vitest'
 import { pgqProgram } from '../src/program.js'
@@ -21,6 +22,18 @@ describe('help', () => {
     expect(stdout).toMatch(/^\d+\.\d+\.\d+/)
     expect(code).toBe(0)
   })
+})
+
+// Mutant: a new command, or a new option, that nobody wrote about.
+test('the README names every command and every option', () => {
+  const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8')
+  const { commands } = pgqProgram(() => {})
+  const names = commands.flatMap((command) => [
+    `pgq ${command.name()}`,
+    ...command.options.map(({ long }) => long ?? ''),
+  ])
+  expect(names.length).toBeGreaterThan(50)
+  expect(names.filter((name) => !new RegExp(`\`${name}\\b`).test(readme))).toEqual([])
 })
 
 // Nothing is connected to: there is no database here.

@@ -44,6 +44,7 @@ const toolsMayUse: Readonly<Record<string, readonly string[]>> = {
     '@pgq/monitor',
     '@pgq/telemetry',
     '@pgq/dashboard',
+    '@pgq/cli',
   ],
 }
 

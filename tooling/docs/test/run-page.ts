@@ -17,7 +17,7 @@ const SETTINGS = ['json', 'yaml', 'ini']
  * - ts: a file that an sh block runs (`npx tsx order.ts`) is a program: it must end by itself, or, when it makes a worker,
  *   at SIGTERM. All other code runs in one process, piece by piece.
  * - sql: every query must answer at least one row.
- * - sh: commands of npm must name packages and scripts that exist; everything else is run.
+ * - sh: commands of npm must name packages and scripts that exist; everything else is run, `npx pgq` from its sources.
  * - text: must have been printed.
  *
  * With a worker on the page, every job of the page must have been done in the end, and none may have failed.
@@ -146,6 +146,7 @@ class PageRun {
     const cwd = folderOf(this.project.folder, block.page)
     if (command.kind === 'wrong') this.#report(block, command.why)
     if (command.kind === 'run') await this.#mustEnd(this.#start(block, 'sh', ['-ec', command.command], cwd))
+    if (command.kind === 'stay') return this.#stay(this.#start(block, 'sh', ['-ec', command.command], cwd))
     if (command.kind !== 'program') return
     const file = this.blocks.find((one) => this.project.files.get(one)?.name === command.file)
     if (!file) return this.#report(block, `there is no ${command.file} on this page`)
@@ -155,6 +156,13 @@ class PageRun {
     this.#workers.push(program)
     const isUp = await this.#until(async () => program.isOver || (await this.hasWorker()))
     this.#check(block, isUp, 'the worker does not come up')
+  }
+
+  /** A command of ours that ends with the page: it has something to say when it is up. */
+  async #stay(program: Program): Promise<void> {
+    this.#workers.push(program)
+    const isUp = await this.#until(async () => program.isOver || program.output !== '')
+    this.#check(program.block, isUp, 'this does not come up')
   }
 
   #start(block: Block, command: string, args: readonly string[], cwd: string): Program {

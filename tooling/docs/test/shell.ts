@@ -10,6 +10,8 @@ export type Command =
   /** A file of the page, run as a program. */
   | { readonly kind: 'program'; readonly file: string; readonly args: readonly string[] }
   | { readonly kind: 'run'; readonly command: string }
+  /** It goes on until a signal ends it. */
+  | { readonly kind: 'stay'; readonly command: string }
 
 /** The commands of a block, one by one. */
 export const commandsOf = (code: string): Command[] =>
@@ -28,7 +30,16 @@ function judge(command: string): Command {
   if (program === 'npx' && verb === 'tsx') {
     return { kind: 'program', file: rest.at(-1) ?? '', args: rest.slice(0, -1) }
   }
+  if (program === 'npx' && verb === 'pgq') return judgePgq(command, rest)
   return { kind: 'run', command }
+}
+
+/** Our own command, from its sources. */
+function judgePgq(command: string, [verb, ...rest]: readonly string[]): Command {
+  const own = command.replace('npx pgq', `node ${join(root, 'packages/cli/src/main.ts')}`)
+  const stays = verb === 'work' || verb === 'dashboard' || rest.includes('--watch')
+  // A shell in between would keep the signal to itself.
+  return stays ? { kind: 'stay', command: `exec ${own}` } : { kind: 'run', command: own }
 }
 
 /** `DATABASE_URL=... npm test`: the settings before the program. */

@@ -99,8 +99,27 @@ describe.each(peerVersions)('every package, with its peers in %s', (_, choose) =
 
   test.each(commands)('has a command %s', async (command) => {
     expect(await project.command(command, '--help')).toContain(command)
+    expect(await project.command(command, '--version')).toBe(`${published[0]!.version}\n`)
+  })
+
+  // The command is ESM; what it loads brings a core of its own kind.
+  test.each([
+    ['ESM', 'tasks.mjs', `import { defineTask } from '@pgq/core'\nimport pg from 'pg'\nexport { handlers }`],
+    ['CommonJS', 'tasks.cjs', `const { defineTask } = require('@pgq/core')\nconst pg = require('pg')`],
+  ])('pgq runs a worker of a module in %s', async (_, file, imports) => {
+    project.write(file, `${imports}\n${ONE_JOB}\n${file.endsWith('.cjs') ? 'module.exports = { handlers }' : ''}`)
+    const where = ['--database-url', database.url]
+    await project.command('pgq', 'migrate', ...where)
+    expect(await project.command('pgq', 'work', file, ...where)).toBe('hello\n')
+    await project.command('pgq', 'migrate', '--down', '0', '--yes', ...where)
   })
 })
+
+/** Enqueues a job, and stops the worker that runs it. The database is the last argument. */
+const ONE_JOB = `
+const hello = defineTask('say-hello')
+const handlers = [hello.handle(() => { console.log('hello'); process.kill(process.pid, 'SIGTERM') })]
+hello.enqueue(new pg.Pool({ connectionString: process.argv.at(-1) }), {})`
 
 async function expectWork(project: EmptyProject): Promise<void> {
   for (const program of ['work.mjs', 'work.cjs']) {
