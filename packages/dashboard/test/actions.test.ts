@@ -3,7 +3,7 @@ import pg from 'pg'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { buildClient } from '../client/build.mjs'
 import { type AuditEvent, PERMISSIONS, type ServedDashboard, serveDashboard } from '../src/index.js'
-import { chromiumPath, openBrowser, type WatchedPage } from './browser.js'
+import { BROWSER_MS, chromiumPath, openBrowser, type WatchedPage } from './browser.js'
 import { stageShop } from './shop.js'
 
 const database = await testDatabase()
@@ -39,7 +39,7 @@ const stateOf = async (id: string): Promise<string | undefined> =>
   (await pool.query('select state from pgq.job_states where id = $1', [id])).rows[0]?.state
 
 // Each presses what a person would, looks into the database, and at what was audited.
-describe.skipIf(!chromiumPath)('in a browser', () => {
+describe.skipIf(!chromiumPath)('in a browser', { timeout: BROWSER_MS }, () => {
   test('run now', async () => {
     const [id] = shop.retrying as [string]
     const page = await browser.page(`${served.url}/jobs/${id}`)

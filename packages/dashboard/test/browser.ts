@@ -18,6 +18,9 @@ if (!chromiumPath) {
   console.log('The tests of the dashboard in a browser are skipped: no Chromium here. Name one in PGQ_CHROMIUM.')
 }
 
+/** How long a test in a browser may take: screenshots and axe are slow where others work, too. */
+export const BROWSER_MS = 60_000
+
 /** Starts the browser of a test file at its first page. */
 export function openBrowser() {
   let started: Promise<Browser> | undefined
@@ -37,7 +40,7 @@ export function openBrowser() {
       })
       onTestFinished(() => context.close())
       const page = await context.newPage()
-      page.setDefaultTimeout(5_000)
+      page.setDefaultTimeout(BROWSER_MS / 2)
       const faults: string[] = []
       page.on('dialog', (dialog) => {
         faults.push(`dialog: ${dialog.message()}`)

@@ -3,7 +3,7 @@ import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { buildClient } from '../client/build.mjs'
 import { PERMISSIONS, type ServedDashboard, serveDashboard } from '../src/index.js'
-import { chromiumPath, openBrowser } from './browser.js'
+import { BROWSER_MS, chromiumPath, openBrowser } from './browser.js'
 
 const HOSTILE = [
   '<script>alert(1)</script>',
@@ -90,7 +90,7 @@ async function everywhere(text: string): Promise<string[]> {
   return [...waiting.rows, ...dead.rows].map(({ id }) => id)
 }
 
-describe.skipIf(!chromiumPath)('in a browser', () => {
+describe.skipIf(!chromiumPath)('in a browser', { timeout: BROWSER_MS }, () => {
   // Mutant: innerHTML for a text node, anywhere; an address made of a name that is not encoded.
   test(`${HOSTILE.length} hostile texts in every field run nothing and load nothing`, { timeout: 60_000 }, async () => {
     const page = await browser.page(`${served.url}/jobs`)

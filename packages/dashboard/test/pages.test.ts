@@ -5,7 +5,7 @@ import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { buildClient } from '../client/build.mjs'
 import { PERMISSIONS, type ServedDashboard, serveDashboard } from '../src/index.js'
-import { chromiumPath, openBrowser, picture, type WatchedPage } from './browser.js'
+import { BROWSER_MS, chromiumPath, openBrowser, picture, type WatchedPage } from './browser.js'
 import { stageShop } from './shop.js'
 
 const database = await testDatabase()
@@ -47,7 +47,7 @@ async function seriousFaults(page: WatchedPage): Promise<string[]> {
     .map(({ id, nodes }) => id + ': ' + nodes.map(({ html }) => html).join(' ')))`)
 }
 
-describe.skipIf(!chromiumPath)('in a browser', () => {
+describe.skipIf(!chromiumPath)('in a browser', { timeout: BROWSER_MS }, () => {
   test.each(PAGES)('%s: in light, in dark, on a phone, and for axe', async (name, path, text) => {
     const page = await browser.page(served.url + path())
     await page.getByText(text).first().waitFor()

@@ -220,7 +220,8 @@ describe('a run', () => {
 
   // Mutant: a kept context that is not compared with what the next job carries, field by field.
   test('has the parent of its own job, whatever the job before it carried', async () => {
-    tracedEnqueues()
+    const untrace = traceEnqueues()
+    onTestFinished(untrace)
     const acme = propagation.createBaggage({ tenant: { value: 'acme' } })
     const request = (baggage?: Baggage) =>
       tracer.startActiveSpan('request', async (span) => {
@@ -232,16 +233,18 @@ describe('a run', () => {
     await request(acme)
     await request()
     await mail.enqueueMany(db.pool, [{ args: 1 }, { args: 2 }])
+    untrace()
+    await mail.enqueue(db.pool, 1)
     const tenants: unknown[] = []
     const handler = mail.handle(() => void tenants.push(propagation.getActiveBaggage()?.getEntry('tenant')?.value))
     const worker = db.worker([handler], { around: traceHandlers() })
-    const done = settled(worker, 5)
+    const done = settled(worker, 6)
     await worker.start()
     await done
     const sends = spans('send letters').map(idOf)
     const parents = spans('process letters').map(({ parentSpanContext }) => parentSpanContext?.spanId)
-    expect(parents).toEqual([...sends, sends.at(-1)])
-    expect(tenants).toEqual([undefined, 'acme', undefined, undefined, undefined])
+    expect(parents).toEqual([...sends, sends.at(-1), undefined])
+    expect(tenants).toEqual([undefined, 'acme', undefined, undefined, undefined, undefined])
   })
 
   test('baggage goes along, also to a retry', async () => {

@@ -17,6 +17,8 @@ export function testProjects(root: string): TestProjectConfiguration[] {
         environment: 'node',
         testTimeout: 15_000,
         hookTimeout: 30_000,
+        // By default it gives up after a second, which a machine that has other work may take.
+        expect: { poll: { timeout: 10_000 } },
         typecheck: {
           enabled: hasTypeTests,
           include: ['test/**/*.test-d.ts'],
