@@ -1,4 +1,4 @@
-import { countMatching, InvalidOptionError, type JobState } from '@pgq/core'
+import { countMatching, InvalidOptionError, type JobState, SUSPECT_CRASHES } from '@pgq/core'
 import {
   backlog,
   countJobs,
@@ -90,7 +90,7 @@ export function answers({ executor, schema, redact, questionTimeoutMs }: Resolve
     const withArgs = c.var.permissions.includes('view-args')
     const id = c.req.param('id')
     const job = await ask(`job ${id} ${withArgs}`, () => getJob(executor, id, { ...where, withArgs }))
-    return c.json(withHiddenArgs(job, hide))
+    return c.json(answeredJob(job, hide))
   })
 
   app.get('/dead-letters', async (c) => {
@@ -152,5 +152,11 @@ const filterOf = ({ queue, task }: { queue?: string | undefined; task?: string |
   ...(task && { task }),
 })
 
-const withHiddenArgs = (job: FoundJob, hide: (args: unknown) => unknown): FoundJob =>
-  'args' in job ? { ...job, args: hide(job.args) } : job
+/** A job, and whether it is one that workers run with nothing beside it. */
+export type AnsweredJob = FoundJob & { readonly runsAlone?: boolean }
+
+function answeredJob(job: FoundJob, hide: (args: unknown) => unknown): AnsweredJob {
+  const shown = 'args' in job ? { ...job, args: hide(job.args) } : job
+  const mayCrash = job.state === 'ready' || job.state === 'running' || job.state === 'scheduled'
+  return mayCrash && job.crashCount >= SUSPECT_CRASHES ? { ...shown, runsAlone: true } : shown
+}

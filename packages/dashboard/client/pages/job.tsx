@@ -1,11 +1,11 @@
-import type { FoundJob } from '@pgq/monitor'
 import { useState } from 'preact/hooks'
+import type { AnsweredJob } from '../../src/answers.js'
 import { type Polled, usePoll, type Wire } from '../api.js'
 import { moment } from '../format.js'
 import { linkTo } from '../route.js'
 import { Action, Ago, Empty, Heading, Loaded, State, useMay } from '../ui.js'
 
-type Found = Wire<FoundJob>
+type Found = Wire<AnsweredJob>
 type Present = Exclude<Found, { state: 'missing' }>
 
 export function Job({ id }: { id: string }) {
@@ -74,7 +74,12 @@ function Details({ job, answer }: { job: Present; answer: Polled<Found> }) {
               <dt>Attempt</dt>
               <dd>{job.attempt}</dd>
               <dt>Workers lost</dt>
-              <dd>{job.crashCount}</dd>
+              <dd>
+                {job.crashCount}
+                {job.runsAlone && (
+                  <span class="quiet"> · runs with nothing beside it, to tell whether it is the cause</span>
+                )}
+              </dd>
               {job.state === 'running' && (
                 <>
                   <dt>Worker</dt>

@@ -69,6 +69,12 @@ function Worker({ worker, running }: { worker: Wire<WorkerStatus>; running: read
             <dd>{[!worker.locks && 'liveness lock', !worker.listens && 'NOTIFY'].filter(Boolean).join(', ')}</dd>
           </>
         )}
+        {worker.alone && (
+          <>
+            <dt>Runs alone</dt>
+            <dd>what two lost workers held, one job at a time</dd>
+          </>
+        )}
         <dt>Holds</dt>
         <dd>{count(worker.running)}</dd>
       </dl>
