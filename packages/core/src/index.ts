@@ -113,6 +113,7 @@ export {
   type Beat,
   beat,
   hangDoorbell,
+  heartbeatSql,
   lockLiveness,
   noteHolding,
   type Rescue,

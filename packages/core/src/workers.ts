@@ -172,6 +172,12 @@ const livenessStatement = defineStatement<{ workerId: number }, never>(
   (parts) => sql`select pg_advisory_lock_shared(${lockClass(parts)}, ${parts.param('workerId')}::integer)`,
 )
 
+/** lockLiveness and beat as texts whose $1 is the worker's id, for a thread that has nothing but a client. */
+export const heartbeatSql = (schema: string): { readonly lock: string; readonly beat: string } => ({
+  lock: livenessStatement.compile(schema).sql,
+  beat: beatStatement.compile(schema).sql,
+})
+
 /** When a worker counts as lost, and when a job does. */
 export interface RescueRequest {
   /** The rescuing worker itself. */

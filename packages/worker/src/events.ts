@@ -17,6 +17,8 @@ export interface WorkerEvents {
   'worker.stopped': { readonly workerId: number }
   /** The others took this worker for dead; it goes on under a new id, without the jobs it had. */
   'worker.replaced': { readonly workerId: number; readonly newWorkerId: number }
+  /** A handler blocked the event loop of the process for so long; a thread of the worker said meanwhile that it lives. */
+  'worker.blocked': { readonly workerId: number; readonly blockedForMs: number }
   'jobs.claimed': { readonly mode: DeliveryModeName; readonly jobs: number; readonly durationMs: number }
   'job.started': JobLabel
   /** Emitted when the settlement is durable. waitMs: ready to start; durationMs: the handler's run. */
@@ -38,9 +40,10 @@ export interface WorkerEvents {
   'workers.rescued': { readonly workers: readonly number[]; readonly requeued: number; readonly buried: number }
   /**
    * The database, or a pooler in front of it, lacks something. locks: a lost worker is found by its silence alone, after leaseMs
-   * instead of within a second. notify: jobs are found by polling, up to a second late.
+   * instead of within a second. notify: jobs are found by polling, up to a second late. Or the process does: standIn: no thread can
+   * say that the worker lives while a handler blocks the event loop, with the error that says why.
    */
-  'capability.missed': { readonly capability: 'locks' | 'notify' }
+  'capability.missed': { readonly capability: 'locks' | 'notify' | 'standIn'; readonly error?: Error }
   'listener.lost': { readonly error: unknown }
   'listener.restored': Record<string, never>
   'database.lost': { readonly error: unknown }

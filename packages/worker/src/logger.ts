@@ -34,7 +34,10 @@ export function logEvents(events: Events, logger: Logger): void {
   events.on('job.stuck', (event) => logger.error(event, 'handler does not heed its abort signal'))
   events.on('tasks.unknown', (event) => logger.warn(event, 'jobs wait that no handler of this worker is for'))
   events.on('workers.rescued', (event) => logger.warn(event, 'jobs of lost workers rescued'))
-  events.on('capability.missed', (event) => logger.warn(event, MISSED[event.capability]))
+  events.on('capability.missed', ({ capability, error }) =>
+    logger.warn({ capability, ...(error && { err: loggableError(error) }) }, MISSED[capability]),
+  )
+  events.on('worker.blocked', (event) => logger.warn(event, 'a handler blocked the event loop'))
   events.on('listener.lost', ({ error }) => logger.warn({ err: loggableError(error) }, 'LISTEN lost; polling'))
   events.on('listener.restored', (event) => logger.info(event, 'LISTEN restored'))
   events.on('database.lost', ({ error }) => logger.error({ err: loggableError(error) }, 'database lost; trying again'))
@@ -44,6 +47,7 @@ export function logEvents(events: Events, logger: Logger): void {
 const MISSED = {
   locks: 'no session locks here (a pooler?): lost workers are found by their silence alone, after leaseMs',
   notify: 'no LISTEN/NOTIFY here (a pooler?): jobs are found by polling',
+  standIn: 'a handler that blocks the event loop for longer than leaseMs loses its job: no thread can beat meanwhile',
 }
 
 /** An error without what PostgreSQL says about rows, and of anything else that was thrown its text: it may hold the args. */

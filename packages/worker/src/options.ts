@@ -45,6 +45,11 @@ export interface WorkerOptions {
   /** A worker that was not heard of for this long is taken for dead. Default 30,000. */
   readonly leaseMs?: number
   /**
+   * How long a handler may block the event loop: meanwhile a thread says that the worker lives. Then, and after leaseMs, it is taken
+   * for dead. The thread takes 9 MiB; 0: no thread. Default 300,000.
+   */
+  readonly maxBlockedMs?: number
+  /**
    * A job whose workers were lost this often becomes a dead letter. After two losses it runs alone, so that jobs beside it go
    * unharmed: at least 3. Default 3.
    */
@@ -78,6 +83,7 @@ export interface ResolvedOptions {
   readonly deafPollMs: number
   readonly doorbell: boolean
   readonly leaseMs: number
+  readonly maxBlockedMs: number
   readonly maxCrashes: number
   readonly maxBatch: number
   readonly maxBatchBytes: number
@@ -94,6 +100,7 @@ const DEFAULTS = Object.freeze({
   pollMs: 5_000,
   deafPollMs: 1_000,
   leaseMs: 30_000,
+  maxBlockedMs: 300_000,
   maxCrashes: 3,
   maxBatch: 1_000,
   maxBatchBytes: 8_388_608,
@@ -122,6 +129,7 @@ export function resolveOptions(options: WorkerOptions): ResolvedOptions {
     deafPollMs: number('pollMs', 10, 3_600_000, DEFAULTS.deafPollMs),
     doorbell: options.doorbell ?? true,
     leaseMs: number('leaseMs', 1_000, 86_400_000),
+    maxBlockedMs: number('maxBlockedMs', 0, 86_400_000),
     maxCrashes: number('maxCrashes', 3, 32_767),
     maxBatch: number('maxBatch', 1, 10_000),
     maxBatchBytes: number('maxBatchBytes', 1_024, 1_073_741_824),

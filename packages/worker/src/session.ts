@@ -38,13 +38,13 @@ export class Session {
   open(
     extra: { settings?: string; prepare?: (client: pg.Client) => Promise<void>; onLost?: (error: Error) => void } = {},
   ): Connection {
-    const config = { ...this.#config(), query_timeout: STATEMENT_DEADLINE_MS }
+    const config = { ...this.config, query_timeout: STATEMENT_DEADLINE_MS }
     return this.#add(config, `${OWN_STATEMENTS};${extra.settings ?? ''}`, extra.prepare, extra.onLost)
   }
 
   /** A connection on which handlers run statements of their own: the planner is left as it is, and statements may follow on. */
   openForHandlers(): Connection {
-    return this.#add({ ...this.#config(), pipeline: true } as pg.ClientConfig, '')
+    return this.#add({ ...this.config, pipeline: true } as pg.ClientConfig, '')
   }
 
   /** Drops all clients: the next use of each connection opens a new one, under the present worker id. */
@@ -56,7 +56,8 @@ export class Session {
     await Promise.all([...this.#connections].map((connection) => connection.close()))
   }
 
-  #config(): pg.ClientConfig {
+  /** The options of each client. */
+  get config(): pg.ClientConfig {
     return {
       connectionTimeoutMillis: 10_000,
       keepAlive: true,

@@ -16,6 +16,7 @@ import { logEvents, silentLogger } from './logger.js'
 import { type ResolvedOptions, resolveOptions, type WorkerOptions } from './options.js'
 import { probe } from './probe.js'
 import { Session } from './session.js'
+import { StandIn } from './stand-in.js'
 import { Stats } from './stats.js'
 import { onStopSignals } from './stop-signals.js'
 
@@ -52,6 +53,7 @@ class RunningWorker implements Worker {
   readonly #events: Events
   readonly #session: Session
   readonly #outage: Outage
+  readonly #standIn: StandIn
   #control!: Control
   #caretaker!: Caretaker
   #acknowledger!: Acknowledger
@@ -72,6 +74,10 @@ class RunningWorker implements Worker {
     if (options.logger !== silentLogger) logEvents(this.#events, options.logger)
     this.#outage = new Outage(this.#events)
     this.#session = new Session(options)
+    this.#standIn = new StandIn({
+      stoodIn: (blockedForMs) => this.#events.emit('worker.blocked', { workerId: this.id, blockedForMs }),
+      failed: (error) => this.#events.emit('capability.missed', { capability: 'standIn', error }),
+    })
     // A lease that is lost: learn at once whether all of them are, so that the other handlers can stop.
     this.#events.on('job.lost', () => this.#caretaker.beat())
     // A transaction that was undone leaves its job where it was, and nobody rings for it.
@@ -103,6 +109,9 @@ class RunningWorker implements Worker {
     if (this.#stopped) return this.#stopped
     if (this.options.handleSignals) this.#forgetSignals = onStopSignals(() => this.stop())
     this.#events.emit('worker.started', { workerId: this.id })
+    const { schema, leaseMs, maxBlockedMs } = this.options
+    const { config, locks } = this.#session
+    void this.#standIn.start({ config, schema, locks, leaseMs, maxBlockedMs })
     this.#caretaker.start()
     for (const lane of this.#lanes) lane.start()
   }
@@ -210,6 +219,7 @@ class RunningWorker implements Worker {
     const labels = { hostname: hostname(), pid: process.pid, queues, tasks: [...handlers.keys()] }
     // The other connections take their share of the liveness lock under the new id; those that are open begin anew.
     this.#session.workerId = await registerWorker(connection, schema, { ...labels, locks, listens })
+    this.#standIn.workerId = this.id
     await this.#settlements.reset()
     await this.#control.listenAsWorker()
   }
@@ -286,6 +296,7 @@ class RunningWorker implements Worker {
     const workerId = this.id
     for (const lane of this.#lanes) lane.loseAll()
     this.#session.workerId = 0
+    this.#standIn.workerId = 0
     await this.#session.reset()
     await this.#register()
     this.#events.emit('worker.replaced', { workerId, newWorkerId: this.id })
@@ -303,6 +314,7 @@ class RunningWorker implements Worker {
       await this.#withDeadline(drained, HEED_MS)
     }
     await this.#withDeadline(this.#caretaker.stop(), HEED_MS)
+    await this.#withDeadline(this.#standIn.stop(), HEED_MS)
     if (this.#stats) await this.#withDeadline(this.#stats.stop(), HEED_MS)
     await this.#withDeadline(removeWorker(this.#control.connection, this.options.schema, this.id), HEED_MS)
     this.#control.close()

@@ -10,6 +10,8 @@ export interface ChildOptions {
   readonly modes: readonly DeliveryModeName[]
   /** How long each handler runs. */
   readonly runMs?: number
+  /** How long each handler blocks the event loop. */
+  readonly blockMs?: number
   /** Whether handlers end when their signal aborts. Default true. */
   readonly heeds?: boolean
   /** Events to tell the parent. */
@@ -17,7 +19,15 @@ export interface ChildOptions {
   readonly worker?: Partial<WorkerOptions>
 }
 
-const { url, modes, runMs = 0, heeds = true, tell = [], worker: options }: ChildOptions = JSON.parse(process.argv[2]!)
+const {
+  url,
+  modes,
+  runMs = 0,
+  blockMs = 0,
+  heeds = true,
+  tell = [],
+  worker: options,
+}: ChildOptions = JSON.parse(process.argv[2]!)
 const pool = new pg.Pool({ connectionString: url, max: 4, allowExitOnIdle: true })
 pool.on('error', () => {})
 
@@ -25,6 +35,9 @@ pool.on('error', () => {})
 async function began(n: number, job: { attempt: number; crashCount: number; signal: AbortSignal }): Promise<void> {
   await pool.query('insert into runs values ($1, $2, $3, $4)', [n, process.pid, job.attempt, job.crashCount])
   process.send?.(['run', { n }])
+  // Only when the note of it is on its way.
+  if (blockMs > 0) await sleep(50)
+  for (const end = Date.now() + blockMs; Date.now() < end; );
   if (runMs > 0) await sleep(runMs, undefined, heeds ? { signal: job.signal } : {})
 }
 

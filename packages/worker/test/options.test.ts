@@ -83,6 +83,7 @@ const OUT_OF_RANGE: Partial<Record<keyof WorkerOptions, [number, number]>> = {
   graceMs: [0, 86_400_000],
   pollMs: [10, 3_600_000],
   leaseMs: [1_000, 86_400_000],
+  maxBlockedMs: [0, 86_400_000],
   maxCrashes: [3, 32_767],
   maxBatch: [1, 10_000],
   maxBatchBytes: [1_024, 1_073_741_824],
