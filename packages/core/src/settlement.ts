@@ -30,15 +30,16 @@ const MAX_MESSAGE = 4_000
 const MAX_STACK = 8_000
 
 /**
- * What an outcome means for the job: the only place where that is decided. Pure: now and random (in [0, 1)) are passed in.
+ * What an outcome means for the job: the only place where that is decided. Pure, when now and random (in [0, 1)) are passed in.
  * Where the mode cannot retry, every failure ends in the dead letters.
  */
 export function decideSettlement(
   job: SettledJob,
   outcome: Outcome,
   policy: TaskRetryPolicy | undefined,
-  { mayRetry, now, random }: { mayRetry: boolean; now: Date; random: number },
+  { mayRetry, now, random = Math.random() }: { readonly mayRetry: boolean; readonly now?: Date; readonly random?: number },
 ): Settlement {
+  if (outcome.type === 'success') return COMPLETE
   const describe = (error: unknown) => describeError(error, job.attempt, now)
   const again = (delayMs: () => number, error: unknown): Settlement => {
     const retry = resolveRetry(policy, job.retry)
@@ -47,8 +48,6 @@ export function decideSettlement(
     return { kind: 'requeue', attempt: job.attempt, delayMs: delayMs(), error: describe(error) }
   }
   switch (outcome.type) {
-    case 'success':
-      return { kind: 'complete' }
     case 'error':
       return again(
         () => retryDelayMs(resolveRetry(policy, job.retry), job.attempt, outcome.error, random),
@@ -66,6 +65,8 @@ export function decideSettlement(
   }
 }
 
+const COMPLETE: Settlement = Object.freeze({ kind: 'complete' })
+
 const CANNOT_SNOOZE = 'The handler asked for a snooze, but an at-most-once job runs only once.'
 
 const cancelled = (reason: string): Error => {
@@ -76,7 +77,7 @@ const cancelled = (reason: string): Error => {
 }
 
 /** An error as it is kept: any thrown value, made storable. PostgreSQL's `detail` (it prints rows) is not kept. */
-export function describeError(error: unknown, attempt: number, now: Date): JobError {
+export function describeError(error: unknown, attempt: number, now = new Date()): JobError {
   const read = (key: 'name' | 'message' | 'stack') => (isError(error) ? readThrown(error, key) : undefined)
   const stack = read('stack')
   return {

@@ -58,14 +58,16 @@ export class Acknowledger {
     private readonly isAlive: (workerId: number) => Promise<boolean>,
   ) {}
 
-  async settle(lease: Lease, job: ClaimedJob, settlement: Settlement | { readonly kind: 'release' }): Promise<void> {
+  settle(lease: Lease, job: ClaimedJob, settlement: Settlement | { readonly kind: 'release' }): Promise<void> {
     const unwritten = this.#pending.get(lease) ?? new Unwritten()
     if (unwritten.size === 0) this.#pending.set(lease, unwritten)
     if (settlement.kind === 'complete') unwritten.done.push(job.ordinal)
     else unwritten.returns.push({ number: lease.number, ordinal: job.ordinal, ...settlement })
     lease.settled += 1
     this.#flushSoon(lease.settled === lease.size ? 0 : GATHER_MS)
-    if (!(await unwritten.written)) throw new LostLeaseError(job.id)
+    return unwritten.written.then((ours) => {
+      if (!ours) throw new LostLeaseError(job.id)
+    })
   }
 
   /** Whether what a handler finished in a transaction of its own was committed. Asks until the database answers. */

@@ -269,13 +269,11 @@ export class Lane {
     this.#closed(run)
   }
 
-  async #ended(run: JobRun, result: JobResult): Promise<void> {
+  #ended(run: JobRun, result: JobResult): void {
     this.#size.ran(result.durationMs)
-    const settled = run.settle(result)
+    void run.settle(result).then(() => this.#closed(run))
     // The slot of a mode without a connection per job is free before the settlement is durable.
     if (this.mode.mayPrefetch) this.#freeSlot(run)
-    await settled
-    this.#closed(run)
   }
 
   #closed(run: JobRun): void {

@@ -1,10 +1,11 @@
 import {
   CancelledError,
   decideSettlement,
-  type Executor,
   type Handler,
   InvalidOptionError,
   type Job,
+  type JobMeta,
+  type LeasedJob,
   LostLeaseError,
   type Outcome,
   type PgqError,
@@ -84,11 +85,7 @@ export class JobRun {
       const goesBack =
         this.#abortReason instanceof WorkerStoppingError && outcome.type === 'error' && this.mode.mayRetry
       if (goesBack) return await this.release()
-      const settlement = decideSettlement(job, outcome, this.handler.task.retry, {
-        mayRetry: this.mode.mayRetry,
-        now: new Date(),
-        random: Math.random(),
-      })
+      const settlement = decideSettlement(job, outcome, this.handler.task.retry, this.mode)
       await this.claim.settle(settlement)
       const waitMs = Math.max(startedAt - job.readyAt.getTime(), 0)
       this.stats?.count(job, settlement, waitMs, durationMs)
@@ -154,7 +151,7 @@ export class JobRun {
   }
 
   #runAround(): Promise<Outcome> {
-    const job = this.#context()
+    const job = contextOf(this)
     const { around, handler, claim } = this
     if (!around) return runHandler(handler, claim.job.args, job)
     const wrapped = async () => {
@@ -165,40 +162,81 @@ export class JobRun {
     return wrapped().catch((error) => ({ type: 'error', error }))
   }
 
+  get maxAttempts(): number {
+    return this.mode.mayRetry ? resolveRetry(this.handler.task.retry, this.claim.job.retry).maxAttempts : 1
+  }
+
   /** The controller is made when somebody asks for the signal. */
-  #signal(): AbortSignal {
+  get signal(): AbortSignal {
     if (!this.#abort) {
       this.#abort = new AbortController()
       if (this.#abortReason) this.#abort.abort(this.#abortReason)
     }
     return this.#abort.signal
   }
+}
 
-  /** The job as the handler sees it. */
-  #context(): Job {
-    const { claim, handler, mode } = this
-    const { id, task, queue, priority, attempt, crashCount, createdAt, readyAt, retry, meta } = claim.job
-    const signal = () => this.#signal()
-    const context = {
-      id,
-      task,
-      queue,
-      priority,
-      attempt,
-      get maxAttempts() {
-        return mode.mayRetry ? resolveRetry(handler.task.retry, retry).maxAttempts : 1
-      },
-      crashCount,
-      createdAt,
-      readyAt,
-      meta: meta ?? NO_META,
-      get signal() {
-        return signal()
-      },
-    }
-    if (claim.finish) return Object.assign(context, { finish: (trx: Executor) => claim.finish!(trx) })
-    return claim.trx ? Object.assign(context, { trx: claim.trx }) : context
+/** The job as the handler sees it. A class, because an object of closures costs each job 0.5 us. */
+class Context implements Job {
+  readonly id: string
+  readonly task: string
+  readonly queue: string
+  readonly priority: number
+  readonly attempt: number
+  readonly crashCount: number
+  readonly createdAt: Date
+  readonly readyAt: Date
+  readonly meta: JobMeta
+  readonly #run: JobRun
+
+  constructor(run: JobRun) {
+    const { job } = run.claim
+    this.id = job.id
+    this.task = job.task
+    this.queue = job.queue
+    this.priority = job.priority
+    this.attempt = job.attempt
+    this.crashCount = job.crashCount
+    this.createdAt = job.createdAt
+    this.readyAt = job.readyAt
+    this.meta = job.meta ?? NO_META
+    this.#run = run
   }
+
+  get maxAttempts(): number {
+    return this.#run.maxAttempts
+  }
+
+  get signal(): AbortSignal {
+    return this.#run.signal
+  }
+}
+
+class LeasedContext extends Context {
+  readonly #claim: Claim
+
+  constructor(run: JobRun) {
+    super(run)
+    this.#claim = run.claim
+  }
+
+  get finish(): LeasedJob['finish'] {
+    return (trx) => this.#claim.finish!(trx)
+  }
+}
+
+class TransactionalContext extends Context {
+  readonly trx: Claim['trx']
+
+  constructor(run: JobRun) {
+    super(run)
+    this.trx = run.claim.trx
+  }
+}
+
+const contextOf = (run: JobRun): Job => {
+  if (run.claim.finish) return new LeasedContext(run)
+  return run.claim.trx ? new TransactionalContext(run) : new Context(run)
 }
 
 const NO_META = Object.freeze({})

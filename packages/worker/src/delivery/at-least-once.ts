@@ -5,6 +5,7 @@ import {
   claimSuspectIntoLease,
   finishInTransaction,
   readLease,
+  type Settlement,
   type SuspectRequest,
 } from '@pgq/core'
 import { type Acknowledger, Lease } from '../acknowledger.js'
@@ -80,9 +81,14 @@ class LeasedClaim implements Claim {
     private readonly acknowledger: Acknowledger,
   ) {}
 
-  async settle(settlement: Parameters<Claim['settle']>[0]): Promise<void> {
-    // A COMMIT after a statement that failed is answered by ROLLBACK, without an error: the handler may not know.
-    if (settlement.kind === 'complete' && this.#calledFinish && !(await this.#isFinished()))
+  settle(settlement: Settlement): Promise<void> {
+    if (settlement.kind === 'complete' && this.#calledFinish) return this.#settleFinished(settlement)
+    return this.acknowledger.settle(this.lease, this.job, settlement)
+  }
+
+  /** A COMMIT after a statement that failed is answered by ROLLBACK, without an error: the handler may not know. */
+  async #settleFinished(settlement: Settlement): Promise<void> {
+    if (!(await this.acknowledger.isFinished(this.lease, this.job)))
       throw new CommitRefused('', { cause: new Error(NOT_COMMITTED) })
     return this.acknowledger.settle(this.lease, this.job, settlement)
   }
@@ -95,10 +101,6 @@ class LeasedClaim implements Claim {
     this.#calledFinish = true
     const place = { workerId: this.lease.workerId, number: this.lease.number, ordinal: this.job.ordinal }
     return finishInTransaction(trx, this.schema, place, this.job.id)
-  }
-
-  #isFinished(): Promise<boolean> {
-    return this.acknowledger.isFinished(this.lease, this.job)
   }
 }
 
