@@ -71,7 +71,8 @@ export async function claimIntoLease(
  * inside a transaction the jobs come back if that transaction does not commit.
  */
 export async function claimAndDelete(executor: Executor, schema: string, request: ClaimRequest): Promise<ClaimedJob[]> {
-  return readBatch(await run(executor, schema, claimDeleteStatement, request), request)
+  const statement = request.limit === 1 ? claimOneStatement : claimDeleteStatement
+  return readBatch(await run(executor, schema, statement, request), request)
 }
 
 /** A batch as one row of texts, whatever the client's type parsers are. Null: no jobs. */
@@ -104,25 +105,17 @@ export interface BatchRow {
  * - the lease costs 190 bytes of WAL per job over the bare DELETE (305 against 115).
  * The workers row is locked FOR KEY SHARE: a worker being declared dead (FOR UPDATE) cannot claim any more.
  */
-const removeReadyJobs = ({ table, param }: StatementParts<ClaimRequest>): RawBuilder<unknown> => sql`
+const removeReadyJobs = (parts: StatementParts<ClaimRequest>): RawBuilder<unknown> => {
+  const { table, param } = parts
+  return sql`
   delete from ${table('jobs')}
   where ctid = any (array(
     select candidate.ctid
     from (
       select ready.ctid, sum(ready.size) over (rows unbounded preceding) - ready.size as bytes_before
-      from (select from ${table('workers')} where id = ${param('workerId')} for key share) as claimer,
-        unnest(${param('queues')}::text[], ${param('after')}::bigint[], ${param('upto')}::bigint[])
-          as range (queue, after, upto)
+      from ${ranges(parts)}
       cross join lateral (
-        select job.ctid, pg_column_size(job.args) as size
-        from ${table('jobs')} as job
-        where job.queue = range.queue and job.execute_at is null and job.task = any (${param('tasks')}::text[])
-          and job.crash_count < ${sql.lit(SUSPECT_CRASHES)}
-          and (job.position - (job.priority::bigint << 47)) > range.after
-          and (job.position - (job.priority::bigint << 47)) <= range.upto
-        order by (job.position - (job.priority::bigint << 47))
-        limit ${param('limit')}
-        for update skip locked
+        ${readyJobs(parts, sql`job.ctid, pg_column_size(job.args) as size`, param('limit'))}
       ) as ready
       where ${isNotPaused({ table }, sql`range.queue`)}
       limit ${param('limit')}
@@ -130,20 +123,88 @@ const removeReadyJobs = ({ table, param }: StatementParts<ClaimRequest>): RawBui
     where candidate.bytes_before < ${param('maxBytes')}
   ))
   returning *`
+}
+
+/** The claimer's own row, locked, and its ranges. */
+const ranges = ({ table, param }: StatementParts<RangeRequest>) => sql`
+  (select from ${table('workers')} where id = ${param('workerId')} for key share) as claimer,
+  unnest(${param('queues')}::text[], ${param('after')}::bigint[], ${param('upto')}::bigint[]) as range (queue, after, upto)`
+
+/** The first ready jobs of a range, locked. */
+const readyJobs = (
+  { table, param }: StatementParts<RangeRequest>,
+  columns: RawBuilder<unknown>,
+  limit: RawBuilder<unknown>,
+) => sql`
+  select ${columns}
+  from ${table('jobs')} as job
+  where job.queue = range.queue and job.execute_at is null and job.task = any (${param('tasks')}::text[])
+    and job.crash_count < ${sql.lit(SUSPECT_CRASHES)}
+    and (job.position - (job.priority::bigint << 47)) > range.after
+    and (job.position - (job.priority::bigint << 47)) <= range.upto
+  order by (job.position - (job.priority::bigint << 47))
+  limit ${limit}
+  for update skip locked`
+
+type RangeRequest = Omit<ClaimRequest, 'limit' | 'maxBytes'>
+
+/**
+ * Removes the first ready job and answers it as a batch of one. Of its own, because windows and aggregates cost 65 us to set up,
+ * of the 115 that a claim, one INSERT and their commit take without them.
+ */
+const claimOneStatement = defineStatement<RangeRequest, BatchRow>(
+  'claim_one',
+  (parts) => sql`
+    delete from ${parts.table('jobs')}
+    where ctid = (
+      select ready.ctid
+      from ${ranges(parts)}
+      cross join lateral (${readyJobs(parts, sql`job.ctid`, sql`1`)}) as ready
+      where ${isNotPaused(parts, sql`range.queue`)}
+      limit 1
+    )
+    returning ${asText(parts, sql`(attempt + 1)`, ONE)}`,
+)
+
+/** How rows become lists: many rows of a query, or one row each. */
+interface Lists {
+  array(value: RawBuilder<unknown>): RawBuilder<unknown>
+  /** Texts with SEPARATOR in between. */
+  texts(value: RawBuilder<unknown>): RawBuilder<unknown>
+  hasAny(value: RawBuilder<unknown>): RawBuilder<unknown>
+}
+
+const MANY: Lists = {
+  array: (value) => sql`array_agg(${value})`,
+  texts: (value) => sql`string_agg(${value}, e'\\x1f')`,
+  hasAny: (value) => sql`count(${value}) > 0`,
+}
+
+const ONE: Lists = {
+  array: (value) => sql`array[${value}]`,
+  texts: (value) => value,
+  hasAny: (value) => sql`${value} is not null`,
+}
 
 /** One row of texts from rows of jobs. attempts: how their column counts the run that is about to begin. */
-const batchAsText = ({ param }: StatementParts<Names>, attempts: RawBuilder<unknown>): RawBuilder<unknown> => sql`
-  array_agg(id)::text as ids, array_agg(position)::text as positions,
-  array_agg(((priority + 32768)::bigint << 32) + (${attempts}::integer << 16) + crash_count)::text as counts,
-  array_agg(
-    (array_position(${param('queues')}::text[], queue) << 16) + array_position(${param('tasks')}::text[], task)
-  )::text as names,
-  array_agg(date_part('epoch', created_at))::text as created_ats,
-  array_agg(date_part('epoch', ready_at) - date_part('epoch', created_at))::text as waits,
-  string_agg(args::text, e'\\x1f') as args,
-  case when count(retry) > 0 then array_to_json(array_agg(retry))::text end as retries,
-  case when count(meta) > 0 then array_to_json(array_agg(meta))::text end as metas,
-  case when count(errors) > 0 then array_to_json(array_agg(errors))::text end as errors`
+const asText = (
+  { param }: StatementParts<Names>,
+  attempts: RawBuilder<unknown>,
+  { array, texts, hasAny }: Lists,
+): RawBuilder<unknown> => {
+  const json = (value: RawBuilder<unknown>) =>
+    sql`case when ${hasAny(value)} then array_to_json(${array(value)})::text end`
+  const name = sql`
+    (array_position(${param('queues')}::text[], queue) << 16) + array_position(${param('tasks')}::text[], task)`
+  return sql`
+    ${array(sql`id`)}::text as ids, ${array(sql`position`)}::text as positions,
+    ${array(sql`((priority + 32768)::bigint << 32) + (${attempts}::integer << 16) + crash_count`)}::text as counts,
+    ${array(name)}::text as names,
+    ${array(sql`date_part('epoch', created_at)`)}::text as created_ats,
+    ${array(sql`date_part('epoch', ready_at) - date_part('epoch', created_at)`)}::text as waits,
+    ${texts(sql`args::text`)} as args,
+    ${json(sql`retry`)} as retries, ${json(sql`meta`)} as metas, ${json(sql`errors`)} as errors`
+}
 
 export type Names = Pick<ClaimRequest, 'queues' | 'tasks'>
 
@@ -169,7 +230,7 @@ export const leaseOf = (
       from claimed
       having count(*) > 0
     )
-    select ${batchAsText(parts, sql`(attempt + 1)`)} from claimed`
+    select ${asText(parts, sql`(attempt + 1)`, MANY)} from claimed`
 
 const claimDeleteStatement = defineStatement<ClaimRequest, BatchRow>('claim_and_delete', (parts) =>
   batchOf(parts, removeReadyJobs(parts)),
@@ -177,7 +238,7 @@ const claimDeleteStatement = defineStatement<ClaimRequest, BatchRow>('claim_and_
 
 /** Answers the removed rows as one row of texts. */
 export const batchOf = (parts: StatementParts<Names>, removed: RawBuilder<unknown>): RawBuilder<BatchRow> => sql`
-  with claimed as (${removed}) select ${batchAsText(parts, sql`(attempt + 1)`)} from claimed`
+  with claimed as (${removed}) select ${asText(parts, sql`(attempt + 1)`, MANY)} from claimed`
 
 /** Reads a lease back whose claim was sent but whose answer was lost; empty when the claim did not happen. */
 export async function readLease(
@@ -191,7 +252,7 @@ export async function readLease(
 const readLeaseStatement = defineStatement<Names & { workerId: number; number: number }, BatchRow>(
   'read_lease',
   (parts) => sql`
-    select ${batchAsText(parts, sql`attempt`)}
+    select ${asText(parts, sql`attempt`, MANY)}
     from (
       select job.*
       from ${parts.table('leases')} as lease

@@ -37,7 +37,11 @@ export function decideSettlement(
   job: SettledJob,
   outcome: Outcome,
   policy: TaskRetryPolicy | undefined,
-  { mayRetry, now, random = Math.random() }: { readonly mayRetry: boolean; readonly now?: Date; readonly random?: number },
+  {
+    mayRetry,
+    now,
+    random = Math.random(),
+  }: { readonly mayRetry: boolean; readonly now?: Date; readonly random?: number },
 ): Settlement {
   if (outcome.type === 'success') return COMPLETE
   const describe = (error: unknown) => describeError(error, job.attempt, now)
