@@ -1,6 +1,7 @@
 import type { BatteryTest } from './battery-test.js'
 import { ambiguousCommit } from './tests/ambiguous-commit.js'
 import { blackHole } from './tests/black-hole.js'
+import { blockedLoop } from './tests/blocked-loop.js'
 import { claimVsDeath } from './tests/claim-vs-death.js'
 import { commitIsRollback } from './tests/commit-is-rollback.js'
 import { connectionExhaustion } from './tests/connection-exhaustion.js'
@@ -63,6 +64,7 @@ export const tests: readonly BatteryTest[] = [
   diskFull,
   errorStorm,
   sigterm,
+  blockedLoop,
   vacuumHorizon,
   payloadFuzz,
   errorPathFuzz,

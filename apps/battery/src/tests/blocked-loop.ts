@@ -8,6 +8,18 @@ import { works } from '../works.js'
 export const blockedLoop: BatteryTest = {
   number: 28,
   name: 'blocked-loop',
+  mutants: [
+    {
+      name: 'nobody beats for a blocked loop',
+      patches: [
+        {
+          file: 'packages/worker/src/stand-in.ts',
+          find: 'if (options.maxBlockedMs === 0) return',
+          replace: 'if (options.maxBlockedMs >= 0) return',
+        },
+      ],
+    },
+  ],
   async run(context) {
     const { random, long } = context
     const [leaseMs, blockMs] = long ? [10_000, 60_000] : [1_000, 5_000]

@@ -8,6 +8,9 @@ import type { TestContext } from '../test-context.js'
 import { verify } from '../verify.js'
 import type { TestProcess } from '../worker-process.js'
 
+const P50_MS = 300
+const P99_MS = 1_200
+
 /** From kill -9 of a worker to the next start of a job that it ran: what the survivors need to notice and to take over. */
 export const crashLatency: BatteryTest = {
   number: 8,
@@ -37,6 +40,8 @@ export const crashLatency: BatteryTest = {
   async run(context) {
     const kills = context.long ? 100 : 10
     const crews = context.long ? [2, 4, 10] : [2, 6]
+    // The figures are for 100 kills on a machine that does nothing else; of ten, p99 is the slowest.
+    const slack = context.long ? 1 : 3
     const problems: string[] = []
     const figures: string[] = []
     for (const task of ['finish', 'transactional'] as const) {
@@ -45,7 +50,7 @@ export const crashLatency: BatteryTest = {
         const [p50, p99] = [percentile(latencies, 0.5), percentile(latencies, 0.99)]
         const figure = `${task} with ${size} workers p50 ${p50.toFixed(0)} ms, p99 ${p99.toFixed(0)} ms`
         figures.push(figure)
-        if (p50 > 300 || p99 > 1_200) problems.push(`${figure}.`)
+        if (p50 > P50_MS * slack || p99 > P99_MS * slack) problems.push(`${figure}.`)
       }
     }
     expectNone(problems)
