@@ -49,7 +49,7 @@ export interface WorkersTable {
 /** What runs: a claimed batch as parallel arrays; `done` holds settled places, from 1. */
 export interface LeasesTable {
   worker_id: number
-  number: number
+  number: BigInt8
   claimed_at: Generated<Stamp>
   done: Generated<number[]>
   ids: Generated<string[]>
@@ -70,7 +70,7 @@ export interface LeasesTable {
 /** Jobs finished inside a transaction of their handler. */
 export interface FinishedJobsTable {
   worker_id: number
-  number: number
+  number: BigInt8
   ordinal: number
 }
 

@@ -31,22 +31,22 @@ export async function acknowledge(
   { workerId, finished, partial }: Acknowledgement,
 ): Promise<Set<number>> {
   const params = { workerId, finished, partial: JSON.stringify(partial) }
-  return new Set((await run(executor, schema, acknowledgeStatement, params)).map(({ number }) => number))
+  return new Set((await run(executor, schema, acknowledgeStatement, params)).map(({ number }) => Number(number)))
 }
 
 const acknowledgeStatement = defineStatement<
   { workerId: number; finished: readonly number[]; partial: string },
-  { number: number }
+  { number: string }
 >(
   'acknowledge',
   ({ table, param }) => sql`
     with finished as (
       delete from ${table('leases')}
-      where worker_id = ${param('workerId')} and number = any (${param('finished')}::integer[])
+      where worker_id = ${param('workerId')} and number = any (${param('finished')}::bigint[])
       returning number
     ), partial as (
       update ${table('leases')} as lease set done = lease.done || part.done
-      from json_to_recordset(${param('partial')}::json) as part (number integer, done smallint[])
+      from json_to_recordset(${param('partial')}::json) as part (number bigint, done smallint[])
       where lease.worker_id = ${param('workerId')} and lease.number = part.number
       returning lease.number
     )
@@ -72,15 +72,15 @@ export async function returnJobs(
 ): Promise<Set<number>> {
   const rows = returns.map((settled) => ({ ...settled, ...('delayMs' in settled && { delay_ms: settled.delayMs }) }))
   const found = await run(executor, schema, returnStatement, { workerId, returns: JSON.stringify(rows) })
-  return new Set(found.map(({ number }) => number))
+  return new Set(found.map(({ number }) => Number(number)))
 }
 
-const returnStatement = defineStatement<{ workerId: number; returns: string }, { number: number }>(
+const returnStatement = defineStatement<{ workerId: number; returns: string }, { number: string }>(
   'return_jobs',
   (parts) => sql`
     with returned as (
       select * from json_to_recordset(${parts.param('returns')}::json) as returned (
-        number integer, ordinal smallint, kind text, attempt smallint, delay_ms double precision, reason text, error json
+        number bigint, ordinal smallint, kind text, attempt smallint, delay_ms double precision, reason text, error json
       )
     ), lease as (
       update ${parts.table('leases')} as lease set done = lease.done || part.done

@@ -70,7 +70,7 @@ const tables: {
   },
   leases: {
     worker_id: 'number',
-    number: 'number',
+    number: 'string',
     claimed_at: 'Date default',
     done: 'number[] default',
     ids: 'string[] default',
@@ -87,7 +87,7 @@ const tables: {
     metas: 'json[] default',
     errors: 'json[] default',
   },
-  finished_jobs: { worker_id: 'number', number: 'number', ordinal: 'number' },
+  finished_jobs: { worker_id: 'number', number: 'string', ordinal: 'number' },
   dead_jobs: {
     id: 'string',
     created_at: 'Date default',

@@ -2,10 +2,13 @@ import { describe, expect, test } from 'vitest'
 import {
   acknowledge,
   claimAndDelete,
+  claimIntoLease,
   enqueueMany,
   finishInTransaction,
+  isFinished,
   LostLeaseError,
   type Return,
+  readLease,
   restoreJobs,
   returnJobs,
   settleWaitingJob,
@@ -46,6 +49,25 @@ describe('acknowledge', () => {
       new Set([1]),
     )
   })
+})
+
+// Mutant: integer anywhere: a worker would fail for good after its 2,147,483,647th claim, a month of 1,000 claims a second.
+test('a lease of a number beyond 32 bits is claimed, read, finished, returned and acknowledged as any other', async () => {
+  const number = 2 ** 40
+  await enqueueMany(pool, 'work', jobs(3))
+  const workerId = await newWorker(pool)
+  const claim = { ...claimRequest(workerId), number }
+  expect(await claimIntoLease(pool, 'pgq', claim)).toHaveLength(3)
+  expect(await readLease(pool, 'pgq', claim)).toHaveLength(3)
+  await finishInTransaction(pool, 'pgq', { workerId, number, ordinal: 1 }, '1')
+  expect(await isFinished(pool, 'pgq', { workerId, number, ordinal: 1 })).toBe(true)
+  expect(await returnJobs(pool, 'pgq', { workerId, returns: [{ number, ordinal: 2, kind: 'release' }] })).toEqual(
+    new Set([number]),
+  )
+  const partial = [{ number, done: [3] }]
+  expect(await acknowledge(pool, 'pgq', { workerId, finished: [], partial })).toEqual(new Set([number]))
+  expect(await acknowledge(pool, 'pgq', { workerId, finished: [number], partial: [] })).toEqual(new Set([number]))
+  expect(await database.rows('select state from pgq.job_states')).toEqual([{ state: 'ready' }])
 })
 
 describe('returnJobs', () => {

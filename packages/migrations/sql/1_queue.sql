@@ -59,7 +59,7 @@ create table workers (
 -- and every settlement names it. done lists the settled jobs by their place in the arrays, from 1.
 create table leases (
   worker_id    integer       not null,
-  number       integer       not null,
+  number       bigint        not null,
   claimed_at   timestamptz   not null default now(),
   done         smallint[]    not null default '{}',
   ids          bigint[]      not null default '{}',
@@ -96,7 +96,7 @@ alter table leases
 -- transaction ends, so nobody can take the job back while its fate is open.
 create table finished_jobs (
   worker_id integer  not null,
-  number    integer  not null,
+  number    bigint   not null,
   ordinal   smallint not null,
   primary key (worker_id, number, ordinal),
   foreign key (worker_id, number) references leases on delete cascade
@@ -176,7 +176,7 @@ begin atomic
 end;
 
 -- Which jobs of a lease are finished by now, and not when the calling statement began: a rescue that holds the lease asks for it.
-create function finished_ordinals(worker_id integer, number integer) returns smallint[]
+create function finished_ordinals(worker_id integer, number bigint) returns smallint[]
 language sql volatile
 begin atomic
   select coalesce(array_agg(finished.ordinal), '{}')

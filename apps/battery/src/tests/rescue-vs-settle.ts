@@ -34,7 +34,7 @@ export const rescueVsSettle: BatteryTest = {
           file: 'packages/core/src/settle.ts',
           find: 'select number from finished union all select number from partial',
           replace:
-            "select number from finished union all select unnest(${param('finished')}::integer[]) union all select number from partial",
+            "select number from finished union all select unnest(${param('finished')}::bigint[]) union all select number from partial",
         },
       ],
     },

@@ -6,7 +6,7 @@ drop function enqueue_many(json);
 drop function insert_jobs(json[], text[], text[], smallint[], timestamptz[], double precision[], json[], json[]);
 drop function ring_doorbell(text[]);
 drop function is_alive(integer);
-drop function finished_ordinals(integer, integer);
+drop function finished_ordinals(integer, bigint);
 drop table idle_workers;
 drop table cancellations;
 drop table queues;
