@@ -24,6 +24,8 @@ export interface BulkAction<Kind extends keyof JobFilters> {
 
 /** Jobs of one statement: short enough for a Ctrl-C, 40 ms to redrive and 80 ms to cancel. */
 const BATCH = 1_000
+/** An action takes its time. 0 is how pg says so. */
+const NO_LIMIT = 0
 /** Nobody has more jobs than this to be counted. */
 const MOST = 10_000_000
 
@@ -36,7 +38,7 @@ export async function runBulk<Kind extends keyof JobFilters>(
   filter: JobFilters[Kind] & JobFilter,
   options: BulkOptions,
 ): Promise<number> {
-  return withQueue(options, async (session) => {
+  const act = async (session: Session): Promise<number> => {
     const { client, schema } = session
     const { ids } = filter
     const matched = await countMatching(client, action.kind, filter, { schema, limit: MOST })
@@ -48,11 +50,11 @@ export async function runBulk<Kind extends keyof JobFilters>(
     }
     // A running at-most-once job cannot be counted, only named.
     const most = ids ? Math.max(ids.length, matched) : matched
-    await client.query('set statement_timeout = 0')
     const { jobs, exitCode } = await runBatches(session, action, filter, most)
     report(action, { jobs, matched, ...(exitCode > 0 && { interrupted: true }) }, options, ids?.length)
     return exitCode
-  })
+  }
+  return withQueue(options, act, NO_LIMIT)
 }
 
 async function runBatches<Kind extends keyof JobFilters>(
@@ -96,7 +98,7 @@ interface Result {
 
 function report(action: { done: string }, result: Result, { json }: BulkOptions, named = 0): number {
   if (json) printJson(result)
-  else print(`${sentence(action, result)}${named > result.jobs ? ` ${missedText(named - result.jobs, named)}` : ''}`)
+  else print(`${sentence(action, result)}${named > result.jobs ? ` ${missedText(named - result.jobs)}` : ''}`)
   return EXIT.ok
 }
 
@@ -106,5 +108,5 @@ function sentence({ done }: { done: string }, { jobs, matched, interrupted }: Re
   return `${number(jobs)} of ${counted(matched, 'job')} ${done}. ${why}`
 }
 
-const missedText = (missed: number, named: number): string =>
-  `${number(missed)} of the ${counted(named, 'id')} ${missed === 1 ? 'fits' : 'fit'} nothing.`
+const missedText = (missed: number): string =>
+  `${counted(missed, 'id')} ${missed === 1 ? 'does' : 'do'} not fit: pgq jobs <id> says where that job is.`

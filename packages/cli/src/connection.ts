@@ -33,9 +33,16 @@ export function databaseUrl({ databaseUrl }: DatabaseOptions): string {
 
 export const schemaOf = ({ schema }: DatabaseOptions): string => schema ?? (process.env.PGQ_SCHEMA || 'pgq')
 
-/** Connects, sees that pgq is there, does the work, and closes. */
-export async function withQueue<T>(options: DatabaseOptions, work: (session: Session) => Promise<T>): Promise<T> {
-  return withClient({ connectionString: databaseUrl(options), statement_timeout: ANSWER_MS }, async (client) => {
+/**
+ * Connects, sees that pgq is there, does the work, and closes. Answers are waited for by us, not by the server: a pooler refuses its
+ * statement_timeout, or keeps it for others.
+ */
+export async function withQueue<T>(
+  options: DatabaseOptions,
+  work: (session: Session) => Promise<T>,
+  answerMs = ANSWER_MS,
+): Promise<T> {
+  return withClient({ connectionString: databaseUrl(options), query_timeout: answerMs }, async (client) => {
     const schema = schemaOf(options)
     await checkSchema(client, schema)
     return work({ client, schema })

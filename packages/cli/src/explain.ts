@@ -27,7 +27,8 @@ function wordsFor(code: string, message: string): string | undefined {
   if (code.startsWith('PGQ_')) return message
   if (code === '42501')
     return `The database says: ${message}. Connect as the role that migrated, or grant this one the right.`
-  if (code === '57014') return `The database did not answer in time: ${message}. Run: pgq doctor.`
+  if (code === '57014' || message === 'Query read timeout')
+    return 'The database did not answer in time. Run: pgq doctor.'
   if (code === '25006') return `This database can only be read, as a standby: ${message}. Connect to the primary.`
   if (code === 'EADDRINUSE') return `${message}. Choose another port: --port.`
   if (code.startsWith('57P') || /^E[A-Z]+$/.test(code) || message.startsWith('Connection terminated'))

@@ -37,7 +37,9 @@ test('conditions are heeded, and a dry run changes nothing', async () => {
 
 test('an id that is gone is said', async () => {
   await bury(pool, 1)
-  expect((await run('redrive', '1', '99')).stdout).toBe('1 job redriven. 1 of the 2 ids fits nothing.\n')
+  expect((await run('redrive', '1', '99')).stdout).toBe(
+    '1 job redriven. 1 id does not fit: pgq jobs <id> says where that job is.\n',
+  )
 })
 
 // Mutant: an id that cannot be counted is not cancelled. A running at-most-once job is in no table.

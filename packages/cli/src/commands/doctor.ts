@@ -48,6 +48,6 @@ function marked(severity: Severity): string {
 
 const evidenceText = (line: Evidence): string =>
   Object.entries(line)
-    .filter(([, value]) => value !== null)
+    .filter(([, value]) => value !== null && value !== '')
     .map(([name, value]) => `${name} ${plain(String(value))}`)
     .join(', ')
