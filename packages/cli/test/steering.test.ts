@@ -49,7 +49,8 @@ test('cancel asks a running job to end, also one that no table has', async () =>
   await client.connect()
   onTestFinished(() => client.end())
   const held = await holdJob(client)
-  expect((await run('cancel', held, '4711')).stdout).toMatch(/^1 job cancelled, or asked to end\./)
+  expect((await run('cancel', held)).stdout).toBe('1 job cancelled, or asked to end.\n')
+  expect((await run('cancel', '4711')).stdout).toMatch(/^0 jobs cancelled, or asked to end\. 1 id does not fit/)
   expect((await pool.query('select job_id from pgq.cancellations order by job_id')).rows).toEqual([
     { job_id: held },
     { job_id: '4711' },
