@@ -1,12 +1,20 @@
 import { measureDrain } from './drain.js'
 import { COSTS, RATE, type Scenario } from './scenario.js'
 
-/** What it costs to be watched: the drain with its handlers counted, or traced. */
+/** What it costs to be watched: the drain with its handlers counted, or traced; and what of that is the SDK's. */
 export const telemetry: readonly Scenario[] = [
   {
     name: 'telemetry',
     title: 'Drain 100,000 jobs, at-least-once, one process, with metrics and traces; the handler does nothing',
-    systems: ['pgq', 'pgq-prometheus', 'pgq-sampled-traces', 'pgq-traces'],
+    systems: [
+      'pgq',
+      'pgq-prometheus',
+      'sdk-context',
+      'sdk-sampled-traces',
+      'pgq-sampled-traces',
+      'sdk-traces',
+      'pgq-traces',
+    ],
     columns: [RATE, ...COSTS],
     run: (stage, scale) =>
       measureDrain(stage, { jobs: Math.round(100_000 * scale), processes: 1, mode: 'at-least-once' }),

@@ -34,6 +34,21 @@ export const systems = {
     store: 'postgres',
     load: () => import('./pgq-telemetry.js').then(({ pgqSampledTraces }) => pgqSampledTraces),
   },
+  'sdk-traces': {
+    package: '@opentelemetry/sdk-trace-node',
+    store: 'postgres',
+    load: () => import('./pgq-telemetry.js').then(({ sdkTraces }) => sdkTraces),
+  },
+  'sdk-sampled-traces': {
+    package: '@opentelemetry/sdk-trace-node',
+    store: 'postgres',
+    load: () => import('./pgq-telemetry.js').then(({ sdkSampledTraces }) => sdkSampledTraces),
+  },
+  'sdk-context': {
+    package: '@opentelemetry/sdk-trace-node',
+    store: 'postgres',
+    load: () => import('./pgq-telemetry.js').then(({ sdkContext }) => sdkContext),
+  },
   'pgq-grouped': {
     package: '@pgq/worker',
     store: 'postgres',

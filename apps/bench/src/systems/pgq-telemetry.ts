@@ -1,3 +1,4 @@
+import { context, propagation, ROOT_CONTEXT, SpanKind, trace } from '@opentelemetry/api'
 import {
   BatchSpanProcessor,
   NodeTracerProvider,
@@ -8,7 +9,7 @@ import {
 import { traceEnqueues, traceHandlers } from '@pgq/telemetry/opentelemetry'
 import { metricsHandler, observeWorker } from '@pgq/telemetry/prometheus'
 import { Registry } from 'prom-client'
-import { pgq, startWorker } from './pgq.js'
+import { type Extras, pgq, startWorker } from './pgq.js'
 import type { System } from './system.js'
 
 const SCRAPE_MS = 1_000
@@ -30,8 +31,10 @@ export const pgqPrometheus: System = {
   },
 }
 
+type Around = NonNullable<NonNullable<Extras['settings']>['around']>
+
 /** pgq with a share of its traces recorded. Every job carries a trace context. */
-const pgqTraced = (share: number): System => ({
+const pgqTraced = (share: number, around: () => Around = traceHandlers): System => ({
   ...pgq,
   async producer(place) {
     recordTraces(share)
@@ -40,7 +43,7 @@ const pgqTraced = (share: number): System => ({
   },
   async worker(place, options) {
     recordTraces(share)
-    return startWorker(place, options, { settings: { around: traceHandlers() } })
+    return startWorker(place, options, { settings: { around: around() } })
   },
 })
 
@@ -49,6 +52,25 @@ export const pgqTraces = pgqTraced(1)
 
 /** One in a hundred, as a busy queue would. */
 export const pgqSampledTraces = pgqTraced(0.01)
+
+/** What of that is the SDK's: a span with as many attributes, begun and ended around each handler, and nothing of ours. */
+const bareSpans = (): Around => {
+  const tracer = trace.getTracer('bare')
+  return ({ id, queue, task, attempt, meta }, next) => {
+    const sender = propagation.extract(ROOT_CONTEXT, meta)
+    const attributes = { a: 'pgq', b: 'process', c: 'process', d: queue, e: id, f: task, g: attempt, h: 'success' }
+    const span = tracer.startSpan(`process ${queue}`, { kind: SpanKind.CONSUMER, attributes }, sender)
+    return context.with(trace.setSpan(sender, span), next).finally(() => span.end())
+  }
+}
+export const sdkTraces = pgqTraced(1, bareSpans)
+export const sdkSampledTraces = pgqTraced(0.01, bareSpans)
+
+/** And what it takes Node alone to know which context is active: no span, no trace. */
+export const sdkContext = pgqTraced(0.01, () => {
+  const active = ROOT_CONTEXT.setValue(Symbol('active'), true)
+  return (_job, next) => context.with(active, next)
+})
 
 let provider: NodeTracerProvider | undefined
 
