@@ -82,7 +82,7 @@ export {
   type Acknowledgement,
   acknowledge,
   finishInTransaction,
-  isFinished,
+  finishState,
   type LeasePlace,
   type Restore,
   type Return,

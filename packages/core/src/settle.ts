@@ -154,26 +154,44 @@ export async function finishInTransaction(
   place: LeasePlace,
   jobId: string,
 ): Promise<void> {
-  const rows = await run(executor, schema, finishStatement, place)
+  const rows = await run(executor, schema, finishStatement, { ...place, jobId })
   if (rows.length === 0) throw new LostLeaseError(jobId)
 }
 
-const finishStatement = defineStatement<LeasePlace, { ordinal: number }>(
+const finishStatement = defineStatement<LeasePlace & { jobId: string }, { ordinal: number }>(
   'finish_in_transaction',
-  ({ table, param }) => sql`
-    insert into ${table('finished_jobs')} (worker_id, number, ordinal)
-    select worker_id, number, ${param('ordinal')}::smallint
-    from ${table('leases')}
-    where worker_id = ${param('workerId')} and number = ${param('number')} and ${param('ordinal')} <> all (done)
-    for key share
+  (parts) => sql`
+    insert into ${parts.table('finished_jobs')} (worker_id, number, ordinal)
+    select worker_id, number, ${parts.param('ordinal')}::smallint
+    from (select pg_advisory_xact_lock_shared(${finishLock(parts)}) offset 0) as locked, ${parts.table('leases')}
+    where worker_id = ${parts.param('workerId')} and number = ${parts.param('number')} and ${parts.param('ordinal')} <> all (done)
+    for key share of leases
     on conflict (worker_id, number, ordinal) do update set ordinal = excluded.ordinal
     returning ordinal`,
 )
 
-/** Whether the transaction in which a leased job was finished has committed. */
-export async function isFinished(executor: Executor, schema: string, place: LeasePlace): Promise<boolean> {
-  return (await run(executor, schema, isFinishedStatement, place)).length > 0
+/** Held from a finish until its transaction ends, in the class of a table of ours. Jobs that share a key wait for each other. */
+const finishLock = ({ schemaName, param }: StatementParts<{ jobId: string }>) =>
+  sql`(${schemaName} || '.finished_jobs')::regclass::oid::integer, (${param('jobId')}::bigint % 2147483647)::integer`
+
+/** What became of the transaction in which a leased job was finished. */
+export async function finishState(
+  executor: Executor,
+  schema: string,
+  place: LeasePlace,
+  jobId: string,
+): Promise<'committed' | 'open' | 'rolled back'> {
+  const isFinished = async () => (await run(executor, schema, isFinishedStatement, place)).length > 0
+  if (await isFinished()) return 'committed'
+  const [finish] = await run(executor, schema, isFinishOpenStatement, { jobId })
+  if (finish!.open) return 'open'
+  return (await isFinished()) ? 'committed' : 'rolled back'
 }
+
+const isFinishOpenStatement = defineStatement<{ jobId: string }, { open: boolean }>(
+  'is_finish_open',
+  (parts) => sql`select not pg_try_advisory_xact_lock(${finishLock(parts)}) as open`,
+)
 
 const isFinishedStatement = defineStatement<LeasePlace, { ordinal: number }>(
   'is_finished',

@@ -1,7 +1,7 @@
 import {
   acknowledge,
   type ClaimedJob,
-  isFinished,
+  finishState,
   LostLeaseError,
   type Return,
   returnJobs,
@@ -41,6 +41,13 @@ class Unwritten {
 /** How long a success may wait for its neighbours, in ms. A lease that is settled whole goes at once. */
 const GATHER_MS = 5
 
+/** How long the transaction of a job.finish() may go on after its handler was given up, and how often to look, in ms. */
+const FINISH_MS = 10_000
+const LOOK_MS = 100
+
+const STILL_OPEN =
+  'The transaction in which the job was finished is still open. Should it not commit, the job runs again when this worker ends.'
+
 /**
  * Writes settlements in batches, one statement under way at a time. Each promise resolves when its settlement is durable, and
  * rejects with LostLeaseError when the lease was gone. While the database is away it keeps them and tries again: a
@@ -70,17 +77,25 @@ export class Acknowledger {
     })
   }
 
-  /** Whether what a handler finished in a transaction of its own was committed. Asks until the database answers. */
+  /**
+   * Whether what a handler finished in a transaction of its own was committed. Asks until the database answers and that transaction
+   * has ended; throws when it stays open for FINISH_MS.
+   */
   async isFinished(lease: Lease, job: ClaimedJob): Promise<boolean> {
     const place = { workerId: lease.workerId, number: lease.number, ordinal: job.ordinal }
+    const deadline = performance.now() + FINISH_MS
     for (;;) {
       try {
-        return await isFinished(this.connection, this.schema, place)
+        const state = await finishState(this.connection, this.schema, place, job.id)
+        if (state !== 'open') return state === 'committed'
+        if (performance.now() > deadline) break
+        await delay(LOOK_MS, this.connection.closed)
       } catch (error) {
         if (this.connection.closed.aborted) throw error
         await delay(this.backoff.failed(error), this.connection.closed)
       }
     }
+    throw new Error(STILL_OPEN)
   }
 
   /** Resolves when everything settled so far is durable. */

@@ -260,6 +260,40 @@ describe('finish(trx) of at-least-once', () => {
     expect(await effects()).toEqual([{ n: 1 }])
   })
 
+  // Mutant: a job whose finish() is still open is returned at once: it runs again, and has two effects.
+  test('still open when the handler throws: its end decides', async () => {
+    const begun = gate()
+    const release = gate()
+    const ended: Promise<unknown>[] = []
+    const worker = await db.worker([
+      task.handle(async (n, job) => {
+        if (n === 2) return
+        const finished = gate()
+        ended.push(
+          inTransaction('commit', async (client) => {
+            await effect(n, job)(client)
+            finished.open()
+            await release.opened
+          }),
+        )
+        await finished.opened
+        begun.open()
+        throw new Error('does not wait for its transaction')
+      }),
+    ])
+    const settled = all(worker, 'job.settled')
+    await task.enqueue(db.pool, 1)
+    await begun.opened
+    await task.enqueue(db.pool, 2)
+    await until(() => settled.length > 0)
+    expect(settled).toMatchObject([{ outcome: { type: 'success' } }])
+    release.open()
+    await until(() => settled.length === 2)
+    await Promise.all(ended)
+    await db.empty()
+    expect(await effects()).toEqual([{ n: 1 }])
+  })
+
   // Mutant: finish without "for key share" on the lease; acknowledge that takes zero rows for success.
   test('a lease deleted behind its back: LostLeaseError, and job.lost', async () => {
     const thrown = gate<unknown>()

@@ -82,19 +82,23 @@ class LeasedClaim implements Claim {
   ) {}
 
   settle(settlement: Settlement): Promise<void> {
-    if (settlement.kind === 'complete' && this.#calledFinish) return this.#settleFinished(settlement)
-    return this.acknowledger.settle(this.lease, this.job, settlement)
-  }
-
-  /** A COMMIT after a statement that failed is answered by ROLLBACK, without an error: the handler may not know. */
-  async #settleFinished(settlement: Settlement): Promise<void> {
-    if (!(await this.acknowledger.isFinished(this.lease, this.job)))
-      throw new CommitRefused('', { cause: new Error(NOT_COMMITTED) })
+    if (this.#calledFinish) return this.#settleFinished(settlement)
     return this.acknowledger.settle(this.lease, this.job, settlement)
   }
 
   release(): Promise<void> {
+    if (this.#calledFinish) return this.#settleFinished({ kind: 'release' })
     return this.acknowledger.settle(this.lease, this.job, { kind: 'release' })
+  }
+
+  /**
+   * First the end of the handler's transaction: a job that was returned while that is open would run again although it commits. And a
+   * COMMIT after a statement that failed is answered by ROLLBACK, without an error: the handler may not know.
+   */
+  async #settleFinished(settlement: Parameters<Acknowledger['settle']>[2]): Promise<void> {
+    const isFinished = await this.acknowledger.isFinished(this.lease, this.job)
+    if (settlement.kind === 'complete' && !isFinished) throw new CommitRefused('', { cause: new Error(NOT_COMMITTED) })
+    return this.acknowledger.settle(this.lease, this.job, settlement)
   }
 
   finish(trx: Parameters<NonNullable<Claim['finish']>>[0]): Promise<void> {
