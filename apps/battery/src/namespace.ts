@@ -34,7 +34,12 @@ export function makeNamespace(): Namespace {
   const [high, low] = [64 + (place >> 8), place & 255]
   const [host, address] = [`10.${high}.${low}.1`, `10.${high}.${low}.2`]
   const inside = (...args: string[]) => ip('-n', name, ...args)
+  const remove = () => {
+    process.off('exit', remove)
+    ip('netns', 'delete', name)
+  }
   ip('netns', 'add', name)
+  process.once('exit', remove)
   ip('link', 'add', outer, 'type', 'veth', 'peer', 'name', inner, 'netns', name)
   ip('address', 'add', `${host}/30`, 'dev', outer)
   ip('link', 'set', outer, 'up')
@@ -54,7 +59,7 @@ export function makeNamespace(): Namespace {
       ip('neighbour', 'delete', address, 'dev', outer)
       inside('neighbour', 'delete', host, 'dev', inner)
     },
-    remove: () => ip('netns', 'delete', name),
+    remove,
   }
 }
 

@@ -21,6 +21,8 @@ const shared = () => {
   return starting
 }
 process.on('disconnect', () => process.exit(1))
+// What a test has made outside of this process goes when it exits, and only then.
+process.on('SIGTERM', () => process.exit(143))
 for (const test of tests) {
   if (request.names.includes(test.name)) process.send?.([test.name, await runTest(test)])
 }

@@ -38,9 +38,9 @@ export const crashLatency: BatteryTest = {
     },
   ],
   async run(context) {
-    const kills = context.long ? 100 : 10
+    const kills = context.long ? 100 : 6
     const crews = context.long ? [2, 4, 10] : [2, 6]
-    // The figures are for 100 kills on a machine that does nothing else; of ten, p99 is the slowest.
+    // The figures are for 100 kills on a machine that does nothing else; of six, p99 is the slowest.
     const slack = context.long ? 1 : 3
     const problems: string[] = []
     const figures: string[] = []

@@ -101,7 +101,12 @@ function mountSmallDisk({ folder, onEnd }: TestContext): string {
   } catch (error) {
     throw new Skipped(`mount refuses a tmpfs here (${(error as Error).message.trim().split('\n').at(-1)})`)
   }
-  onEnd(() => execFileSync('umount', ['--lazy', disk]))
+  const unmount = () => {
+    process.off('exit', unmount)
+    execFileSync('umount', ['--lazy', disk])
+  }
+  process.once('exit', unmount)
+  onEnd(unmount)
   return disk
 }
 
