@@ -20,22 +20,29 @@ export class Backoff {
   }
 }
 
+/** Where only some connections fail, others end each outage at once: no more than one is told in this time, in ms. */
+const QUIET_MS = 10_000
+
 /** The one account of whether the database answers, shared by all loops of a worker. */
 export class Outage {
   #since: number | undefined
+  #quietUntil = Number.NEGATIVE_INFINITY
 
   constructor(private readonly events: Events) {}
 
   lost(error: unknown): void {
-    if (this.#since !== undefined) return
-    this.#since = Date.now()
+    const now = performance.now()
+    if (this.#since !== undefined || now < this.#quietUntil) return
+    this.#since = now
     this.events.emit('database.lost', { error })
   }
 
   restored(): void {
     if (this.#since === undefined) return
-    const downMs = Date.now() - this.#since
+    const now = performance.now()
+    const downMs = Math.round(now - this.#since)
     this.#since = undefined
+    this.#quietUntil = now + QUIET_MS
     this.events.emit('database.restored', { downMs })
   }
 }

@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest'
+import { afterEach, describe, expect, test, vi } from 'vitest'
 import { Backoff, Outage } from '../src/backoff.js'
 import { Events, type WorkerEvents } from '../src/events.js'
 
@@ -15,6 +15,8 @@ function outage() {
   return { outage: new Outage(events), told, restored: () => restored! }
 }
 const away = new Error('away')
+
+afterEach(() => void vi.useRealTimers())
 
 describe('waits while the database is away', () => {
   // Mutants: no ceiling; no jitter (all workers come back in the same moment).
@@ -52,8 +54,19 @@ describe('an outage', () => {
     for (const loop of loops) loop.succeeded()
     expect(told).toEqual(['lost first', 'restored'])
     expect(restored().downMs).toBeGreaterThanOrEqual(0)
-    loops[1]!.failed(new Error('second'))
-    expect(told).toEqual(['lost first', 'restored', 'lost second'])
+  })
+
+  // Mutant: each is told: where only some connections fail, the others ended 100 outages in 5 s.
+  test('is not told within 10 s of another', () => {
+    vi.useFakeTimers({ toFake: ['performance'] })
+    const { outage: shared, told } = outage()
+    const loop = new Backoff(shared)
+    for (let turn = 0; turn < 4; turn++) {
+      loop.failed(new Error(`at ${turn * 5} s`))
+      loop.succeeded()
+      vi.advanceTimersByTime(5_000)
+    }
+    expect(told).toEqual(['lost at 0 s', 'restored', 'lost at 10 s', 'restored'])
   })
 
   // Mutant: succeeded() that ends the outage for all: a connection that cannot be opened would be told at every turn of the others.
