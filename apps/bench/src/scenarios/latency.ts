@@ -15,7 +15,7 @@ export const latency: readonly Scenario[] = [
   {
     name: 'latency/idle',
     title: `One job every ${EVERY_MS} ms to an idle worker: from the call to the start of its handler`,
-    systems: ['pgq', 'graphile', 'graphile-tuned', 'pg-boss-notify', 'bullmq', 'bullmq-postgres'],
+    systems: ['pgq', 'graphile', 'graphile-tuned', 'pg-boss-notify', 'bullmq', 'bullmq-postgres', 'sql-notify'],
     columns,
     run: (stage, scale) => idle(stage, Math.ceil(500 * scale)),
   },

@@ -54,10 +54,13 @@ const inserting =
 /** One INSERT for each call. */
 export const handWritten = handWrittenWith(inserting('insert', 'insert into jobs (args) values ($1)'))
 
-/** And one NOTIFY with each. */
-export const handWrittenNotify = handWrittenWith(
-  inserting('notify', `with job as (insert into jobs (args) values ($1)) select pg_notify('jobs', '')`),
-)
+/** And one NOTIFY with each, to a worker that sleeps until then: the limit of what latency can be with jobs that are durable. */
+export const handWrittenNotify: System = {
+  ...handWrittenWith(
+    inserting('notify', `with job as (insert into jobs (args) values ($1)) select pg_notify('jobs', '')`),
+  ),
+  worker: wokenByNotify,
+}
 
 /** Calls in flight together written as one INSERT: the limit of every queue that does so. */
 export const handWrittenGrouped = handWrittenWith((pool) => {
@@ -167,6 +170,25 @@ async function runOne(client: pg.PoolClient, handler: Handler): Promise<boolean>
   if (rows.length > 0) await handler(rows[0].args, (sql) => client.query({ name: sql.slice(0, 60), text: sql }))
   await client.query('commit')
   return rows.length > 0
+}
+
+async function wokenByNotify({ postgresUrl }: Place, { handler }: WorkerOptions): Promise<Runner> {
+  const client = new pg.Client(postgresUrl)
+  await client.connect()
+  const run = (text: string) => client.query(text)
+  const workOff = async () => {
+    for (;;) {
+      const { rows } = await client.query({ name: 'claim', text: claimUpTo(1) })
+      if (rows.length === 0) return
+      await handler(rows[0].args, run)
+    }
+  }
+  let working = Promise.resolve()
+  client.on('notification', () => {
+    working = working.then(workOff)
+  })
+  await client.query('listen jobs; set synchronous_commit = off')
+  return { stop: () => working.then(() => client.end()) }
 }
 
 type Loop = (isStopping: () => boolean) => Promise<void>
