@@ -26,7 +26,7 @@ export interface TestContext {
     program: Omit<WorkerProgram, 'history' | 'url'> & { readonly url?: string },
     options?: ProcessOptions,
   ): TestProcess
-  program(name: 'producer' | 'migrate', argument: object, options?: ProcessOptions): TestProcess
+  program(name: 'producer' | 'migrate' | 'cycles', argument: object, options?: ProcessOptions): TestProcess
   onEnd(work: () => unknown): void
   /** The test is over: what ends now does not do so by itself. */
   readonly isClosing: boolean

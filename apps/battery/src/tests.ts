@@ -14,6 +14,7 @@ import { halfOpenListener } from './tests/half-open-listener.js'
 import { kill9AtLeastOnce } from './tests/kill9-at-least-once.js'
 import { kill9Transactional } from './tests/kill9-transactional.js'
 import { lostWakeUp } from './tests/lost-wake-up.js'
+import { memorySoak } from './tests/memory-soak.js'
 import { migrationRace } from './tests/migration-race.js'
 import { mixedChaos } from './tests/mixed-chaos.js'
 import { notifyFlood } from './tests/notify-flood.js'
@@ -24,7 +25,9 @@ import { poisonPill } from './tests/poison-pill.js'
 import { poolStarvation } from './tests/pool-starvation.js'
 import { readOnly } from './tests/read-only.js'
 import { rescueVsSettle } from './tests/rescue-vs-settle.js'
+import { rollingUpgrade } from './tests/rolling-upgrade.js'
 import { sameHostAndPid } from './tests/same-host-and-pid.js'
+import { sequences } from './tests/sequences.js'
 import { serverCrash } from './tests/server-crash.js'
 import { serverRestart } from './tests/server-restart.js'
 import { sigstop } from './tests/sigstop.js'
@@ -66,12 +69,15 @@ export const tests: readonly BatteryTest[] = [
   sigterm,
   blockedLoop,
   vacuumHorizon,
+  sequences,
   payloadFuzz,
   errorPathFuzz,
   dstSchedules,
   duplicateSchedulers,
   migrationRace,
+  rollingUpgrade,
   serialKey,
   notifyFlood,
+  memorySoak,
   connectionExhaustion,
 ]

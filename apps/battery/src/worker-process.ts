@@ -32,7 +32,7 @@ export interface ProcessOptions {
 
 /** Starts one of the programs beside this one, with its argument as JSON. */
 export function startProgram(
-  program: 'worker' | 'producer' | 'migrate',
+  program: 'worker' | 'producer' | 'migrate' | 'cycles',
   argument: unknown,
   note: HistoryWriter['note'],
   { nodeArgs = [], env = {}, prefix = [] }: ProcessOptions = {},

@@ -151,7 +151,9 @@ for (const event of program.tell ?? []) {
   worker.on(event, (fields) => process.send?.([event, JSON.parse(JSON.stringify(fields))]))
 }
 process.on('message', (message) => {
-  if (message === 'memory') process.send?.(['memory', process.memoryUsage()])
+  if (message !== 'memory') return
+  globalThis.gc?.()
+  process.send?.(['memory', process.memoryUsage()])
 })
 process.on('disconnect', () => process.exit(1))
 await worker.start()
