@@ -7,6 +7,7 @@ import {
   rescueLostWorkers,
   returnJobs,
 } from '@pgq/core'
+import pg from 'pg'
 import { type BatteryTest, expectNone } from '../battery-test.js'
 import type { TestContext } from '../test-context.js'
 import type { TestQueue } from '../test-queue.js'
@@ -100,7 +101,9 @@ async function leaseNumbers(context: TestContext): Promise<string> {
   const queue = await context.queue()
   const { pool } = queue
   const label = { hostname: 'here', pid: 1, queues: ['default'], tasks: ['plain'] }
-  const client = await pool.connect()
+  const client = new pg.Client(queue.url)
+  context.onEnd(() => client.end())
+  await client.connect()
   const workerId = await registerWorker(client, 'pgq', label)
   const problems: string[] = []
   const numbers = [INTEGER - 1, INTEGER, 2 ** 40, Number.MAX_SAFE_INTEGER]
@@ -125,7 +128,7 @@ async function leaseNumbers(context: TestContext): Promise<string> {
   }
   await pool.query(`insert into pgq.jobs (task) values ('plain')`)
   await claimIntoLease(client, 'pgq', { ...claimOf(workerId), number: numbers.at(-1)! })
-  client.release(true)
+  await client.end()
   const rescue = { workerId: 0, leaseMs: 60_000, maxCrashes: 3 }
   for (let tries = 0; tries < 50 && (await queue.value('select count(*)::integer from pgq.jobs')) === 0; tries++) {
     await rescueLostWorkers(pool, 'pgq', rescue)
