@@ -3,6 +3,7 @@ import { ambiguousCommit } from './tests/ambiguous-commit.js'
 import { blackHole } from './tests/black-hole.js'
 import { blockedLoop } from './tests/blocked-loop.js'
 import { claimVsDeath } from './tests/claim-vs-death.js'
+import { clockSkew } from './tests/clock-skew.js'
 import { commitIsRollback } from './tests/commit-is-rollback.js'
 import { connectionExhaustion } from './tests/connection-exhaustion.js'
 import { crashLatency } from './tests/crash-latency.js'
@@ -74,6 +75,7 @@ export const tests: readonly BatteryTest[] = [
   errorPathFuzz,
   dstSchedules,
   duplicateSchedulers,
+  clockSkew,
   migrationRace,
   rollingUpgrade,
   serialKey,

@@ -1,6 +1,6 @@
 // A worker as a program, for tests that kill it, freeze it, or send it signals. Its one argument is WorkerProgram as JSON.
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type DeliveryModeName, defineTask, type Handler, type Job, type LeasedJob, typed } from '@pgq/core'
+import { type DeliveryModeName, defineTask, type Handler, type Job, type LeasedJob, retryAfter, typed } from '@pgq/core'
 import { createWorker, type WorkerEvents, type WorkerOptions } from '@pgq/worker'
 import { sql } from 'kysely'
 import pg from 'pg'
@@ -38,6 +38,7 @@ export interface Work {
     | 'sleep-in-sql'
     | 'ignore-abort'
     | 'swallow-sql-error'
+    | 'retry-later'
 }
 
 const program: WorkerProgram = JSON.parse(process.argv[2]!)
@@ -53,6 +54,10 @@ pool.on('connect', (client) => client.on('error', () => {}))
 async function act({ n, ms = 0, deed }: Work, job: Job): Promise<void> {
   process.send?.(['run', { n, task: job.task, attempt: job.attempt }])
   if (deed === 'kill') die()
+  if (deed === 'retry-later') {
+    if (job.attempt === 1) throw retryAfter(ms)
+    return
+  }
   if (deed === 'exhaust-memory') for (const hoard: number[][] = []; ; ) hoard.push(new Array(100_000).fill(n))
   if (deed === 'block') for (const end = Date.now() + ms; Date.now() < end; );
   else if (ms > 0) await sleep(ms, undefined, deed === 'ignore-abort' ? {} : { signal: job.signal })

@@ -17,12 +17,12 @@ export const mixedChaos: BatteryTest = {
   name: 'mixed-chaos',
   mutants: [
     {
-      name: 'finish() does not look whether the lease is still there',
+      name: 'the jobs of a lost worker are not given back',
       patches: [
         {
-          file: 'packages/core/src/settle.ts',
-          find: 'if (rows.length === 0) throw new LostLeaseError(jobId)',
-          replace: 'void [rows, jobId, LostLeaseError]',
+          file: 'packages/core/src/workers.ts',
+          find: "where crash_count < ${param('maxCrashes')} and id not in",
+          replace: 'where crash_count < 0 and id not in',
         },
       ],
     },
