@@ -5,7 +5,7 @@ import {
   claimIntoLease,
   enqueueMany,
   finishInTransaction,
-  isFinished,
+  finishState,
   LostLeaseError,
   type Return,
   readLease,
@@ -60,7 +60,7 @@ test('a lease of a number beyond 32 bits is claimed, read, finished, returned an
   expect(await claimIntoLease(pool, 'pgq', claim)).toHaveLength(3)
   expect(await readLease(pool, 'pgq', claim)).toHaveLength(3)
   await finishInTransaction(pool, 'pgq', { workerId, number, ordinal: 1 }, '1')
-  expect(await isFinished(pool, 'pgq', { workerId, number, ordinal: 1 })).toBe(true)
+  expect(await finishState(pool, 'pgq', { workerId, number, ordinal: 1 }, '1')).toBe('committed')
   expect(await returnJobs(pool, 'pgq', { workerId, returns: [{ number, ordinal: 2, kind: 'release' }] })).toEqual(
     new Set([number]),
   )
