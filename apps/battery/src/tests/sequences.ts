@@ -133,7 +133,7 @@ async function leaseNumbers(context: TestContext): Promise<string> {
   await client.connect()
   const workerId = await registerWorker(client, 'pgq', label)
   const problems: string[] = []
-  const numbers = [INTEGER - 2, INTEGER - 1]
+  const numbers = [INTEGER - 1, INTEGER, 2 ** 40, Number.MAX_SAFE_INTEGER]
   for (const number of numbers) {
     await pool.query(`insert into pgq.jobs (task) select 'plain' from generate_series(1, 5)`)
     const claim = { ...claimOf(workerId), number }
