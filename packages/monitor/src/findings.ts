@@ -205,7 +205,7 @@ function notifyQueue({ server: { notifyQueue } }: HealthFacts): Finding[] {
       severity: notifyQueue > 0.75 ? 'critical' : 'warning',
       message: `The server's queue of notifications is ${Math.round(notifyQueue * 100)} % full.`,
       meaning:
-        'A session listens and does not end its transaction, so notifications pile up. When the queue is full, every NOTIFY fails, and with it each enqueue that rings.',
+        'A session listens and does not end its transaction, so notifications pile up. From 90 % on, enqueues wake nobody and workers find jobs by polling; when it is full, every NOTIFY of others fails.',
       remedy: 'Find sessions that are idle in a transaction after LISTEN (pg_stat_activity) and end them.',
       evidence: [{ used: notifyQueue }],
     },

@@ -75,8 +75,14 @@ export class Control implements Holdings {
   async hang(): Promise<boolean> {
     if (this.#hung || !this.listens) return false
     const { schema, queues } = this.options
-    await hangDoorbell(this.connection, schema, { workerId: this.session.workerId, channel: this.#channel, queues })
+    // From now on, so that whoever finds work meanwhile takes it down again: statements here run in their order.
     this.#hung = true
+    try {
+      await hangDoorbell(this.connection, schema, { workerId: this.session.workerId, channel: this.#channel, queues })
+    } catch (error) {
+      this.#hung = false
+      throw error
+    }
     return true
   }
 
