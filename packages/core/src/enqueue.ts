@@ -282,8 +282,7 @@ const insertJobs = defineStatement<Columns, { ids: string }>(
   'insert_jobs',
   ({ routine, param }) => sql`
     select ${routine('insert_jobs')}(
-      string_to_array(${param('args')}::text, chr(31))::json[], ${param('queues')}::text::text[],
-      ${param('tasks')}::text::text[], ${param('priorities')}::text::smallint[], ${param('executeAts')}::text::timestamptz[],
-      ${param('delaysMs')}::text::double precision[], ${param('retries')}::text::json[], ${param('metas')}::text::json[]
+      ${param('args')}::text, ${param('queues')}::text, ${param('tasks')}::text, ${param('priorities')}::text,
+      ${param('executeAts')}::text, ${param('delaysMs')}::text, ${param('retries')}::text, ${param('metas')}::text
     )::text as ids`,
 )

@@ -50,7 +50,7 @@ describe('SQL functions under a search path that is not the queue', () => {
     const rung = once(worker, 'notification')
     await client.query(`select job_queue.enqueue('mail', queue => 'slow')`)
     expect(await rung).toMatchObject([{ channel: 'bell2' }])
-    // Mutant: is_alive() that keeps what it tried: the next rescue takes the worker for alive.
+    // Mutant: ring_doorbell() that keeps the lock it tried: the next rescue takes the worker for alive.
     expect(
       (
         await client.query(`select count(*)::integer as n from pg_locks

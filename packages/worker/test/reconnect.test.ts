@@ -251,10 +251,13 @@ describe('pg_terminate_backend', { timeout: 60_000 }, () => {
     for (const pid of await pids()) {
       await admin(`select pg_terminate_backend(${pid}, 5000)`)
       await until(async () => !(await pids()).includes(pid))
-      await until(
-        async () => (await db.value('select count(*) from pgq.idle_workers where pgq.is_alive(worker_id)')) === '1',
-      )
+      await until(async () => (await db.value(BELLS_OF_THE_LIVING)) === '1')
       for (const task of tasks) await wakesUp(worker, task as never)
     }
   })
 })
+
+const BELLS_OF_THE_LIVING = `
+  select count(distinct worker_id)
+  from pgq.idle_workers join pg_locks on locktype = 'advisory' and objid = worker_id::oid
+    and classid = 'pgq.workers'::regclass::oid and database = (select oid from pg_database where datname = current_database())`
