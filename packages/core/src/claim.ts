@@ -323,6 +323,8 @@ export interface Promotion {
   readonly nextDueMs: number | null
   /** Whether a job of the watched tasks was ready before, in a queue that is not paused. Suspects do not count. */
   readonly ready: boolean
+  /** Whether there are suspects at all; see goAlone. */
+  readonly suspects: boolean
 }
 
 /**
@@ -331,12 +333,12 @@ export interface Promotion {
  */
 export async function promoteDueJobs(executor: Executor, schema: string, request: PromoteRequest): Promise<Promotion> {
   const [row] = await run(executor, schema, promoteStatement, { watchedTasks: [], ...request })
-  return { promoted: row!.promoted, nextDueMs: row!.next_due_ms, ready: row!.ready }
+  return { promoted: row!.promoted, nextDueMs: row!.next_due_ms, ready: row!.ready, suspects: row!.suspects }
 }
 
 const promoteStatement = defineStatement<
   Required<PromoteRequest>,
-  { promoted: number; next_due_ms: number | null; ready: boolean }
+  { promoted: number; next_due_ms: number | null; ready: boolean; suspects: boolean }
 >(
   'promote_due_jobs',
   ({ table, param, nextPosition }) => sql`
@@ -386,7 +388,10 @@ const promoteStatement = defineStatement<
           limit 1
         ) as front
         where ${isNotPaused({ table }, sql`wanted.queue`)}
-      ) as ready`,
+      ) as ready,
+      exists (
+        select from ${table('jobs')} where execute_at is null and crash_count >= ${sql.lit(SUSPECT_CRASHES)}
+      ) as suspects`,
 )
 
 /**

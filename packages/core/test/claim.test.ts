@@ -154,7 +154,7 @@ describe('a lease', () => {
     const workerId = await newWorker(pool)
     const jobs = await claimIntoLease(pool, 'pgq', { ...claimRequest(workerId), number: 5 })
     const [lease] = await database.rows('select * from pgq.leases')
-    expect(lease).toMatchObject({ worker_id: workerId, number: 5, done: [] })
+    expect(lease).toMatchObject({ worker_id: workerId, number: '5', done: [] })
     for (const { id, ordinal, args } of jobs) {
       expect([lease.ids[ordinal - 1], lease.args[ordinal - 1]]).toEqual([id, args])
     }
@@ -192,7 +192,7 @@ describe('promoteDueJobs', () => {
     await makeDue('(1 + args::text::integer)') // 2 is due since longest
     const times = await database.rows('select execute_at from pgq.jobs order by execute_at')
     await enqueueMany(pool, 'work', [{ args: 'ready' }])
-    expect(await promote()).toEqual({ promoted: 3, nextDueMs: null, ready: false })
+    expect(await promote()).toEqual({ promoted: 3, nextDueMs: null, ready: false, suspects: false })
     const rows = await database.rows('select * from pgq.jobs order by position')
     expect(rows.map(({ args }) => args)).toEqual(['ready', 2, 1, 0])
     expect(rows.slice(1).map(({ ready_at }) => ready_at)).toEqual(times.map(({ execute_at }) => execute_at))
@@ -216,7 +216,7 @@ describe('promoteDueJobs', () => {
     expect(nextDueMs).toBeGreaterThan(30_000)
     expect(nextDueMs).toBeLessThanOrEqual(50_000)
     expect((await promote(['default', 'other'])).nextDueMs).toBeLessThanOrEqual(10_000)
-    expect(await promote(['nothing'])).toEqual({ promoted: 0, nextDueMs: null, ready: false })
+    expect(await promote(['nothing'])).toEqual({ promoted: 0, nextDueMs: null, ready: false, suspects: false })
   })
 
   test('says whether a watched task is ready, of these queues only', async () => {

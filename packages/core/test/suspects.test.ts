@@ -34,7 +34,7 @@ test.each([
 test('nobody who looks for ready jobs sees them', async () => {
   await crashed(2)
   const watch = { queues: ['default'], limit: 1, watchedTasks: ['work'] }
-  expect(await promoteDueJobs(pool, 'pgq', watch)).toMatchObject({ ready: false })
+  expect(await promoteDueJobs(pool, 'pgq', watch)).toMatchObject({ ready: false, suspects: true })
 })
 
 test('they are claimed one at a time, those of the fewest crashes first, then by priority and age', async () => {

@@ -9,7 +9,6 @@ import {
   type RescuerBeat,
   rescueLostWorkers,
 } from '@pgq/core'
-import type pg from 'pg'
 import type { Backoff } from './backoff.js'
 import type { Connection } from './connection.js'
 import type { Events } from './events.js'
@@ -30,9 +29,6 @@ const MIN_SETTLE_IN_MS = 1_000
 /** How often a worker beats when there is nothing else to look after, as a share of the lease. */
 const BEAT_SHARE = 0.4
 const UNKNOWN_TASKS_MS = 60_000
-/** How often the listening connection is tried, and how long it may take to answer: one that went silent is left within 9 s, in ms. */
-const CHECK_MS = 4_000
-const CHECK_DEADLINE_MS = 5_000
 /** What was just being claimed when jobs were cancelled has begun by then, in ms. */
 const CANCEL_AGAIN_MS = 1_000
 
@@ -70,12 +66,13 @@ export class Caretaker {
   #inTouchAt = performance.now()
   /** When to ask again for cancelled jobs. */
   #cancelAgainAt = 0
+  /** Told to run suspects alone, and not yet to join the others again. */
+  #wentAlone = false
   #stopping = false
   #running: Promise<unknown> = Promise.resolve()
   readonly #lookNow = new WakeUp()
   readonly #rescueNow = new WakeUp()
   readonly #stopNow = new WakeUp()
-  readonly #stopChecks = new WakeUp()
 
   constructor(
     private readonly options: ResolvedOptions,
@@ -101,13 +98,12 @@ export class Caretaker {
       this.#every(this.#lookNow, () => this.#look()),
       this.#every(this.#rescueNow, () => this.#rescue()),
       this.#every(this.#stopNow, () => this.#reportUnknownTasks()),
-      this.#every(this.#stopChecks, () => this.#checkListener()),
     ])
   }
 
   async stop(): Promise<void> {
     this.#stopping = true
-    for (const wakeUp of [this.#lookNow, this.#rescueNow, this.#stopNow, this.#stopChecks]) wakeUp.ring()
+    for (const wakeUp of [this.#lookNow, this.#rescueNow, this.#stopNow]) wakeUp.ring()
     await this.#running
   }
 
@@ -162,13 +158,16 @@ export class Caretaker {
     const { schema, queues, handlers } = this.options
     const { workerId, isIdle, isAlone, isDoorbellHung } = this.charge
     const tasks = [...handlers.keys()]
-    const { promoted, nextDueMs, ready } = await promoteDueJobs(this.connection, schema, {
+    const { promoted, nextDueMs, ready, suspects } = await promoteDueJobs(this.connection, schema, {
       queues,
       limit: PROMOTE_LIMIT,
       watchedTasks: isIdle ? tasks : [],
     })
     if (promoted > 0 || ready) this.charge.jobsCameBack()
-    if (!isAlone && (await goAlone(this.connection, schema, { workerId, queues, tasks }))) this.charge.runSuspects()
+    if (!isAlone && (suspects || this.#wentAlone)) {
+      this.#wentAlone = await goAlone(this.connection, schema, { workerId, queues, tasks })
+      if (this.#wentAlone) this.charge.runSuspects()
+    }
     if (promoted === PROMOTE_LIMIT) return 0
     const longestMs = isDoorbellHung ? this.#sharedPollMs() : this.options.deafPollMs
     const patience = isIdle ? this.#nextPollMs(ready, longestMs) : BUSY_PROMOTE_MS
@@ -194,11 +193,7 @@ export class Caretaker {
   /** While others hold jobs, twice a second over all workers together, whatever their number; else as often as a beat is due. */
   async #rescue(): Promise<number> {
     // Decided on the very client: it may have to be opened first, and then this worker was out of touch.
-    const rescue = await this.control.use(async (client) => {
-      // First: it has a shorter deadline than a statement that may have much to do.
-      await checkAnswers(client)
-      return this.#beatOn(this.control.on(client))
-    })
+    const rescue = await this.control.use((client) => this.#beatOn(this.control.on(client)))
     const { self, busy, workers, requeued, buried, cancelled } = rescue
     this.#inTouchAt = performance.now()
     if (workers.length > 0) this.events.emit('workers.rescued', { workers, requeued, buried })
@@ -236,12 +231,6 @@ export class Caretaker {
     return rescueLostWorkers(executor, schema, { workerId, leaseMs, maxCrashes, settledIn })
   }
 
-  /** The network may have swallowed the connection: then it waits for notifications that never come, and nothing tells. */
-  async #checkListener(): Promise<number> {
-    await this.control.use(checkAnswers)
-    return CHECK_MS
-  }
-
   async #reportUnknownTasks(): Promise<number> {
     const { schema, queues, handlers } = this.options
     const tasks = await findUnknownTasks(this.connection, schema, { queues, tasks: [...handlers.keys()] })
@@ -250,12 +239,6 @@ export class Caretaker {
     this.#unknown = found
     return UNKNOWN_TASKS_MS
   }
-}
-
-/** Throws when the server does not answer in time. */
-async function checkAnswers(client: pg.Client): Promise<void> {
-  // The types of pg do not know the deadline of a single query.
-  await client.query({ text: 'select', query_timeout: CHECK_DEADLINE_MS } as pg.QueryConfig)
 }
 
 /** Ms until this worker's next turn: all workers take theirs evenly, by the server's clock. One that is lost leaves one gap. */

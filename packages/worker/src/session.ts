@@ -61,7 +61,7 @@ export class Session {
     return {
       connectionTimeoutMillis: 10_000,
       keepAlive: true,
-      keepAliveInitialDelayMillis: 3_000,
+      keepAliveInitialDelayMillis: 1_000,
       ...this.options.connection,
     }
   }
