@@ -165,7 +165,7 @@ describe.each(Object.keys(libraries))('%s', (name) => {
     })
     await expect(failing).rejects.toThrow('roll back')
     expect(await database.rows('select * from pgq.finished_jobs')).toEqual([
-      { worker_id: workerId, number: 1, ordinal: 1 },
+      { worker_id: workerId, number: '1', ordinal: 1 },
     ])
     const lost = client.transaction((trx) => finishInTransaction(trx, 'pgq', { ...place(1), number: 99 }, '5'))
     await expect(lost).rejects.toThrow(LostLeaseError)
