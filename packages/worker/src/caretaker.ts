@@ -66,6 +66,7 @@ export class Caretaker {
   #inTouchAt = performance.now()
   /** When to ask again for cancelled jobs. */
   #cancelAgainAt = 0
+  #lanesLook = false
   /** Told to run suspects alone, and not yet to join the others again. */
   #wentAlone = false
   #stopping = false
@@ -107,9 +108,10 @@ export class Caretaker {
     await this.#running
   }
 
-  /** A delayed job may have come, or the lanes fell asleep or woke up: decide anew when to look. */
-  look(): void {
+  /** A delayed job may have come, or the lanes fell asleep or woke up: decide anew when to look. rung: the lanes look already. */
+  look(rung = false): void {
     this.#pollMs = FIRST_POLL_MS
+    this.#lanesLook = rung
     this.#lookNow.ring()
   }
 
@@ -158,10 +160,13 @@ export class Caretaker {
     const { schema, queues, handlers } = this.options
     const { workerId, isIdle, isAlone, isDoorbellHung } = this.charge
     const tasks = [...handlers.keys()]
+    // What the lanes are just claiming is ready still: to ring them again would be a claim for nothing.
+    const watches = isIdle && !this.#lanesLook
+    this.#lanesLook = false
     const { promoted, nextDueMs, ready, suspects } = await promoteDueJobs(this.connection, schema, {
       queues,
       limit: PROMOTE_LIMIT,
-      watchedTasks: isIdle ? tasks : [],
+      watchedTasks: watches ? tasks : [],
     })
     if (promoted > 0 || ready) this.charge.jobsCameBack()
     if (!isAlone && (suspects || this.#wentAlone)) {

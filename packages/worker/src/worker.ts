@@ -226,7 +226,7 @@ class RunningWorker implements Worker {
 
   #rung(): void {
     for (const lane of this.#lanes) lane.ring()
-    this.#caretaker.look()
+    this.#caretaker.look(true)
   }
 
   #lookAgain(): void {
