@@ -2,8 +2,10 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Stage } from '../stage.js'
 import type { Measurement, Scenario } from './scenario.js'
 
-const SETTLE_MS = 10_000
-const MEASURED_MS = 20_000
+// Workers look after each other more often for a while after one has started.
+const SETTLE_MS = 15_000
+/** Whole periods of what is done seldom: a beat, a poll, a look for unknown tasks. */
+const MEASURED_MS = 60_000
 
 const withWorkers = (count: number): Scenario => ({
   name: `idle/${count}`,
