@@ -20,7 +20,7 @@ const BUSY_PROMOTE_MS = 250
 const FIRST_POLL_MS = 25
 const MAX_SHARED_POLL_MS = 30_000
 /** Between two rescues of all workers together, while any of them holds jobs, in ms. */
-const RESCUE_MS = 450
+const RESCUE_MS = 350
 /** How long other workers count as busy after they said so, in ms. */
 const ALERT_MS = 10_000
 /** Within this time every living worker has come back to a server that restarted, or to a network that was gone, in ms. */
