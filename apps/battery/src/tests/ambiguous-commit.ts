@@ -71,6 +71,8 @@ async function cutEverywhere(context: TestContext, task: TaskName): Promise<stri
     }
   }
   await verify(context, queue)
+  // The last answer was lost, too: the worker has to ask before it can tell.
+  await until('each is told', async () => toldOnce(task, n, worker).length === 0, 30_000).catch(() => {})
   expectNone(toldOnce(task, n, worker))
   worker.kill('SIGTERM')
   await worker.ended
