@@ -14,7 +14,7 @@ import {
   TimeoutError,
   WorkerStoppingError,
 } from '@pgq/core'
-import { type Claim, CommitRefused, type DeliveryMode } from './delivery/delivery-mode.js'
+import { type Claim, CommitRefused, type DeliveryMode, FinishedAlready } from './delivery/delivery-mode.js'
 import type { Events, JobLabel } from './events.js'
 import type { Around } from './options.js'
 import type { Stats } from './stats.js'
@@ -108,6 +108,7 @@ export class JobRun {
     } catch (error) {
       if (error instanceof CommitRefused)
         await this.settle({ ...result, outcome: { type: 'error', error: error.cause } })
+      else if (error instanceof FinishedAlready) await this.settle({ ...result, outcome: { type: 'success' } })
       else this.#notSettled(error)
     }
   }

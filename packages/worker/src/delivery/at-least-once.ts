@@ -10,7 +10,7 @@ import {
 } from '@pgq/core'
 import { type Acknowledger, Lease } from '../acknowledger.js'
 import { breaksConnection, type Connection } from '../connection.js'
-import { type Claim, CommitRefused, type DeliveryMode } from './delivery-mode.js'
+import { type Claim, CommitRefused, type DeliveryMode, FinishedAlready } from './delivery-mode.js'
 
 /**
  * Claims move a batch into a lease; no transaction is open while handlers run. A job of a killed worker is given to another
@@ -98,6 +98,7 @@ class LeasedClaim implements Claim {
   async #settleFinished(settlement: Parameters<Acknowledger['settle']>[2]): Promise<void> {
     const isFinished = await this.acknowledger.isFinished(this.lease, this.job)
     if (settlement.kind === 'complete' && !isFinished) throw new CommitRefused('', { cause: new Error(NOT_COMMITTED) })
+    if (isFinished && (settlement.kind === 'requeue' || settlement.kind === 'bury')) throw new FinishedAlready()
     return this.acknowledger.settle(this.lease, this.job, settlement)
   }
 

@@ -24,6 +24,9 @@ export interface DeliveryMode {
 /** The database refuses to commit what the handler did. The job is still ours: settle it as failed, with the cause. */
 export class CommitRefused extends Error {}
 
+/** The handler failed, but its job is finished: the transaction of its finish() has committed. Settle it as a success. */
+export class FinishedAlready extends Error {}
+
 /** A job that is ours, until it is settled or released. */
 export interface Claim {
   readonly job: ClaimedJob
@@ -37,7 +40,7 @@ export interface Claim {
   finish?(trx: Executor): Promise<void>
   /**
    * Durable when it resolves. Throws LostLeaseError when the job is no longer ours: its result is dropped. Throws
-   * CommitRefused instead of a completion that the database refuses.
+   * CommitRefused instead of a completion that the database refuses, and FinishedAlready instead of anything but a completion.
    */
   settle(settlement: Settlement): Promise<void>
   /** Gives the job back unrun, its attempt not counted. */
