@@ -195,7 +195,7 @@ export class Caretaker {
     return ms
   }
 
-  /** While others hold jobs, twice a second over all workers together, whatever their number; else as often as a beat is due. */
+  /** While others hold jobs, every RESCUE_MS over all workers together, whatever their number; else as often as a beat is due. */
   async #rescue(): Promise<number> {
     // Decided on the very client: it may have to be opened first, and then this worker was out of touch.
     const rescue = await this.control.use((client) => this.#beatOn(this.control.on(client)))
