@@ -7,7 +7,7 @@ const JOBS = 20_000
 const growing = (name: string, title: string, behind: Partial<FillOrder> | undefined, fill: FillOrder): Scenario => ({
   name: `growth/${name}`,
   title: `Drain ${JOBS.toLocaleString('en')} jobs ${title}`,
-  systems: ['pgq', 'graphile-tuned', 'pg-boss-loop'],
+  systems: ['pgq', 'graphile-tuned', 'pg-boss-loop', 'sql'],
   columns: [RATE],
   run: (stage, scale) => measure(stage, scale, behind, fill),
 })

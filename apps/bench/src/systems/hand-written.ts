@@ -1,6 +1,6 @@
 import pg from 'pg'
 import { listenOn } from './listen.js'
-import { type Handler, type Place, QUEUE, type Runner, type System, type WorkerOptions } from './system.js'
+import { type Handler, type NewJob, type Place, QUEUE, type Runner, type System, type WorkerOptions } from './system.js'
 
 const BATCH = 1_000
 const CONNECTIONS = 10
@@ -29,8 +29,7 @@ const handWrittenWith = (insert: Insert): System => ({
     const pool = new pg.Pool({ connectionString: postgresUrl, max: 50 })
     return {
       enqueue: insert(pool),
-      enqueueMany: (jobs) =>
-        pool.query('insert into jobs (args) select unnest($1::json[])', [jobs.map(({ args }) => JSON.stringify(args))]),
+      enqueueMany: (jobs) => insertMany(pool, jobs),
       async unfinished() {
         const { rows } = await pool.query('/* bench */ select exists(select from jobs) as unfinished')
         return rows[0].unfinished
@@ -42,6 +41,18 @@ const handWrittenWith = (insert: Insert): System => ({
     options.mode === 'transactional' ? oneTransactionPerJob(place, options) : batchesAhead(place, options),
   listen: (place, onWake) => listenOn(place, () => 'jobs', onWake),
 })
+
+function insertMany(pool: pg.Pool, jobs: readonly NewJob[]): Promise<unknown> {
+  const args = jobs.map((job) => JSON.stringify(job.args))
+  const { queue, delayMs } = jobs[0]!
+  if (!queue && !delayMs && jobs.every(({ priority }) => !priority))
+    return pool.query('insert into jobs (args) select unnest($1::json[])', [args])
+  return pool.query(
+    `insert into jobs (args, priority, queue, run_at)
+     select args, priority, $3, now() + $4 * interval '1 ms' from unnest($1::json[], $2::smallint[]) as job (args, priority)`,
+    [args, jobs.map(({ priority }) => priority ?? 0), queue ?? QUEUE, delayMs ?? 0],
+  )
+}
 
 type Insert = (pool: pg.Pool) => (args: object) => Promise<unknown>
 
