@@ -77,7 +77,7 @@ const askFailures = defineQuestion<FailuresParams, FailureRow>('failures', ({ ta
       select job.id, job.queue, job.task, job.died_at as at, ${lastError('job')}
       from dead_queues as found
       cross join lateral (
-        select dead.* from ${table('dead_jobs')} as dead
+        select dead.id, dead.queue, dead.task, dead.died_at, dead.errors from ${table('dead_jobs')} as dead
         where dead.queue = found.queue order by dead.died_at desc limit ${sql.lit(EXAMINED)}
       ) as job
     ), scheduled as materialized (
@@ -85,7 +85,7 @@ const askFailures = defineQuestion<FailuresParams, FailureRow>('failures', ({ ta
         job.id, job.queue, job.task, job.ready_at as at, job.errors is not null as failed, ${lastError('job')}
       from scheduled_queues as found
       cross join lateral (
-        select waiting.* from ${table('jobs')} as waiting
+        select waiting.id, waiting.queue, waiting.task, waiting.ready_at, waiting.errors from ${table('jobs')} as waiting
         where waiting.queue = found.queue and waiting.execute_at is not null
         order by waiting.execute_at limit ${sql.lit(EXAMINED)}
       ) as job

@@ -65,7 +65,7 @@ const askJob = defineQuestion<{ id: string; withArgs: boolean }, JobRow>('get_jo
   const { table, param } = parts
   return sql`
     with held as (
-      select * from (${heldJobs(parts)}) as held where held.id = ${param('id')}::bigint
+      select * from (${heldJobs(parts, sql`, job.args, job.retry, job.errors`)}) as held where held.id = ${param('id')}::bigint
     ), found as (
       select
         job.id, job.queue, job.task, job.priority, job.attempt, job.crash_count, job.created_at, job.args, job.retry, job.errors,

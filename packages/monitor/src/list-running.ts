@@ -72,7 +72,7 @@ const askRunning = defineQuestion<RunningParams, ListedRow & RunningPart>('list_
       select
         held.id, held.queue, held.task, held.priority, held.attempt, held.crash_count, held.created_at,
         'transaction', held.worker_id, held.since, case when ${param('withArgs')}::boolean then held.args end
-      from (${heldJobs(parts)}) as held
+      from (${heldJobs(parts, sql`, job.args`)}) as held
     ) as running
     left join ${table('workers')} as worker on worker.id = running.worker_id
     where ${matches('running', param)}

@@ -31,12 +31,13 @@ export const isUnsettled = ({ table }: Tables, ordinal: RawBuilder<unknown>): Ra
 /**
  * The jobs that transactional workers hold, one row each, found by their primary key. A row's xmax names the transaction that
  * deletes it, and that transaction's lock its backend: so `since` is known without an extension, also inside a savepoint.
- * It is null where the transaction cannot be seen: on a standby, or of another role without pg_read_all_stats.
+ * It is null where the transaction cannot be seen: on a standby, or of another role without pg_read_all_stats. Args only for
+ * those who name them in `more`: a role may count jobs and not read what they carry.
  */
-export const heldJobs = ({ table }: Tables): RawBuilder<unknown> => sql`
+export const heldJobs = ({ table }: Tables, more = sql``): RawBuilder<unknown> => sql`
   select distinct on (job.id)
     job.id, job.queue, job.task, job.priority, (job.attempt + 1)::smallint as attempt, job.crash_count, job.created_at,
-    job.ready_at, job.args, job.retry, job.errors, worker.id as worker_id, activity.xact_start as since
+    job.ready_at, worker.id as worker_id, activity.xact_start as since${more}
   from ${table('workers')} as worker
   cross join lateral unnest(worker.holding) as noted (id)
   join ${table('jobs')} as job on job.id = noted.id and job.execute_at is null
