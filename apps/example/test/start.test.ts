@@ -88,7 +88,7 @@ describe('what goes wrong at the start', { timeout: 60_000 }, () => {
   test('a DATABASE_URL that leads nowhere', async () => {
     const shop = shopProcess([], { databaseUrl: 'postgres://postgres@127.0.0.1:1/postgres' })
     expect(await shop.ended).toEqual({ code: 1, signal: null })
-    expect(shop.stderr).toMatch(/^Cannot connect to PostgreSQL at 127\.0\.0\.1:1\. .*\n$/)
+    expect(shop.stderr).toMatch(/^Cannot connect to PostgreSQL at 127\.0\.0\.1:1: connect ECONNREFUSED .*\n$/)
     expect(shop.databaseFolders()).toEqual([])
   })
 })

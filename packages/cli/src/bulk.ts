@@ -76,7 +76,8 @@ async function runBatches<Kind extends keyof JobFilters>(
     }
   } catch (error) {
     const { message } = explain(error)
-    throw new Failure(`${message} Before that, ${counted(jobs, 'job')} were ${action.done}.`, { cause: error })
+    const before = jobs > 0 ? ` Before that, ${counted(jobs, 'job')} were ${action.done}.` : ''
+    throw new Failure(`${message}${before}`, { cause: error })
   } finally {
     progress.stop()
     interruption.end()

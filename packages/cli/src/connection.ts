@@ -1,3 +1,4 @@
+import { NotMigratedError } from '@pgq/core'
 import { latestVersion, schemaVersion } from '@pgq/migrations'
 import pg from 'pg'
 import { Failure, UsageError } from './failure.js'
@@ -24,10 +25,20 @@ const PG_VARIABLES = ['PGHOST', 'PGPORT', 'PGDATABASE', 'PGUSER']
 /** The connection string. What it leaves open, pg takes from the PG* variables; all of it, when only these are set. */
 export function databaseUrl({ databaseUrl }: DatabaseOptions): string {
   const url = databaseUrl || process.env.DATABASE_URL
-  if (url) return url
+  if (url) return checkUrl(url)
   if (PG_VARIABLES.some((name) => process.env[name])) return 'postgresql:///'
   throw new UsageError(
     'Which database? Set DATABASE_URL to postgres://user:password@host:5432/database, or set PGHOST, PGDATABASE and so on, or give --database-url.',
+  )
+}
+
+/** pg takes `shop` for a path on a host of its own making, and says that there is no such host. */
+function checkUrl(url: string): string {
+  // What libpq takes beside a URL: a folder with a socket.
+  if (/^(postgres(ql)?|socket):|^\//.test(url)) return url
+  // Never the string itself: it may hold a password.
+  throw new UsageError(
+    'The database is no connection string: write postgres://user:password@host:5432/database, in DATABASE_URL or --database-url.',
   )
 }
 
@@ -111,10 +122,12 @@ export async function checkSchema(client: pg.Client, schema: string): Promise<vo
   if (version === 0)
     throw new Failure(
       `There is no pgq in schema "${schema}" of database "${client.database}". Run: pgq migrate${flag}. Or name the schema that it is in: --schema.`,
+      { cause: new NotMigratedError(schema, undefined) },
     )
   if (version < latestVersion)
     throw new Failure(
       `Schema "${schema}" is at version ${version}, and this pgq needs version ${latestVersion}. Run: pgq migrate${flag}.`,
+      { cause: new NotMigratedError(schema, undefined) },
     )
   if (version > latestVersion)
     note(

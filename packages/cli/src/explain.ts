@@ -12,13 +12,18 @@ const USAGE_CODES = ['PGQ_INVALID_OPTION', 'PGQ_SCHEMA_NAME', 'PGQ_TARGET_VERSIO
 
 /** Puts an error into words. Of database errors the message alone: the detail prints rows. */
 export function explain(error: unknown): Explanation {
-  if (error instanceof Failure) return { message: error.message, exitCode: error.exitCode }
   const { code, message = '', stack } = error as { code?: string; message?: string; stack?: string }
+  if (error instanceof Failure) return { message, ...codeOf(error.cause), exitCode: error.exitCode }
   const worded = wordsFor(code ?? '', message)
   // A fault of ours: its place tells more than its words.
   if (worded === undefined) return { message: stack ?? String(error), exitCode: EXIT.failed }
   const exitCode = USAGE_CODES.includes(code ?? '') ? EXIT.usage : EXIT.failed
-  return { message: worded, ...(code !== undefined && { code }), exitCode }
+  return { message: worded, ...codeOf(error), exitCode }
+}
+
+function codeOf(error: unknown): { code?: string } {
+  const { code } = (error ?? {}) as { code?: string }
+  return code === undefined ? {} : { code }
 }
 
 function wordsFor(code: string, message: string): string | undefined {
@@ -26,7 +31,7 @@ function wordsFor(code: string, message: string): string | undefined {
     return 'Something that this pgq needs is not in the schema. Run: pgq migrate. If the schema is newer than this pgq, upgrade @pgq/cli.'
   if (code.startsWith('PGQ_')) return message
   if (code === '42501')
-    return `The database says: ${message}. Connect as the role that migrated, or grant this one the right.`
+    return `The database says: ${message}. Connect as the role that migrated, or grant this one the right: what each role needs is in "Roles" of pgq's docs/operating.md.`
   if (code === '57014' || message === 'Query read timeout')
     return 'The database did not answer in time. Run: pgq doctor.'
   if (code === '25006') return `This database can only be read, as a standby: ${message}. Connect to the primary.`

@@ -31,7 +31,10 @@ function lineOf(json: string): string {
   return `${[dim(at), labelled(level), plain(msg ?? ''), ...told].join(' ')}${stack.join('')}\n`
 }
 
-const textOf = (value: unknown): string => (typeof value === 'string' ? value : JSON.stringify(value))
+function textOf(value: unknown): string {
+  if (typeof value === 'number') return String(Math.round(value * 10) / 10)
+  return typeof value === 'string' ? value : JSON.stringify(value)
+}
 
 function labelled(level: number): string {
   const { red, yellow, green, dim } = coloursFor(process.stderr)

@@ -1,5 +1,8 @@
-import { Presets, SingleBar } from 'cli-progress'
-import { note } from './output.js'
+import { Presets, SingleBar, type ValueType } from 'cli-progress'
+import { note, number } from './output.js'
+
+const formatValue = (value: number, _options: unknown, type: ValueType): string =>
+  type === 'value' || type === 'total' ? number(value) : String(value)
 
 export interface Progress {
   reached(count: number): void
@@ -12,7 +15,7 @@ export interface Progress {
 export function startProgress(total: number, step: number): Progress {
   if (!process.stderr.isTTY || total <= step) return { reached() {}, say: note, stop() {} }
   const format = '{bar} {percentage}%  {value}/{total}  {eta_formatted} left'
-  const bar = new SingleBar({ format, barsize: 24, stream: process.stderr }, Presets.shades_classic)
+  const bar = new SingleBar({ format, barsize: 24, stream: process.stderr, formatValue }, Presets.shades_classic)
   bar.start(total, 0)
   return {
     reached: (count) => bar.update(count),

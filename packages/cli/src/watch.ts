@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { explain } from './explain.js'
 import { EXIT } from './failure.js'
+import { instant } from './format.js'
 import { Interruption } from './interruption.js'
 import { coloursFor, print, printJson } from './output.js'
 import { plainJson, plainLines } from './plain.js'
@@ -81,7 +82,7 @@ function fullScreen(): Screen {
   return {
     show(look) {
       shown = look.text()
-      const at = coloursFor(stdout).dim(`${new Date().toLocaleTimeString()}  Ctrl-C ends this`)
+      const at = coloursFor(stdout).dim(`${instant(new Date())}  Ctrl-C ends this`)
       const painted = [at, '', ...shown.split('\n')].slice(0, stdout.rows - 1)
       stdout.write(`${HOME}${painted.map((line) => `${line}${CLEAR_LINE}\n`).join('')}${CLEAR_BELOW}`)
     },

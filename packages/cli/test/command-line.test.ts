@@ -69,6 +69,8 @@ test.concurrent.each<[string, Record<string, string>, string, number]>([
   ['no such database', { DATABASE_URL: database.url.replace(/\/[^/]*$/, '/nothing') }, 'no database "nothing"', 1],
   ['no such user', { DATABASE_URL: `postgres://nobody:secret@${hostname}:${port}/${database.name}` }, '"nobody"', 1],
   ['a string that is none', { DATABASE_URL: 'postgres://ada:secret@here:99999/x' }, 'cannot be read', 2],
+  ['an address of something else', { DATABASE_URL: 'http://ada:secret@here' }, 'no connection string', 2],
+  ['a name alone', { DATABASE_URL: 'shop' }, 'write postgres://user:password@host:5432/database', 2],
   ['a schema that is not migrated', { DATABASE_URL: database.url }, 'Run: pgq migrate.', 1],
   ['another schema', { DATABASE_URL: database.url, PGQ_SCHEMA: 'jobs' }, 'Run: pgq migrate --schema jobs.', 1],
   ['a schema that is no name', { DATABASE_URL: database.url, PGQ_SCHEMA: 'Jobs"' }, 'Jobs', 2],
@@ -85,7 +87,11 @@ test.concurrent.each<[string, Record<string, string>, string, number]>([
   expect({ code, stdout }).toEqual({ code: exitCode, stdout: '' })
 })
 
-test('an error is JSON too, with its code', async () => {
-  const { stderr } = await pgq(['migrate', '--json', '--schema', 'No'], { env: { DATABASE_URL: database.url } })
-  expect(JSON.parse(stderr)).toEqual({ error: expect.stringContaining('No'), code: 'PGQ_SCHEMA_NAME' })
+test.each<[string, string[], string, string]>([
+  ['a name that cannot be', ['migrate', '--schema', 'No'], database.url, 'PGQ_SCHEMA_NAME'],
+  ['no schema', ['status'], database.url, 'PGQ_NOT_MIGRATED'],
+  ['no server', ['status'], 'postgres://127.0.0.1:1/x', 'ECONNREFUSED'],
+])('an error is JSON too, with its code: %s', async (_, args, url, code) => {
+  const { stderr } = await pgq([...args, '--json'], { env: { DATABASE_URL: url } })
+  expect(JSON.parse(stderr)).toEqual({ error: expect.any(String), code })
 })

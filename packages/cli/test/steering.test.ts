@@ -95,7 +95,7 @@ describe.runIf(onLinux)('on a terminal', () => {
   test('long work has a bar', async () => {
     await bury(pool, 2_500)
     const { stdout } = await pgq(['redrive', '--queue', QUEUE, '--yes'], { env, terminal, input: '' })
-    expect(stdout).toMatch(/█{24} 100% {2}2500\/2500/)
+    expect(stdout).toMatch(/█{24} 100% {2}2,500\/2,500/)
     expect(stdout).toContain('2,500 jobs redriven.')
   })
 })

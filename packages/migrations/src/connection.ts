@@ -72,7 +72,7 @@ async function withConnected<T>(client: Client, work: () => Promise<T>): Promise
   } catch (cause) {
     throw new MigrationError(
       'PGQ_CONNECTION',
-      `Cannot connect to PostgreSQL at ${client.host}:${client.port}. Nothing was changed. Check the connection string. ${reasonOf(cause)}`,
+      `Cannot connect to PostgreSQL at ${client.host}:${client.port}: ${reasonOf(cause)}. Nothing was changed. Check the connection string, and that the server runs.`,
       { cause },
     )
   }

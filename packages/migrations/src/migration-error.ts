@@ -26,7 +26,10 @@ export class MigrationError extends Error {
   }
 }
 
-/** The reason that a thrown value gives, for a message of our own. */
+/** The reason that a thrown value gives, for a message of our own: without a full stop. */
 export function reasonOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
+  if (!(error instanceof Error)) return String(error)
+  // Of a host with several addresses, Node says the reason of each and nothing itself.
+  const { message } = error instanceof AggregateError && !error.message ? (error.errors[0] as Error) : error
+  return message.replace(/\.$/, '')
 }

@@ -23,8 +23,8 @@ export async function inMigrationSession<T>(
     if (cause instanceof MigrationError) throw cause
     throw new MigrationError(
       'PGQ_MIGRATION_FAILED',
-      `Migrating schema "${schema}" failed. Steps that finished before are kept, and the failed one is undone: ` +
-        `mend the cause and migrate again. ${reasonOf(cause)}`,
+      `Migrating schema "${schema}" failed: ${reasonOf(cause)}. Steps that finished before are kept, and the failed one is ` +
+        'undone: mend the cause and migrate again.',
       { cause },
     )
   }

@@ -1,6 +1,7 @@
 import pg from 'pg'
 import { describe, expect, test } from 'vitest'
 import { MigrationError, migrate, migrateDown, migrationSql, schemaVersion } from '../src/index.js'
+import { reasonOf } from '../src/migration-error.js'
 import { checkServer } from '../src/server.js'
 import { catalogDump } from './catalog-dump.js'
 import { connect, emptyDatabase } from './empty-database.js'
@@ -58,6 +59,12 @@ describe('connections', () => {
       client.release()
       await pool.end()
     }
+  })
+
+  // localhost is two addresses on many machines: Node rejects with an error for each, and no words of its own.
+  test('the reason is said, also where a host has several addresses', () => {
+    const refused = (address: string) => new Error(`connect ECONNREFUSED ${address}:5432`)
+    expect(reasonOf(new AggregateError([refused('::1'), refused('127.0.0.1')]))).toBe('connect ECONNREFUSED ::1:5432')
   })
 
   test('a client that is not connected is refused, and does not hang', async () => {

@@ -85,9 +85,9 @@ const COLUMNS: readonly Column[] = [
   { title: '', shrinks: true },
 ]
 
-function textOf({ jobs: found, next }: Page<Listed>, { args, limit, state }: JobsOptions): string {
+function textOf({ jobs: found, next }: Page<Listed>, { args, limit, state, queue, task }: JobsOptions): string {
   const { bold, dim } = coloursFor(process.stdout)
-  if (found.length === 0) return 'No such job. Finished ones are not kept.'
+  if (found.length === 0) return `No ${state || queue || task ? 'such job' : 'jobs'}. Finished ones are not kept.`
   const columns = [...COLUMNS, ...(args ? [{ title: 'args', shrinks: true }] : [])]
   const titled = columns.map((column) => ({ ...column, title: bold(column.title) }))
   const shown = table(
