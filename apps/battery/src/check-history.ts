@@ -32,6 +32,7 @@ interface Run {
   readonly from: number
   to: number
   finished: boolean
+  failed: boolean
 }
 
 interface Story extends JobName {
@@ -70,6 +71,15 @@ export function countOverlaps(history: readonly HistoryEvent[]): number {
   return fenced.flatMap(overlapProblems).length
 }
 
+/**
+ * At-least-once jobs that started again although no handler of theirs had failed: taken from a worker, or claimed in a moment that
+ * the server forgot.
+ */
+export function findRepeats(history: readonly HistoryEvent[]): JobName[] {
+  const leased = [...tell(history, []).values()].filter(({ task }) => task === 'plain' || task === 'finish')
+  return leased.filter(({ runs }) => runs.filter(({ failed }) => !failed).length > 1)
+}
+
 function tell(history: readonly HistoryEvent[], effects: readonly Effect[]): Map<string, Story> {
   const stories = new Map<string, Story>()
   const storyOf = ({ task, n }: JobName): Story => {
@@ -90,7 +100,7 @@ function tell(history: readonly HistoryEvent[], effects: readonly Effect[]): Map
     else if (event.kind === 'started') {
       // A process may do a little more between the order to kill it and its end.
       const to = killed.has(event.pid) ? event.at : Number.POSITIVE_INFINITY
-      const run = { pid: event.pid, attempt: event.attempt, from: event.at, to, finished: false }
+      const run = { pid: event.pid, attempt: event.attempt, from: event.at, to, finished: false, failed: false }
       story.runs.push(run)
       running.set(event.pid, (running.get(event.pid) ?? new Set()).add(run))
     } else {
@@ -98,6 +108,7 @@ function tell(history: readonly HistoryEvent[], effects: readonly Effect[]): Map
       if (!run) continue
       run.to = event.at
       run.finished = event.kind === 'finished'
+      run.failed = event.kind === 'failed'
       running.get(event.pid)?.delete(run)
     }
   }

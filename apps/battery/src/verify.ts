@@ -7,6 +7,8 @@ import type { TestQueue } from './test-queue.js'
 export interface Account {
   readonly jobs: number
   readonly runs: number
+  /** Runs of jobs that a rescue had taken from a worker. */
+  readonly crashed: number
   /** See countOverlaps. */
   readonly overlaps: number
   readonly history: readonly HistoryEvent[]
@@ -30,7 +32,8 @@ export async function verify(
     leases > 0 && left === 0 && `${leases} empty leases were left.`,
   ])
   const count = (wanted: string) => history.filter(({ kind }) => kind === wanted).length
-  return { jobs: count('acknowledged'), runs: count('started'), overlaps: countOverlaps(history), history }
+  const crashed = history.filter((event) => event.kind === 'started' && event.crashes > 0).length
+  return { jobs: count('acknowledged'), runs: count('started'), crashed, overlaps: countOverlaps(history), history }
 }
 
 const countLeases = (queue: TestQueue): Promise<number> => queue.value('select count(*)::integer from pgq.leases')

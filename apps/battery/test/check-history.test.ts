@@ -1,8 +1,12 @@
 import { expect, test } from 'vitest'
-import { checkHistory, countOverlaps, type Effect, type FinalState } from '../src/check-history.js'
+import { checkHistory, countOverlaps, type Effect, type FinalState, findRepeats } from '../src/check-history.js'
 import type { HistoryEvent } from '../src/history.js'
 
-type Step = readonly [pid: number, kind: 'acknowledged' | 'started' | 'finished' | 'killed', attempt?: number]
+type Step = readonly [
+  pid: number,
+  kind: 'acknowledged' | 'started' | 'finished' | 'failed' | 'killed',
+  attempt?: number,
+]
 
 /** Job 1 of the task, as it went: step by step, one ms each. */
 const story = (task: string, ...steps: Step[]): HistoryEvent[] =>
@@ -55,6 +59,17 @@ test('overlaps are counted where there is a fence', () => {
   const beside = (task: string) => story(task, [1, 'started'], [2, 'started', 2], [1, 'finished'])
   expect(countOverlaps(beside('finish'))).toBe(1)
   expect(countOverlaps(beside('plain'))).toBe(0)
+})
+
+test('a job that starts again without having failed is told', () => {
+  const names = [{ task: 'plain', n: 1 }]
+  const again: Step[] = [
+    [2, 'started', 2],
+    [2, 'finished'],
+  ]
+  expect(findRepeats(story('plain', [1, 'started'], [1, 'finished'], ...again))).toMatchObject(names)
+  expect(findRepeats(story('plain', [1, 'started'], [1, 'killed'], ...again))).toMatchObject(names)
+  expect(findRepeats(story('plain', [1, 'started'], [1, 'failed'], ...again))).toEqual([])
 })
 
 test('a run that starts when the job is done is told', () => {

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { startProxy } from '@pgq/test-db'
 import { type BatteryTest, expect, expectNone } from '../battery-test.js'
+import { findRepeats } from '../check-history.js'
 import { startCrew } from '../crew.js'
 import { now } from '../history.js'
 import { type TestContext, until } from '../test-context.js'
@@ -48,17 +49,19 @@ export const serverRestart: BatteryTest = {
       backAt = now()
       await queue.enqueue('plain', [{ n: 999_999 }])
     })
-    const { jobs, runs, history } = await verify(context, queue)
+    const { jobs, runs, crashed, history } = await verify(context, queue)
     const next = history.find((event) => event.kind === 'started' && event.at > backAt)
     const resumedMs = next ? next.at - backAt : Number.POSITIVE_INFINITY
-    const crashes = history.filter((event) => event.kind === 'started' && event.crashes > 0).length
+    // A handler that wanted to write while there was no server failed, and tries again.
+    const repeats = findRepeats(history).length
     expectNone([
-      runs > jobs && `${runs - jobs} jobs ran more than once, ${crashes} of them counted as crashed.`,
+      crashed > 0 && `${crashed} jobs were taken from workers that lived.`,
+      repeats > 0 && `${repeats} jobs ran again although their handlers had not failed.`,
       resumedMs > 5_000 && `The first start came ${resumedMs.toFixed(0)} ms after the server was back.`,
     ])
     return (
       `${2 * rounds} restarts, ${rounds} cuts of all connections, one outage of ${outageMs / 1_000} s: ` +
-      `${jobs} running jobs, each ran once; work goes on ${resumedMs.toFixed(0)} ms after the server is back`
+      `${jobs} running jobs in ${runs} runs, none taken from its worker; work goes on ${resumedMs.toFixed(0)} ms after the server is back`
     )
   },
 }
@@ -77,6 +80,8 @@ async function duringRuns(
   await sleep(500 + context.random.between(0, 500))
   const running = await queue.value<number>("select count(*)::integer from pgq.job_states where state = 'running'")
   expect(running > 0, 'No job was running.')
+  // A claim does not wait for the disk: a server that is killed might forget it, and the job would run again.
+  await queue.rows('checkpoint')
   await disturb()
   await until('the jobs are done', async () => (await queue.waiting()) === 0)
 }
