@@ -1,5 +1,6 @@
 import { useEffect, useRef } from 'preact/hooks'
 import uPlot from 'uplot'
+import { count, duration } from './format.js'
 import 'uplot/dist/uPlot.min.css'
 
 /** One line of a chart. */
@@ -16,15 +17,33 @@ interface ChartProps {
   /** Instants in ms, one per value. */
   readonly at: readonly number[]
   readonly lines: readonly Line[]
-  readonly format: (value: number) => string
+  /** Numbers, or lengths of time in ms. */
+  readonly unit: 'number' | 'time'
   /** Follows the title. */
   readonly note?: string
 }
 
 const HEIGHT = 150
 
+const [SECOND, MINUTE, HOUR, DAY] = [1_000, 60_000, 3_600_000, 86_400_000]
+
+const UNITS: Record<ChartProps['unit'], { format(value: number): string; incrs?: number[] }> = {
+  number: { format: (value: number) => count(Math.round(value * 10) / 10) },
+  time: {
+    format: duration,
+    // What people count time in: steps of 500,000 ms would be at 8 min 20 s and 16 min 40 s.
+    incrs: [
+      ...[1, 2, 5, 10, 20, 50, 100, 200, 500],
+      ...[1, 2, 5, 10, 15, 30].map((seconds) => seconds * SECOND),
+      ...[1, 2, 5, 10, 15, 30].map((minutes) => minutes * MINUTE),
+      ...[1, 2, 3, 6, 12].map((hours) => hours * HOUR),
+      ...[1, 2, 5, 10, 20, 50, 100, 200, 500].map((days) => days * DAY),
+    ],
+  },
+}
+
 /** Lines over time. What the last point says stands in words below the title, so that nobody needs to see the lines. */
-export function Chart({ title, at, lines, format, note }: ChartProps) {
+export function Chart({ title, at, lines, unit, note }: ChartProps) {
   const box = useRef<HTMLDivElement>(null)
   const legend = useRef<HTMLUListElement>(null)
   const plot = useRef<uPlot>(null)
@@ -38,7 +57,7 @@ export function Chart({ title, at, lines, format, note }: ChartProps) {
     if (!element) return
     const draw = () => {
       plot.current?.destroy()
-      plot.current = new uPlot(optionsOf(element, legend.current!, lines, format), newest.current, element)
+      plot.current = new uPlot(optionsOf(element, legend.current!, lines, unit), newest.current, element)
     }
     draw()
     const resized = new ResizeObserver(() => plot.current?.setSize({ width: element.clientWidth, height: HEIGHT }))
@@ -67,7 +86,7 @@ export function Chart({ title, at, lines, format, note }: ChartProps) {
           {lines.map(({ label, tone, values }) => (
             <li key={label} class={`tone-${tone}`}>
               <span class="dot" aria-hidden="true" />
-              {label} <b>{lastOf(values, format)}</b>
+              {label} <b>{lastOf(values, UNITS[unit].format)}</b>
             </li>
           ))}
         </ul>
@@ -86,8 +105,9 @@ function optionsOf(
   box: HTMLElement,
   legend: HTMLElement,
   lines: readonly Line[],
-  format: (value: number) => string,
+  unit: ChartProps['unit'],
 ): uPlot.Options {
+  const { format, ...steps } = UNITS[unit]
   const text = getComputedStyle(box).color
   const grid = getComputedStyle(box).borderTopColor
   const axis = { stroke: text, font: '11px system-ui, sans-serif', ticks: { show: false } }
@@ -96,7 +116,7 @@ function optionsOf(
     height: HEIGHT,
     legend: { show: false },
     cursor: { y: false, points: { size: 6 } },
-    padding: [8, 16, 0, 0],
+    padding: [8, 28, 0, 0],
     scales: {
       y: { range: (_plot, _min, max) => [0, max > 0 ? max * 1.1 : 1] },
     },
@@ -104,14 +124,16 @@ function optionsOf(
       {
         ...axis,
         grid: { show: false },
-        size: 28,
+        size: 30,
+        gap: 9,
         space: 70,
         values: (_plot, seconds) => seconds.map((value) => clock(value, seconds.at(-1)! - seconds[0]! < 600)),
       },
       {
         ...axis,
+        ...steps,
         grid: { stroke: grid, width: 1 },
-        size: 62,
+        size: 68,
         space: 34,
         values: (_plot, values) => values.map((value) => format(value)),
       },
@@ -130,6 +152,10 @@ const seriesOf = ({ label, filled }: Line, colour: string): uPlot.Series => ({
   width: 1.75,
   spanGaps: false,
   // One value alone is no line.
-  points: { show: (plot) => plot.data[0].length === 2 },
+  points: { show: true, size: 5, fill: colour, filter: (plot, index) => aloneIn(plot.data[index]!) },
   ...(filled && { fill: colour.replace(/^rgb\((.*)\)$/, 'rgba($1, 0.12)') }),
 })
+
+/** The places of values that have none beside them. */
+const aloneIn = (values: uPlot.AlignedData[number]): number[] =>
+  [...values.keys()].filter((place) => values[place] != null && values[place - 1] == null && values[place + 1] == null)

@@ -62,6 +62,12 @@ describe.skipIf(!chromiumPath)('in a browser', { timeout: BROWSER_MS }, () => {
     await page.setViewportSize({ width: 390, height: 844 })
     await picture(page, `${name}-phone`)
     expect(await page.evaluate('document.documentElement.scrollWidth <= innerWidth')).toBe(true)
+    // Mutant: a navigation that scrolls aside; nobody sees that something is wrong with the queue's health.
+    expect(
+      await page.evaluate(
+        `(({ scrollWidth, clientWidth }) => scrollWidth <= clientWidth)(document.querySelector('nav'))`,
+      ),
+    ).toBe(true)
     expect(page.faults).toEqual([])
   })
 

@@ -96,7 +96,7 @@ function Group({ group, onDone }: { group: Wire<DeadGroup>; onDone: () => void }
         </div>
       </header>
       <details>
-        <summary>{ids.length > SHOWN ? `The newest ${SHOWN} of them` : 'Which'}</summary>
+        <summary>{ids.length > SHOWN ? `The newest ${SHOWN} of them` : 'Which jobs'}</summary>
         <p class="ids">
           {ids.slice(0, SHOWN).map((id) => (
             <a key={id} class="id" href={linkTo(`jobs/${id}`)}>

@@ -119,8 +119,6 @@ function Tile({
   )
 }
 
-const perMinute = (value: number): string => count(Math.round(value * 10) / 10)
-
 function EndedCharts({ statistics: { steps, stepMs } }: { statistics: Wire<Statistics> }) {
   const at = steps.map((step) => Date.parse(step.at))
   const rate = (read: (step: Wire<StatisticsStep>) => number) => steps.map((step) => read(step) / (stepMs / 60_000))
@@ -137,15 +135,15 @@ function EndedCharts({ statistics: { steps, stepMs } }: { statistics: Wire<Stati
       <Chart
         title="Finished per minute"
         at={at}
-        format={perMinute}
+        unit="number"
         lines={[
           { label: 'completed', tone: 'green', filled: true, values: rate(({ completed }) => completed) },
           { label: 'retried', tone: 'amber', values: rate(({ retried }) => retried) },
           { label: 'dead', tone: 'red', values: rate(died) },
         ]}
       />
-      <Chart title="Wait before a start" at={at} format={duration} lines={percentiles('waitMs')} />
-      <Chart title="Time to run" at={at} format={duration} lines={percentiles('runMs')} />
+      <Chart title="Wait before a start" at={at} unit="time" lines={percentiles('waitMs')} />
+      <Chart title="Time to run" at={at} unit="time" lines={percentiles('runMs')} />
     </>
   )
 }
@@ -163,7 +161,7 @@ function BacklogChart({ data: { at, counts, queues } }: { data: OverviewAnswer }
     <Chart
       title="Oldest job that waits"
       at={[seen[0]!.at - 60_000, ...seen.map(({ at }) => at)]}
-      format={duration}
+      unit="time"
       lines={[{ label: 'age', tone: 'blue', filled: true, values: [null, ...seen.map(({ oldest }) => oldest)] }]}
       note="since this page was opened"
     />
