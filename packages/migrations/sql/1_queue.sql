@@ -34,7 +34,7 @@ alter table jobs alter column task set statistics 1000;
 -- The order of claiming in one number, so that "everything after here" is one index range over all priorities:
 -- 16 bits of priority, 47 bits of position (44 years at 100,000 jobs a second).
 create index jobs_ready_idx on jobs (queue, ((position - (priority::bigint << 47)))) where execute_at is null;
-create index jobs_due_idx on jobs (queue, execute_at) where execute_at is not null;
+create index jobs_due_idx on jobs (queue, execute_at, id) where execute_at is not null;
 -- Jobs that took two workers down, or stood beside those that did: each runs alone, so that one more crash tells.
 create index jobs_suspects_idx on jobs (queue, crash_count, ((position - (priority::bigint << 47))))
   where execute_at is null and crash_count >= 2;
@@ -119,7 +119,7 @@ create table dead_jobs (
   meta        json,
   errors      json
 );
-create index dead_jobs_died_idx on dead_jobs (queue, died_at);
+create index dead_jobs_died_idx on dead_jobs (queue, died_at, id);
 
 -- What was decided about a queue; one without a row runs. No claim takes a job of a paused queue.
 create table queues (

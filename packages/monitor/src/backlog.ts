@@ -58,21 +58,20 @@ const MAX_PRIORITIES = 1_000
 // statement_timestamp(), not now(): inside the caller's transaction, ages must not stand still.
 const askBacklog = defineQuestion<CountParams, BacklogRow>('backlog', (parts) => {
   const { table } = parts
+  const isLarge = sql`(select share < 1 from jobs_share)`
   const first = (condition: RawBuilder<unknown>) => sql`
-    select job.priority, job.ready_at
+    select job.queue, job.priority, job.ready_at
     from ${table('jobs')} as job
-    where job.execute_at is null and ${condition} and ${isNotHeld(parts, sql`job.id`)}
-    order by ${rank} limit 1`
+    where job.execute_at is null and ${isLarge} and ${condition} and ${isNotHeld(parts, sql`job.id`)}
+    order by job.queue, ${rank} limit 1`
   return sql`
     with recursive ${countsByState(parts)}, priorities as (
-      select found.queue, first.priority, first.ready_at
-      from ready_queues as found
-      cross join lateral (${first(sql`job.queue = found.queue`)}) as first
+      select * from (${first(sql`true`)}) as first
       union all
-      select above.queue, next.priority, next.ready_at
+      select next.*
       from priorities as above
       cross join lateral (
-        ${first(sql`job.queue = above.queue and ${rank} >= ((1 - above.priority)::bigint << 47)`)}
+        ${first(sql`(job.queue, ${rank}) >= (above.queue, (1 - above.priority)::bigint << 47)`)}
       ) as next
     ), counted as (
       select

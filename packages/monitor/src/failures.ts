@@ -64,7 +64,7 @@ interface FailureRow extends Omit<Failure, 'lastAt'> {
 
 const EXAMINED = 1_000
 
-/** Only the last error of a job is unpacked: a history may be 160 KB. */
+/** Only the last error of a job is unpacked: a history may be 160 KB. From the queue on, for the reason that the estimates name. */
 const askFailures = defineQuestion<FailuresParams, FailureRow>('failures', ({ table, param }) => {
   const lastError = (job: string) => sql`
     coalesce(${sql.ref(`${job}.errors`)} -> -1 ->> 'name', '') as name,
@@ -78,17 +78,20 @@ const askFailures = defineQuestion<FailuresParams, FailureRow>('failures', ({ ta
       from dead_queues as found
       cross join lateral (
         select dead.id, dead.queue, dead.task, dead.died_at, dead.errors from ${table('dead_jobs')} as dead
-        where dead.queue = found.queue order by dead.died_at desc limit ${sql.lit(EXAMINED)}
+        where dead.queue <= found.queue
+        order by dead.queue desc, dead.died_at desc limit ${sql.lit(EXAMINED)}
       ) as job
+      where job.queue = found.queue
     ), scheduled as materialized (
       select
         job.id, job.queue, job.task, job.ready_at as at, job.errors is not null as failed, ${lastError('job')}
       from scheduled_queues as found
       cross join lateral (
         select waiting.id, waiting.queue, waiting.task, waiting.ready_at, waiting.errors from ${table('jobs')} as waiting
-        where waiting.queue = found.queue and waiting.execute_at is not null
-        order by waiting.execute_at limit ${sql.lit(EXAMINED)}
+        where waiting.queue >= found.queue and waiting.execute_at is not null
+        order by waiting.queue, waiting.execute_at limit ${sql.lit(EXAMINED)}
       ) as job
+      where job.queue = found.queue
     ), failed as (
       select id, queue, task, at, name, message, true as is_dead from dead
       union all

@@ -67,16 +67,6 @@ export const listedColumns = (alias: 'job' | 'dead' | 'running' | 'held'): RawBu
 /** What failed last, where something did. */
 export const lastErrorOf = (error: JobError | null): { lastError?: JobError } => (error ? { lastError: error } : {})
 
-/** One row more than asked for tells whether there is a next page. */
-export function pageOf<Row extends { cursor: string }, Job>(
-  rows: readonly Row[],
-  limit: number,
-  read: (row: Row) => Job,
-): Page<Job> {
-  const jobs = rows.slice(0, limit).map(read)
-  return rows.length > limit ? { jobs, next: rows[limit - 1]!.cursor } : { jobs }
-}
-
 export function checkLimit(limit = 100): number {
   if (Number.isInteger(limit) && limit >= 1 && limit <= 10_000) return limit
   throw new InvalidOptionError(`limit is ${String(limit)}; use a whole number from 1 to 10000.`)

@@ -4,6 +4,7 @@ import type pg from 'pg'
 export interface PlanNode {
   readonly 'Node Type': string
   readonly 'Relation Name'?: string
+  readonly 'Total Cost': number
   readonly 'Actual Rows': number
   readonly 'Actual Loops': number
   readonly 'Shared Hit Blocks': number
@@ -11,7 +12,10 @@ export interface PlanNode {
   readonly Plans?: readonly PlanNode[]
 }
 
-/** What it cost the server to answer a question: blocks of 8 KiB touched, and rows that came out of tables. */
+/**
+ * What it cost the server to answer a question: blocks of 8 KiB touched, and rows that came out of tables; and what its dearest
+ * statement was expected to cost, in the planner's units.
+ */
 export async function costOf(pool: pg.Pool, ask: (executor: SqlClient) => Promise<unknown>) {
   const plans: PlanNode[] = []
   await ask({
@@ -23,6 +27,7 @@ export async function costOf(pool: pg.Pool, ask: (executor: SqlClient) => Promis
   })
   const nodes = plans.flatMap(below)
   return {
+    expected: Math.max(...plans.map((plan) => plan['Total Cost'])),
     blocks: plans.reduce((sum, plan) => sum + plan['Shared Hit Blocks'] + plan['Shared Read Blocks'], 0),
     rows: nodes
       .filter((node) => node['Relation Name'] !== undefined)
