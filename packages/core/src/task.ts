@@ -102,14 +102,18 @@ export class Task<Input, Output = Input, Mode extends DeliveryModeName = 'at-lea
 
 /**
  * Defines a task. Give `args` any Standard Schema (zod, valibot, arktype, ...) and the args are typed and validated, at
- * enqueue and again before the handler; or give their type alone: `defineTask<{ orderId: string }>('charge')`, and with
- * other options than the default mode `args: typed<{ orderId: string }>()`. Throws InvalidOptionError.
+ * enqueue and again before the handler; or give their type alone: `args: typed<{ orderId: string }>()`, which in the default
+ * mode may be written `defineTask<{ orderId: string }>('charge')`. Without, they are any JSON. Throws InvalidOptionError.
  */
 export function defineTask<Schema extends StandardSchemaV1, Mode extends DeliveryModeName = 'at-least-once'>(
   name: string,
   options: TaskOptions<Mode> & { readonly args: Schema },
 ): Task<StandardSchemaV1.InferInput<Schema>, StandardSchemaV1.InferOutput<Schema>, Mode>
 export function defineTask<Args = JsonValue>(name: string, options?: TaskOptions<'at-least-once'>): Task<Args>
+export function defineTask<Mode extends DeliveryModeName>(
+  name: string,
+  options: TaskOptions<Mode>,
+): Task<JsonValue, JsonValue, Mode>
 export function defineTask(name: string, options: TaskOptions & { args?: StandardSchemaV1 } = {}): Task<any, any, any> {
   return new Task(name, options)
 }

@@ -41,6 +41,10 @@ describe('args', () => {
 
   test('are any JSON without either', () => {
     expectTypeOf(defineTask('any').enqueue).parameter(1).toEqualTypeOf<JsonValue>()
+    // Mutant: without the overload for a mode alone, only the default mode could do without args.
+    const moved = defineTask('moved', { mode: 'transactional', queue: 'money' })
+    expectTypeOf(moved.enqueue).parameter(1).toEqualTypeOf<JsonValue>()
+    moved.handle((args, { trx }) => [expectTypeOf(args).toEqualTypeOf<JsonValue>(), trx.selectFrom('users')])
     // @ts-expect-error a Date is none
     defineTask('any').enqueue(db, { at: new Date() })
   })
@@ -50,6 +54,8 @@ describe('at-most-once', () => {
   test('takes no retry, neither in its definition nor in a call', () => {
     // @ts-expect-error it never runs twice
     defineTask('once', { mode: 'at-most-once', args: typed<number>(), retry: { maxAttempts: 3 } })
+    // @ts-expect-error it never runs twice
+    defineTask('once', { mode: 'at-most-once', retry: { maxAttempts: 3 } })
     // @ts-expect-error it never runs twice
     once.enqueue(db, 1, { retry: { maxAttempts: 3 } })
     // @ts-expect-error it never runs twice
