@@ -8,13 +8,17 @@ import type { Handler } from './task.js'
  * throws. Args that the schema refuses end the job for good: they will not get better.
  */
 export async function runHandler(handler: Handler, args: unknown, job: Job): Promise<Outcome> {
+  // Until then: what the handler enqueues may be refused as well, and is an error like any other.
+  let parsing = true
   try {
     const parsed = handler.task.parse(args)
-    const result = await handler.run(parsed instanceof Promise ? await parsed : parsed, job)
+    const ready = parsed instanceof Promise ? await parsed : parsed
+    parsing = false
+    const result = await handler.run(ready, job)
     return isDecision(result) ? result.outcome : SUCCESS
   } catch (error) {
     if (isDecision(error)) return error.outcome
-    return { type: refusesArgs(error) ? 'fail' : 'error', error }
+    return { type: parsing && refusesArgs(error) ? 'fail' : 'error', error }
   }
 }
 

@@ -1,7 +1,7 @@
-import { cancel, fail } from '@pgq/core'
+import { cancel, defineTask, fail } from '@pgq/core'
 import { expect, it } from 'vitest'
 import type { Harness } from './harness.js'
-import { Recorder, taskOf } from './recorder.js'
+import { Recorder, schemaOf, taskOf } from './recorder.js'
 
 export function failureBehaviour({ mode, open }: Harness): void {
   /** Runs one job with this handler to its end; answers what is left of it. */
@@ -27,6 +27,18 @@ export function failureBehaviour({ mode, open }: Harness): void {
     expect(job!.errors).toMatchObject([{ attempt: 1, name: 'RangeError', message: 'too far' }])
     expect(job!.errors[0]!.stack).toContain('RangeError: too far')
     expect(new Date(job!.errors[0]!.at).toISOString()).toBe(job!.errors[0]!.at)
+  })
+
+  // Mutant: the args that its schema refuses are told from those that the handler enqueues by the error's code alone.
+  it('args that the handler enqueues, and a schema refuses, are an error like any other', async () => {
+    const args = schemaOf(() => {
+      throw new Error('refused')
+    })
+    const strict = defineTask('strict', { args })
+    // By another name: the harness of the eager queue takes the original for a job that no handler got.
+    const rename = (error: Error) => Promise.reject(Object.assign(error, { name: 'Inner' }))
+    const [job] = await leftAfter(() => strict.enqueue({ query: async () => [] }, 1).catch(rename))
+    expect(job).toMatchObject({ state: 'dead', reason: lastReason, errors: [{ name: 'Inner' }] })
   })
 
   const odd: [string, unknown, string][] = [
