@@ -21,12 +21,14 @@ export interface Job {
   readonly priority: number
   /** Which run of the handler this is, from 1. Snoozes do not count. */
   readonly attempt: number
+  /** Runs in all: after a failure of the last one the job is a dead letter. 1 with at-most-once. */
   readonly maxAttempts: number
   /** Workers that were lost while they ran this job. */
   readonly crashCount: number
   readonly createdAt: Date
   /** Since when the job could have run: its creation, or its executeAt. */
   readonly readyAt: Date
+  /** What travelled beside the args; empty when nothing did. */
   readonly meta: JobMeta
   /** Aborts when the task's timeout is over, the job is cancelled, the worker stops and its grace is over, or the lease is lost. */
   readonly signal: AbortSignal

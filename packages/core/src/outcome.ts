@@ -36,5 +36,6 @@ export const cancel = (reason: string): Decision => new Decision({ type: 'cancel
 /** Ends the job for good, whatever attempts are left: a dead letter with reason "failed". */
 export const fail = (error: unknown): Decision => new Decision({ type: 'fail', error })
 
+/** Whether a value is what retryAfter(), snooze(), cancel() or fail() made, of whichever build of this package. */
 export const isDecision = (value: unknown): value is Decision =>
   typeof value === 'object' && readThrown(value, DECISION) === true

@@ -19,6 +19,7 @@ export interface RetryPolicy {
 
 /** The retry policy of a task: the numbers, or a backoff function of its own. */
 export interface TaskRetryPolicy extends RetryPolicy {
+  /** Decides each delay in place of the numbers above, which count when it throws or answers no number. */
   readonly backoff?: BackoffFunction
 }
 

@@ -7,6 +7,7 @@ import { checkSchemaName } from './schema-name.js'
 import { inspectSchema } from './schema-state.js'
 import { enterSchema } from './search-path.js'
 
+/** Options of migrateDown. */
 export interface MigrateDownOptions {
   /** Where the queue lives, default `pgq`. */
   readonly schema?: string
@@ -14,6 +15,7 @@ export interface MigrateDownOptions {
   readonly to?: number
 }
 
+/** What migrateDown did. */
 export interface MigrateDownResult {
   readonly schema: string
   /** The version found; 0 when there was none. */

@@ -7,11 +7,13 @@ import { checkSchemaName } from './schema-name.js'
 import { inspectSchema } from './schema-state.js'
 import { enterSchema } from './search-path.js'
 
+/** Options of migrate. */
 export interface MigrateOptions {
   /** Where the queue lives: `^[a-z_][a-z0-9_]{0,47}$`, default `pgq`. */
   readonly schema?: string
 }
 
+/** What migrate did. */
 export interface MigrateResult {
   readonly schema: string
   /** The version found; 0 when there was none. */

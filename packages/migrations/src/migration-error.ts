@@ -1,3 +1,4 @@
+/** The codes of all errors that this package throws; stable, so that callers can branch on them. */
 export type MigrationErrorCode =
   | 'PGQ_CLIENT' // a Pool, an unconnected client, or no client at all
   | 'PGQ_CONNECTION' // the connection string leads nowhere

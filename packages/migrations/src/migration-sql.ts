@@ -3,6 +3,7 @@ import { loadMigrations, type Migration, type Migrations, readDownSql } from './
 import { checkSchemaName } from './schema-name.js'
 import { schemaPath } from './search-path.js'
 
+/** Options of migrationSql. */
 export interface MigrationSqlOptions {
   /** Where the queue lives, default `pgq`. */
   readonly schema?: string

@@ -2,6 +2,7 @@ import type { ClientBase } from 'pg'
 import { checkSchemaName } from './schema-name.js'
 import { inspectSchema, versionOf } from './schema-state.js'
 
+/** Options of schemaVersion. */
 export interface SchemaVersionOptions {
   /** Where the queue lives, default `pgq`. */
   readonly schema?: string

@@ -22,6 +22,7 @@ export type FindingCode =
   | 'numbers-run-out'
   | 'transaction-ids-run-out'
 
+/** How bad a finding is; critical is the worst, info no cause for concern. */
 export type Severity = 'info' | 'warning' | 'critical'
 
 /** One line of what a finding rests on: a session, a table, a worker. Instants are ISO 8601, ages in ms. */

@@ -16,7 +16,7 @@ export type Around = (job: Job, next: () => Promise<Outcome>) => Promise<Outcome
 
 /** Options of createWorker. Durations in ms. */
 export interface WorkerOptions {
-  /** Where the database is. The worker opens connections of its own: three, and one per transactional slot. */
+  /** Where the database is. The worker opens connections of its own: three, one more for at-most-once tasks, one per transactional slot. */
   readonly connectionString?: string | undefined
   /** The same as pg's client options; instead of connectionString. */
   readonly connection?: ClientConfig
@@ -64,6 +64,7 @@ export interface WorkerOptions {
   readonly handleSignals?: boolean
   /** pino or alike. Default: silent. */
   readonly logger?: Logger
+  /** Wraps every handler run. What it throws counts as the handler's error. Default: nothing. */
   readonly around?: Around
 }
 
