@@ -187,6 +187,26 @@ describe('transactional', () => {
     await db.empty()
     expect(await effects()).toEqual([{ n: 1 }])
   })
+
+  test('a handler that waits longer than the server lets a transaction be idle: a failed attempt', async () => {
+    const idle = { connectionString: db.url, idle_in_transaction_session_timeout: 200 }
+    const worker = await db.worker(
+      [
+        task.handle(async (_, { trx, attempt }) => {
+          if (attempt > 1) return
+          const { rows } = await sql<{ pid: number }>`select pg_backend_pid() as pid`.execute(trx)
+          const session = 'select count(*)::int from pg_stat_activity where pid = $1'
+          await until(async () => (await db.value(session, [rows[0]!.pid])) === 0)
+        }),
+      ],
+      { connection: idle },
+    )
+    const settled = all(worker, 'job.settled')
+    await task.enqueue(db.pool, 1)
+    await until(() => settled.some(({ outcome }) => outcome.type === 'success'))
+    expect(settled.map(({ attempt }) => attempt)).toEqual([1, 2])
+    expect(settled[0]).toMatchObject({ outcome: { type: 'error' }, settlement: { kind: 'requeue' } })
+  })
 })
 
 describe('finish(trx) of at-least-once', () => {
