@@ -47,9 +47,10 @@ export class Session {
     return this.#add({ ...this.config, pipeline: true } as pg.ClientConfig, '')
   }
 
-  /** Drops all clients: the next use of each connection opens a new one, under the present worker id. */
-  async reset(): Promise<void> {
-    await Promise.all([...this.#connections].map((connection) => connection.reset()))
+  /** Drops all clients, but for one connection's: the next use of each opens a new one, under the present worker id. */
+  async reset(except?: Connection): Promise<void> {
+    const others = [...this.#connections].filter((connection) => connection !== except)
+    await Promise.all(others.map((connection) => connection.reset()))
   }
 
   async close(): Promise<void> {

@@ -217,10 +217,11 @@ class RunningWorker implements Worker {
     const { locks } = this.#session
     const { listens, connection } = this.#control
     const labels = { hostname: hostname(), pid: process.pid, queues, tasks: [...handlers.keys()] }
-    // The other connections take their share of the liveness lock under the new id; those that are open begin anew.
+    // The other connections take their share of the liveness lock under the new id; those that are open begin anew. A lane that was
+    // still claiming may have opened one while there was no id: without a share, nobody could end it if this worker froze.
     this.#session.workerId = await registerWorker(connection, schema, { ...labels, locks, listens })
     this.#standIn.workerId = this.id
-    await this.#settlements.reset()
+    await this.#session.reset(connection)
     await this.#control.listenAsWorker()
   }
 

@@ -1,7 +1,7 @@
 import { enqueueMany, noteHolding, registerWorker, rescueLostWorkers } from '@pgq/core'
 import pg from 'pg'
-import { describe, expect, test } from 'vitest'
-import { numbers, queue, until } from './queue.js'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { next, numbered, numbers, queue, until } from './queue.js'
 import { workerProcess } from './worker-process.js'
 
 const db = await queue()
@@ -157,3 +157,32 @@ describe('SIGSTOP past the lease', { timeout: 60_000 }, () => {
     expect(await db.value('select pid from runs where n = 7')).toBe(frozen.pid)
   })
 })
+
+describe('a worker that was taken for dead', { timeout: 60_000 }, () => {
+  // Mutant: connections opened before the new id is there stay without a lock: frozen later, its transactions are never ended.
+  test('takes its new liveness lock on every connection, also on those that lanes open before it has one', async () => {
+    await db.pool.query(`create function gate() returns trigger language plpgsql as
+      'begin perform pg_advisory_xact_lock_shared(801); return new; end'`)
+    await db.pool.query('create trigger gate before insert on pgq.workers for each row execute function gate()')
+    onTestFinished(async () => void (await db.pool.query('drop function gate cascade')))
+    const task = numbered('work', { mode: 'transactional' })
+    const worker = await db.worker([task.handle(() => {})], { concurrency: 3, leaseMs: 1_000, pollMs: 50 })
+    const open = await db.hold('select pg_advisory_xact_lock(801)')
+    const replaced = next(worker, 'worker.replaced')
+    await db.pool.query('delete from pgq.workers')
+    await db.blocked()
+    await enqueueMany(db.pool, 'work', numbers(5))
+    // One registers, one sees the jobs, and with these the lanes try to claim.
+    await until(async () => (await db.workerConnections()) >= 3)
+    await open()
+    await replaced
+    await db.empty()
+    await until(async () => (await db.value(WITHOUT_LOCK, [worker.id])) === 0, 5_000)
+    expect(await db.workerConnections()).toBeGreaterThanOrEqual(3)
+  })
+})
+
+const WITHOUT_LOCK = `select count(*)::integer from pg_stat_activity as activity
+  where datname = current_database() and application_name = 'pgq worker' and not exists (
+    select from pg_locks as lock where lock.pid = activity.pid and locktype = 'advisory' and mode = 'ShareLock'
+      and classid = 'pgq.workers'::regclass::oid and objid = $1::bigint::oid)`
