@@ -3,6 +3,7 @@ import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { createAdaptorServer } from '@hono/node-server'
 import { type Executor, InvalidOptionError } from '@pgq/core'
+import type { Pool } from 'pg'
 import { dashboard } from './dashboard.js'
 import { type DashboardOptions, LOOPBACK_HOSTS } from './options.js'
 
@@ -71,12 +72,30 @@ async function openSource(executor: Executor | undefined, connectionString: stri
   const pool = new pg.Pool({
     connectionString,
     max: 4,
-    statement_timeout: 2_000,
     connectionTimeoutMillis: 5_000,
     application_name: 'pgq dashboard',
   })
   // A lost connection is said by the question that needed it.
   pool.on('error', () => {})
   pool.on('connect', (client) => client.on('error', () => {}))
-  return { executor: pool as Executor, close: () => pool.end() }
+  return { executor: { query: (sql: string, params: unknown[]) => inTime(pool, sql, params) }, close: () => pool.end() }
+}
+
+/**
+ * A transaction of its own, since its settings end with it: a pooler refuses a timeout among the options of a connection, and what
+ * is set for a session there stays with whoever gets it next.
+ */
+async function inTime(pool: Pool, sql: string, params: unknown[]) {
+  const client = await pool.connect()
+  try {
+    await client.query(`begin; set local statement_timeout = '2s'; set local jit = off`)
+    const result = await client.query(sql, params)
+    await client.query('commit')
+    client.release()
+    return result
+  } catch (error) {
+    // Closing the connection rolls back, and works on a broken one, too.
+    client.release(true)
+    throw error
+  }
 }

@@ -1,5 +1,5 @@
 import { InvalidOptionError } from '@pgq/core'
-import { testDatabase } from '@pgq/test-db'
+import { startProxy, testDatabase } from '@pgq/test-db'
 import pg from 'pg'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { buildClient } from '../client/build.mjs'
@@ -128,6 +128,38 @@ describe('who comes in', () => {
       )
     await expect.poll(async () => (await left()).rows).toEqual([])
   })
+})
+
+// Mutant: statement_timeout as an option of the connection.
+test('served alone through a pooler, which refuses options of a connection', async () => {
+  const { hostname, port } = new URL(database.url)
+  const proxy = await startProxy(Number(port || 5432), hostname)
+  const served = await serveDashboard({ connectionString: proxy.through(database.url), port: 0 })
+  expect((await fetch(`${served.url}/api/workers`)).status).toBe(200)
+  const [startup] = proxy.connections.map(({ sent }) => sent.slice(8, sent.indexOf('\0\0', 8)).split('\0'))
+  await served.close()
+  await proxy.close()
+  expect(startup![0]).toBe('user')
+  // Of the others, PgBouncer says: unsupported startup parameter.
+  const welcome = ['user', 'database', 'client_encoding', 'application_name']
+  expect(startup!.filter((_, n) => n % 2 === 0).filter((name) => !welcome.includes(name))).toEqual([])
+})
+
+// Mutants: no limit; one that stays with the session.
+test('served alone, a question that takes longer than 2 s is ended on the server', async () => {
+  const served = await serveDashboard({ connectionString: database.url, port: 0 })
+  const blocker = await pool.connect()
+  await blocker.query('begin; lock table pgq.workers')
+  const answer = await fetch(`${served.url}/api/workers`)
+  const waiting = await pool.query(
+    `select from pg_stat_activity where application_name = 'pgq dashboard' and wait_event_type = 'Lock'`,
+  )
+  expect(waiting.rows).toEqual([])
+  await blocker.query('rollback')
+  blocker.release()
+  expect([answer.status, await answer.text()]).toEqual([500, expect.stringContaining('statement timeout')])
+  expect((await fetch(`${served.url}/api/workers`)).status).toBe(200)
+  await served.close()
 })
 
 describe('what is sent along', () => {
