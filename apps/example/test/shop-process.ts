@@ -2,17 +2,13 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { type Told, toldBy } from '@pgq/config/told-by'
 import { onTestFinished } from 'vitest'
 
-export interface ShopProcess {
+export interface ShopProcess extends Told {
   readonly child: ChildProcess
-  /** What it has printed so far. */
-  readonly stdout: string
-  readonly stderr: string
   /** How it ended, when all its output is there. */
   readonly ended: Promise<{ code: number | null; signal: NodeJS.Signals | null }>
-  /** Resolves with the first match in its output; rejects when it ends without. */
-  printed(pattern: RegExp): Promise<RegExpExecArray>
   /** The ids of this process and of all that came from it and still run. Linux only. */
   tree(): number[]
   /** What it keeps in the temporary folder, which is its own. */
@@ -45,14 +41,7 @@ export function shopProcess(
       ...(!throughNpm && { TSX_TSCONFIG_PATH: join(root, 'tsconfig.json') }),
     },
   })
-  const told = { stdout: '', stderr: '' }
-  const listeners = new Set<() => void>()
-  for (const name of ['stdout', 'stderr'] as const) {
-    child[name].setEncoding('utf8').on('data', (text) => {
-      told[name] += text
-      for (const listener of listeners) listener()
-    })
-  }
+  const told = toldBy(child)
   const ended: ShopProcess['ended'] = new Promise((resolve) => {
     child.on('close', (code, signal) => resolve({ code, signal }))
   })
@@ -61,30 +50,12 @@ export function shopProcess(
     await ended
     rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 })
   })
-  return {
+  return Object.assign(told, {
     child,
     ended,
-    get stdout() {
-      return told.stdout
-    },
-    get stderr() {
-      return told.stderr
-    },
-    printed: (pattern) =>
-      new Promise((resolve, reject) => {
-        const look = () => {
-          const match = pattern.exec(told.stdout)
-          if (!match) return
-          listeners.delete(look)
-          resolve(match)
-        }
-        listeners.add(look)
-        look()
-        void ended.then(() => reject(new Error(`It ended without ${pattern}:\n${told.stdout}${told.stderr}`)))
-      }),
     tree: () => withDescendants(child.pid!),
     databaseFolders: () => readdirSync(folder).filter((name) => name.startsWith('pgq-')),
-  }
+  })
 }
 
 function withDescendants(pid: number): number[] {

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { join } from 'node:path'
+import { type Told, toldBy } from '@pgq/config/told-by'
 import { afterAll, vi } from 'vitest'
 
 const root = join(import.meta.dirname, '../../..')
@@ -13,13 +14,9 @@ export interface Ended {
 }
 
 /** pgq, running. What is left of it is killed after the file's last test. */
-export interface PgqProcess {
+export interface PgqProcess extends Told {
   readonly child: ChildProcess
-  readonly stdout: string
-  readonly stderr: string
   readonly ended: Promise<Ended>
-  /** Resolves when it has printed this, on either stream; rejects when it ends without. */
-  printed(pattern: RegExp): Promise<RegExpExecArray>
   signal(signal: NodeJS.Signals): void
 }
 
@@ -48,42 +45,15 @@ export function startPgq(
   const command = [process.execPath, '--import', tsx, program, ...args]
   const [file, ...rest] = terminal ? onTerminal(command, terminal.columns) : command
   const child = spawn(file!, rest, { cwd, env: { ...cleared(process.env), ...env }, stdio: ['pipe', 'pipe', 'pipe'] })
-  const told = { stdout: '', stderr: '' }
-  const listeners = new Set<() => void>()
-  for (const name of ['stdout', 'stderr'] as const) {
-    child[name].setEncoding('utf8').on('data', (text) => {
-      told[name] += text
-      for (const listener of listeners) listener()
-    })
-  }
+  const told = toldBy(child)
   const ended = new Promise<Ended>((resolve) => {
-    child.on('close', (code) => resolve({ code, ...told }))
+    child.on('close', (code) => resolve({ code, stdout: told.stdout, stderr: told.stderr }))
   })
   running.add(child)
   void ended.then(() => running.delete(child))
   if (input !== undefined) child.stdin.write(input)
   else if (!terminal) child.stdin.end()
-  return {
-    child,
-    get stdout() {
-      return told.stdout
-    },
-    get stderr() {
-      return told.stderr
-    },
-    ended,
-    printed: (pattern) =>
-      new Promise((resolve, reject) => {
-        const look = () => {
-          const found = pattern.exec(told.stdout + told.stderr)
-          if (found) resolve(found)
-        }
-        listeners.add(look)
-        look()
-        void ended.then(({ code }) => reject(new Error(`It ended with ${code}:\n${told.stdout}${told.stderr}`)))
-      }),
-    signal: (signal) => void child.kill(signal),
-  }
+  return Object.assign(told, { child, ended, signal: (signal: NodeJS.Signals) => void child.kill(signal) })
 }
 
 /** Runs it to its end. */

@@ -1,8 +1,6 @@
 import { InvalidOptionError } from '@pgq/core'
-import { startProxy, testDatabase } from '@pgq/test-db'
-import pg from 'pg'
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { buildClient } from '../client/build.mjs'
+import { startProxy } from '@pgq/test-db'
+import { beforeEach, describe, expect, test } from 'vitest'
 import {
   type AuditEvent,
   basicAuth,
@@ -11,18 +9,9 @@ import {
   PERMISSIONS,
   serveDashboard,
 } from '../src/index.js'
-import { bury } from './shop.js'
+import { threeDeadLetters } from './shop.js'
 
-const database = await testDatabase()
-const pool = new pg.Pool({ connectionString: database.url })
-let ids: string[]
-
-beforeAll(buildClient)
-beforeEach(async () => {
-  await database.truncate()
-  ids = await bury(pool, [['mail', 'default', 'failed', 'Error', () => 'no', 3]])
-})
-afterAll(() => pool.end())
+const { database, pool, ids } = await threeDeadLetters()
 
 const HOST = 'jobs.shop.test'
 

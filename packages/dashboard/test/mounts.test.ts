@@ -2,26 +2,14 @@ import { once } from 'node:events'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { createAdaptorServer, getRequestListener } from '@hono/node-server'
-import { testDatabase } from '@pgq/test-db'
 import express from 'express'
 import fastify from 'fastify'
 import { Hono } from 'hono'
-import pg from 'pg'
-import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest'
-import { buildClient } from '../client/build.mjs'
+import { expect, onTestFinished, test } from 'vitest'
 import { dashboard } from '../src/index.js'
-import { bury } from './shop.js'
+import { threeDeadLetters } from './shop.js'
 
-const database = await testDatabase()
-const pool = new pg.Pool({ connectionString: database.url })
-let ids: string[]
-
-beforeAll(buildClient)
-beforeEach(async () => {
-  await database.truncate()
-  ids = await bury(pool, [['mail', 'default', 'failed', 'Error', () => 'no', 3]])
-})
-afterAll(() => pool.end())
+const { pool, ids } = await threeDeadLetters()
 
 const BASE = '/admin/jobs'
 

@@ -1,5 +1,8 @@
 import { bucketOf, enqueueMany, recordStats, registerWorker } from '@pgq/core'
-import type pg from 'pg'
+import { testDatabase } from '@pgq/test-db'
+import pg from 'pg'
+import { afterAll, beforeAll, beforeEach } from 'vitest'
+import { buildClient } from '../client/build.mjs'
 
 /** A shop's queue in the middle of its day: jobs in every state, workers, statistics of the last hour. */
 export async function stageShop(pool: pg.Pool) {
@@ -71,6 +74,20 @@ export async function bury(pool: pg.Pool, kinds: readonly DeadLetters[]): Promis
     [JSON.stringify(rows)],
   )
   return found.map(({ id }) => id)
+}
+
+/** The queue of a test file that acts on dead letters: three of them before each test, and the front end built. */
+export async function threeDeadLetters() {
+  const database = await testDatabase()
+  const pool = new pg.Pool({ connectionString: database.url })
+  const ids: string[] = []
+  beforeAll(buildClient)
+  beforeEach(async () => {
+    await database.truncate()
+    ids.splice(0, ids.length, ...(await bury(pool, [['mail', 'default', 'failed', 'Error', () => 'no', 3]])))
+  })
+  afterAll(() => pool.end())
+  return { database, pool, ids }
 }
 
 /** An hour with a morning rush in it, minute by minute. */
