@@ -185,10 +185,11 @@ export interface RescueRequest {
   /** A worker whose last beat is older is lost even if its connections are still open. */
   readonly leaseMs: number
   /**
-   * Whether the rescuer has known this server for long enough that every living worker must have come back to it. A server
-   * that restarts lets go of all locks while the workers live: until then, those that have not beaten on it are spared. Default true.
+   * The epoch (see Beat) of the server that the rescuer has known for so long that every living worker must have come back to it.
+   * A server that restarts lets go of all locks while the workers live: on any other one, those that have not beaten there are
+   * spared. Null: not on this one yet. Default: any.
    */
-  readonly settledIn?: boolean
+  readonly settledOn?: string | null
   /** Jobs whose workers were lost this often become dead letters with reason "crashed". From 3 on, as those run alone by then. */
   readonly maxCrashes: number
 }
@@ -227,7 +228,7 @@ export interface Rescue {
  * once would never be buried.
  */
 export async function rescueLostWorkers(executor: Executor, schema: string, request: RescueRequest): Promise<Rescue> {
-  const [row] = await run(executor, schema, rescueStatement, { settledIn: true, ...request })
+  const [row] = await run(executor, schema, rescueStatement, { settledOn: 'any', ...request })
   const { others, epoch, rank, clockMs, ...rescue } = row!
   return { ...rescue, self: epoch === null ? null : { others, epoch, rank, clockMs } }
 }
@@ -401,7 +402,7 @@ const rescueStatement = defineStatement<Required<RescueRequest>, RescueRow>('res
 
 /** It has come back to this server, or had the time to. An outage makes every living worker silent, and frees all locks. */
 const mayBeJudged = ({ param }: StatementParts<Required<RescueRequest>>) => sql`
-  (worker.epoch = pg_postmaster_start_time() or ${param('settledIn')}::boolean)`
+  (worker.epoch = pg_postmaster_start_time() or ${param('settledOn')}::text in ('any', pg_postmaster_start_time()::text))`
 
 const isSilent = ({ param }: StatementParts<Required<RescueRequest>>) => sql`
   worker.beat_at < now() - ${param('leaseMs')}::double precision * interval '1 ms'`

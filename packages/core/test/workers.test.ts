@@ -28,6 +28,8 @@ const jobs = (count: number) => Array.from({ length: count }, (_, args) => ({ ar
 const rescue = (request = {}) =>
   rescueLostWorkers(pool, 'pgq', { workerId: 0, leaseMs: 60_000, maxCrashes: 3, ...request })
 
+const epochHere = async () => (await database.rows('select pg_postmaster_start_time()::text as epoch'))[0].epoch
+
 /** A worker on a connection of its own, with a lease of `count` jobs. */
 async function workerWithLease(count: number) {
   const client = await database.connect()
@@ -169,16 +171,21 @@ describe('rescue', () => {
     const { client, workerId } = await workerWithLease(1)
     await pool.query(`update pgq.workers set epoch = 'epoch'`)
     await close(client)
-    expect(await rescue({ settledIn: false })).toMatchObject({ workers: [], requeued: 0 })
-    expect(await rescue({ settledIn: true })).toMatchObject({ workers: [workerId], requeued: 1 })
+    expect(await rescue({ settledOn: null })).toMatchObject({ workers: [], requeued: 0 })
+    expect(await rescue({ settledOn: '2026-01-01 00:00:00+00' })).toMatchObject({ workers: [], requeued: 0 })
+    expect(await rescue({ settledOn: await epochHere() })).toMatchObject({ workers: [workerId], requeued: 1 })
   })
 
   // Mutant: the beat judged without the epoch: after an outage that is longer than the lease, everybody looks silent.
   test('nor does its old beat count until then', async () => {
     const { workerId } = await workerWithLease(1)
     await pool.query(`update pgq.workers set epoch = 'epoch', beat_at = now() - interval '61 s'`)
-    expect(await rescue({ settledIn: false })).toMatchObject({ workers: [], requeued: 0, endedBackends: 0 })
-    expect(await rescue({ settledIn: true })).toMatchObject({ workers: [workerId], requeued: 1, endedBackends: 1 })
+    expect(await rescue({ settledOn: null })).toMatchObject({ workers: [], requeued: 0, endedBackends: 0 })
+    expect(await rescue({ settledOn: await epochHere() })).toMatchObject({
+      workers: [workerId],
+      requeued: 1,
+      endedBackends: 1,
+    })
   })
 
   test('a beat names the server that the lock is held on', async () => {
@@ -186,7 +193,7 @@ describe('rescue', () => {
     await pool.query(`update pgq.workers set epoch = 'epoch'`)
     const { epoch } = (await beat(client, 'pgq', workerId))!
     await close(client)
-    const answer = await rescue({ settledIn: false, workerId: await newWorker(pool) })
+    const answer = await rescue({ settledOn: null, workerId: await newWorker(pool) })
     expect(answer).toMatchObject({ workers: [workerId], self: { epoch } })
   })
 

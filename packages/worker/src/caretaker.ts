@@ -59,8 +59,9 @@ export class Caretaker {
   #alertUntil = 0
   #pollMs = FIRST_POLL_MS
   #unknown = ''
-  /** When this worker has known its server long enough to judge those that have not come back to it yet. */
-  readonly #settledAt = performance.now() + SETTLE_IN_MS
+  /** The server that this worker knows, and when it has known it long enough to judge those that have not come back to it yet. */
+  #epoch: string | null = null
+  #settledAt = Number.POSITIVE_INFINITY
   /** When it judges anybody again, after it lost touch itself. */
   #judgesFrom = 0
   #inTouchAt = performance.now()
@@ -208,6 +209,10 @@ export class Caretaker {
       await this.charge.declaredDead()
       return 0
     }
+    if (self.epoch !== this.#epoch) {
+      this.#epoch = self.epoch
+      this.#settledAt = performance.now() + SETTLE_IN_MS
+    }
     this.#others = Math.max(self.others - workers.length, 0)
     if (busy > 0) this.#alertUntil = performance.now() + ALERT_MS
     const cancelMs = this.#cancelAgainAt - performance.now()
@@ -232,8 +237,8 @@ export class Caretaker {
       const self = await beat(executor, schema, workerId)
       return { self, busy: 1, workers: [], requeued: 0, buried: 0, cancelled: [] }
     }
-    const settledIn = performance.now() > this.#settledAt
-    return rescueLostWorkers(executor, schema, { workerId, leaseMs, maxCrashes, settledIn })
+    const settledOn = performance.now() > this.#settledAt ? this.#epoch : null
+    return rescueLostWorkers(executor, schema, { workerId, leaseMs, maxCrashes, settledOn })
   }
 
   async #reportUnknownTasks(): Promise<number> {

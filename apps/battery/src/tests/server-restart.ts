@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { startProxy } from '@pgq/test-db'
+import { startProxy, type TcpProxy } from '@pgq/test-db'
 import { type BatteryTest, expect, expectNone } from '../battery-test.js'
 import { findRepeats } from '../check-history.js'
 import { startCrew } from '../crew.js'
@@ -9,6 +9,8 @@ import type { TestQueue } from '../test-queue.js'
 import { verify } from '../verify.js'
 
 const RUN_MS = 3_000
+/** How much later than the others one worker comes back to a server that restarted, and to one that went on. */
+const [LATE_MS, LATE_AFTER_CUT_MS] = [2_500, 400]
 
 /** The server restarts, or the network drops every connection, while the workers live: their jobs are theirs still. */
 export const serverRestart: BatteryTest = {
@@ -25,22 +27,53 @@ export const serverRestart: BatteryTest = {
         },
       ],
     },
+    {
+      name: 'who has known one server for long judges on the next as soon',
+      patches: [
+        {
+          file: 'packages/worker/src/caretaker.ts',
+          find: 'performance.now() > this.#settledAt ? this.#epoch',
+          replace: "performance.now() > this.#settledAt ? 'any'",
+        },
+        {
+          file: 'packages/worker/src/caretaker.ts',
+          find: 'if (self.epoch !== this.#epoch) {',
+          replace: 'if (this.#epoch === null) {',
+        },
+      ],
+    },
   ],
   async run(context) {
     const server = await context.server()
-    const proxy = await startProxy(server.port)
-    context.onEnd(() => proxy.close())
+    const [proxy, late] = [await startProxy(server.port), await startProxy(server.port)]
+    context.onEnd(() => Promise.all([proxy.close(), late.close()]))
     const queue = await context.queue(server)
     const options = { concurrency: 4, leaseMs: 3_000 }
-    const start = () => context.worker(queue, { url: proxy.through(queue.url), tasks: ['plain', 'finish'], options })
-    await startCrew(context, 3, start)
+    const tasks = ['plain', 'finish'] as const
+    const start = (by: TcpProxy, more = {}) =>
+      context.worker(queue, { url: by.through(queue.url), tasks, options, ...more })
+    await startCrew(context, 2, () => start(proxy))
+    await startCrew(context, 1, () => start(late, { handlerUrl: queue.url }))
+    const restart = async (stop: 'fast' | 'kill') => {
+      late.pause()
+      await server.restart(stop)
+      await sleep(LATE_MS)
+      late.resume()
+    }
+    const cut = async () => {
+      late.pause()
+      proxy.cut()
+      late.cut()
+      await sleep(LATE_AFTER_CUT_MS)
+      late.resume()
+    }
     const rounds = context.long ? 10 : 1
     const outageMs = context.long ? 60_000 : 8_000
     let n = 0
     for (let round = 0; round < rounds; round++) {
-      await duringRuns(context, queue, n++, RUN_MS, () => server.restart('fast'))
-      await duringRuns(context, queue, n++, RUN_MS, () => server.restart('kill'))
-      await duringRuns(context, queue, n++, RUN_MS, () => proxy.cut())
+      await duringRuns(context, queue, n++, RUN_MS, () => restart('fast'))
+      await duringRuns(context, queue, n++, RUN_MS, () => restart('kill'))
+      await duringRuns(context, queue, n++, RUN_MS, cut)
     }
     // Longer than the lease: everybody's heartbeat is old when the server is back.
     let backAt = 0
@@ -60,7 +93,7 @@ export const serverRestart: BatteryTest = {
       resumedMs > 5_000 && `The first start came ${resumedMs.toFixed(0)} ms after the server was back.`,
     ])
     return (
-      `${2 * rounds} restarts, ${rounds} cuts of all connections, one outage of ${outageMs / 1_000} s: ` +
+      `${2 * rounds} restarts, one worker back ${LATE_MS} ms after the others, ${rounds} cuts of all connections, one outage of ${outageMs / 1_000} s: ` +
       `${jobs} running jobs in ${runs} runs, none taken from its worker; work goes on ${resumedMs.toFixed(0)} ms after the server is back`
     )
   },
