@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type BatteryTest, CheckFailed, expectNone } from '../battery-test.js'
+import { type BatteryTest, CheckFailed, expect, expectNone } from '../battery-test.js'
 import { startCrew } from '../crew.js'
 import type { HistoryEvent } from '../history.js'
 import { percentile } from '../percentile.js'
@@ -40,8 +40,9 @@ export const crashLatency: BatteryTest = {
   async run(context) {
     const kills = context.long ? 100 : 6
     const crews = context.long ? [2, 4, 10] : [2, 6]
-    // The figures are for 100 kills on a machine that does nothing else; of six, p99 is the slowest.
-    const slack = context.long ? 1 : 3
+    // The figures are for 100 kills on a machine that does nothing else. Six kills on a busy one only tell whether anybody looks:
+    // with the lease alone it would be 30 s, and 12 s with nobody who looks after a newcomer.
+    const slack = context.long ? 1 : 6
     const problems: string[] = []
     const figures: string[] = []
     for (const task of ['finish', 'transactional'] as const) {
@@ -63,18 +64,23 @@ async function measure(context: TestContext, task: TaskName, size: number, kills
   const start = () => context.worker(queue, { tasks: [task], options: { concurrency: 2, maxCrashes: 1_000 } })
   const crew = await startCrew(context, size, start, { replaceAll: false })
   const killed: { victim: number; n: number }[] = []
-  for (let n = 0; n < kills; n++) {
-    await queue.enqueue(task, [{ n, ms: 520 }])
+  for (let n = 0; killed.length < kills; n++) {
+    expect(n < kills * 3, `Of ${n} jobs only ${killed.length} were still running when their workers were killed.`)
+    await queue.enqueue(task, [{ n, ms: 700 }])
     const victim = await whoRuns(crew.members, n)
     // At any point of the survivors' rhythm.
     await sleep(context.random.between(0, 500))
     victim.kill('SIGKILL')
-    killed.push({ victim: victim.pid, n })
-    // Not before: a newcomer rescues when it starts, and nobody can count on one.
-    await whoRuns(
-      crew.members.filter((member) => member !== victim),
-      n,
-    )
+    await victim.ended
+    // On a busy machine the kill may come when the job is done.
+    if (!queue.readHistory().some((event) => event.kind === 'finished' && event.n === n)) {
+      killed.push({ victim: victim.pid, n })
+      // Not before: a newcomer rescues when it starts, and nobody can count on one.
+      await whoRuns(
+        crew.members.filter((member) => member !== victim),
+        n,
+      )
+    }
     await crew.replace(victim).heard('ready')
     // Alone at the next kill: a job that is there for two is a suspect, for which a worker stops all others.
     await until('the job is done', async () => (await queue.waiting()) === 0)

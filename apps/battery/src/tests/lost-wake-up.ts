@@ -44,11 +44,15 @@ export const lostWakeUp: BatteryTest = {
       waits.push(performance.now() - from)
     }
     await verify(context, queue)
-    const slowest = Math.max(...waits)
-    expectNone([slowest > 1_000 && `A job started only ${slowest.toFixed(0)} ms after it was enqueued.`])
+    const [p99, slowest] = [percentile(waits, 0.99), Math.max(...waits)]
+    // A busy machine may hold up a few of them; a ring that is lost costs a poll, ten minutes.
+    expectNone([
+      p99 > 1_000 && `Of a hundred jobs one started only ${p99.toFixed(0)} ms after it was enqueued.`,
+      slowest > 10_000 && `A job started only ${slowest.toFixed(0)} ms after it was enqueued.`,
+    ])
     return (
       `${rounds} jobs at bad moments: p50 ${percentile(waits, 0.5).toFixed(1)} ms, ` +
-      `p99 ${percentile(waits, 0.99).toFixed(1)} ms, slowest ${slowest.toFixed(0)} ms`
+      `p99 ${p99.toFixed(1)} ms, slowest ${slowest.toFixed(0)} ms`
     )
   },
 }

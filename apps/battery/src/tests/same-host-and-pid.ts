@@ -1,7 +1,8 @@
 import { claimIntoLease, registerWorker, rescueLostWorkers } from '@pgq/core'
 import pg from 'pg'
 import { type BatteryTest, expect } from '../battery-test.js'
-import type { TestContext } from '../test-context.js'
+import { type TestContext, until } from '../test-context.js'
+import type { TestQueue } from '../test-queue.js'
 import { claimOf } from './rescue-vs-settle.js'
 
 /** Another worker with the same hostname and process id, as in every container; and ids that no crash gives out twice. */
@@ -52,8 +53,12 @@ async function livesBesideItsPredecessor(context: TestContext): Promise<void> {
   await dead.end()
   const living = await claim(2)
   context.onEnd(() => living.end())
-  await rescueLostWorkers(queue.pool, 'pgq', { workerId: 0, leaseMs: 60_000, maxCrashes: 3 })
+  // The session ends a moment after its socket.
+  await until('a worker is found lost', async () => (await rescue(queue)).workers.length > 0)
   const states = await queue.rows(`select args->>'n' as n, state from pgq.job_states order by 1`)
   const found = states.map(({ n, state }) => `${n} ${state}`).join(', ')
   expect(found === '1 ready, 2 running', `After the rescue: ${found}.`)
 }
+
+const rescue = (queue: TestQueue) =>
+  rescueLostWorkers(queue.pool, 'pgq', { workerId: 0, leaseMs: 60_000, maxCrashes: 3 })
