@@ -10,6 +10,7 @@ export type FindingCode =
   | 'lock-waits'
   | 'notify-queue-fills'
   | 'backlog-old'
+  | 'suspects-wait'
   | 'due-jobs-late'
   | 'queue-unserved'
   | 'queue-paused'
@@ -63,6 +64,7 @@ export const findingsIn = (facts: HealthFacts, thresholds: Thresholds): Finding[
     ...unserved(facts),
     ...paused(facts),
     ...oldBacklog(facts, thresholds),
+    ...waitingSuspects(facts, thresholds),
     ...lateJobs(facts),
     ...unknownTasks(facts),
     ...orphans(facts),
@@ -229,7 +231,7 @@ function unserved(facts: HealthFacts): Finding[] {
       severity: 'critical',
       message: `No living worker serves ${names(queues.map(({ queue }) => queue))}, where jobs are ready.`,
       meaning: 'These jobs wait until a worker comes.',
-      remedy: 'Start a worker for the queue, or look why its workers are gone.',
+      remedy: 'Start a worker for the queue (pgq work, or createWorker), or look why its workers are gone.',
       evidence: queues.map(({ queue, ready, oldestReadyMs = null }) => ({ queue, ready, oldestReadyMs })),
     },
   ]
@@ -244,11 +246,16 @@ function paused({ backlog }: HealthFacts): Finding[] {
       severity: 'info',
       message: `${names(queues.map(({ queue }) => queue))} ${queues.length === 1 ? 'is' : 'are'} paused.`,
       meaning: 'Nothing of a paused queue is claimed; its jobs wait.',
-      remedy: 'Resume it when that is no longer wanted (resumeQueue).',
+      remedy: `When that is no longer wanted: ${resuming(queues[0]!.queue)}.`,
       evidence: queues.map(({ queue, ready, pausedAt }) => ({ queue, ready, pausedAt: pausedAt!.toISOString() })),
     },
   ]
 }
+
+const resuming = (queue: string) => `pgq resume ${shellWord(queue)}, or resumeQueue(executor, ${JSON.stringify(queue)})`
+
+/** As a shell takes it. */
+const shellWord = (text: string) => (/^[\w./:@-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`)
 
 function oldBacklog(facts: HealthFacts, { backlogMs }: Thresholds): Finding[] {
   const old = facts.backlog.filter(({ oldestReadyMs = 0, pausedAt }) => oldestReadyMs > backlogMs && !pausedAt)
@@ -261,7 +268,7 @@ function oldBacklog(facts: HealthFacts, { backlogMs }: Thresholds): Finding[] {
       message: `Jobs in ${names(old.map(({ queue }) => queue))} have been ready for up to ${Math.round(oldest / SECOND_MS)} s.`,
       meaning: 'Jobs come faster than they are run, handlers hang, or nobody runs these tasks.',
       remedy:
-        'Look at what runs and since when, at the other findings, and at run times; then raise the concurrency or start more workers.',
+        'Look at what runs and since when (pgq jobs --state running, or listRunning), at the other findings, and at run times (pgq status, or statisticsByTask); then raise the concurrency or start more workers (pgq work).',
       evidence: old.map(({ queue, ready, exact, workers, oldestReadyMs = null }) => ({
         queue,
         ready,
@@ -269,6 +276,25 @@ function oldBacklog(facts: HealthFacts, { backlogMs }: Thresholds): Finding[] {
         workers,
         oldestReadyMs,
       })),
+    },
+  ]
+}
+
+function waitingSuspects({ suspects, backlog }: HealthFacts, { backlogMs }: Thresholds): Finding[] {
+  const isPaused = (queue: string) => backlog.some((one) => one.queue === queue && one.pausedAt)
+  const old = suspects.filter(({ queue, oldestReadyMs }) => oldestReadyMs > backlogMs && !isPaused(queue))
+  if (old.length === 0) return []
+  const oldest = Math.max(...old.map(({ oldestReadyMs }) => oldestReadyMs))
+  return [
+    {
+      code: 'suspects-wait',
+      severity: 'warning',
+      message: `Jobs in ${names(old.map(({ queue }) => queue))} that two lost workers held wait to run alone, for up to ${Math.round(oldest / SECOND_MS)} s.`,
+      meaning:
+        'A worker lets everything else end before it runs such a job, and runs one at a time: long handlers hold them up, and there may be many.',
+      remedy:
+        'Start one more worker for the queue, and find out why workers are lost. Or cancel the jobs: pgq cancel <ids>, or cancelJobs(executor, { ids }).',
+      evidence: old.map((suspects) => ({ ...suspects })),
     },
   ]
 }
@@ -284,7 +310,7 @@ function lateJobs({ server, backlog }: HealthFacts): Finding[] {
       severity: 'warning',
       message: `Scheduled jobs in ${names(late.map(({ queue }) => queue))} are due and were not made ready.`,
       meaning: 'Workers do that for their queues: there is none, or the database keeps it from its work.',
-      remedy: 'Start a worker for the queue, or look at the other findings.',
+      remedy: 'Start a worker for the queue (pgq work, or createWorker), or look at the other findings.',
       evidence: late.map((queue) => ({
         queue: queue.queue,
         scheduled: queue.scheduled,
@@ -308,7 +334,7 @@ function unknownTasks(facts: HealthFacts): Finding[] {
       message: `No living worker has a handler for ${names([...new Set(unknown.map(({ task }) => task))])}.`,
       meaning:
         'Jobs of these tasks are kept and never run. A name was changed, or the workers are older than what enqueues.',
-      remedy: 'Deploy workers that have the handler, or delete the jobs (deleteWaitingJobs).',
+      remedy: `Deploy workers that have the handler. Or give the jobs up: pgq cancel --task ${shellWord(unknown[0]!.task)} leaves dead letters, deleteWaitingJobs(executor, { task: ${JSON.stringify(unknown[0]!.task)} }) nothing.`,
       evidence: unknown,
     },
   ]
@@ -323,7 +349,8 @@ function orphans({ orphans }: HealthFacts): Finding[] {
       severity: 'warning',
       message: `${jobs} jobs are leased to workers that do not exist.`,
       meaning: 'Rows of workers were deleted, or tables restored from a dump. These jobs do not run meanwhile.',
-      remedy: 'Any running worker gives them back within a second or at its next beat: start one.',
+      remedy:
+        'Any running worker gives them back within a second or at its next beat: start one (pgq work, or createWorker).',
       evidence: orphans,
     },
   ]
@@ -342,7 +369,9 @@ function lostWorkers(facts: HealthFacts): Finding[] {
       meaning: nobodyElse
         ? 'Living workers give the jobs of lost ones back; there is none.'
         : 'A living worker gives these jobs back, within a second of the loss, or when the lease ran out.',
-      remedy: nobodyElse ? 'Start a worker.' : 'Nothing, unless it stays: then look at the logs of the living ones.',
+      remedy: nobodyElse
+        ? 'Start a worker (pgq work, or createWorker).'
+        : 'Nothing, unless it stays: then look at the logs of the living ones.',
       evidence: lost.map(({ id, hostname, pid, beatAgeMs, running }) => ({ id, hostname, pid, beatAgeMs, running })),
     },
   ]

@@ -1,9 +1,10 @@
-import type { Executor, StatementParts } from '@pgq/core'
+import { type Executor, type StatementParts, SUSPECT_CRASHES } from '@pgq/core'
 import { type RawBuilder, sql } from 'kysely'
 import { backlog, type QueueBacklog } from './backlog.js'
 import { listWorkers, type WorkerStatus } from './list-workers.js'
 import { defineQuestion, type EpochMs, epochMs, type MonitorOptions } from './question.js'
 import { queuesIn } from './queues-in.js'
+import { isNotHeld } from './running.js'
 
 /** Everything that health() judges by, as the server told it. Ages in ms. */
 export interface HealthFacts {
@@ -18,6 +19,8 @@ export interface HealthFacts {
   readonly workers: readonly WorkerFacts[]
   readonly orphans: readonly { readonly workerId: number; readonly jobs: number }[]
   readonly backlog: readonly QueueBacklog[]
+  /** Jobs that wait to run alone, since two lost workers held them. */
+  readonly suspects: readonly SuspectFacts[]
   /** Tasks of the first ready jobs of each queue, and how many of these they have. */
   readonly heads: readonly { readonly queue: string; readonly task: string; readonly jobs: number }[]
 }
@@ -84,6 +87,13 @@ export interface NumberFacts {
   readonly most: number
 }
 
+export interface SuspectFacts {
+  readonly queue: string
+  /** Counted up to 1,000 of all queues. */
+  readonly jobs: number
+  readonly oldestReadyMs: number
+}
+
 export interface WorkerFacts extends WorkerStatus {
   /** Whether somebody holds its liveness lock. */
   readonly lockHeld: boolean
@@ -105,9 +115,9 @@ export async function healthFacts(executor: Executor, options: MonitorOptions): 
   return { server: server!, tables, holders, lockWaits, tableLocks, ...queue }
 }
 
-type QueueFacts = Pick<HealthFacts, 'numbers' | 'workers' | 'orphans' | 'backlog' | 'heads'>
+type QueueFacts = Pick<HealthFacts, 'numbers' | 'workers' | 'orphans' | 'backlog' | 'suspects' | 'heads'>
 
-const NOT_ASKED: QueueFacts = { numbers: [], workers: [], orphans: [], backlog: [], heads: [] }
+const NOT_ASKED: QueueFacts = { numbers: [], workers: [], orphans: [], backlog: [], suspects: [], heads: [] }
 
 async function queueFacts(executor: Executor, options: MonitorOptions): Promise<QueueFacts> {
   const liveness = new Map((await askLiveness(executor, options, {})).map(({ id, ...rest }) => [id, rest]))
@@ -120,6 +130,7 @@ async function queueFacts(executor: Executor, options: MonitorOptions): Promise<
     })),
     orphans: await askOrphans(executor, options, {}),
     backlog: await backlog(executor, options),
+    suspects: await askSuspects(executor, options, {}),
     heads: await askHeads(executor, options, { queue: null }),
   }
 }
@@ -267,6 +278,22 @@ const askOrphans = defineQuestion<object, { workerId: number; jobs: number }>(
     group by lease.worker_id
     order by lease.worker_id
     limit 20`,
+)
+
+/** In the order of their own index, which no other has. */
+const askSuspects = defineQuestion<object, SuspectFacts>(
+  'health_suspects',
+  (parts) => sql`
+    select queue, count(*) as jobs, greatest(0, ${epochMs(sql`statement_timestamp() - min(ready_at)`)}) as "oldestReadyMs"
+    from (
+      select job.queue, job.ready_at
+      from ${parts.table('jobs')} as job
+      where job.execute_at is null and job.crash_count >= ${sql.lit(SUSPECT_CRASHES)} and ${isNotHeld(parts, sql`job.id`)}
+      order by job.queue, job.crash_count, (job.position - (job.priority::bigint << 47))
+      limit 1000
+    ) as suspect
+    group by queue
+    order by queue`,
 )
 
 /** Jobs that nobody claims stay at the head of their queue. From the queue on, and few, for the reason that the estimates name. */

@@ -18,7 +18,7 @@ export interface WorkerStatus extends JobWorker {
   readonly beatAgeMs: number
   /** Jobs that it holds, in leases and in transactions. */
   readonly running: number
-  /** Has nothing to do and waits for the doorbell. */
+  /** Runs nothing and waits for the doorbell. */
   readonly idle: boolean
 }
 
@@ -49,7 +49,8 @@ const askWorkers = defineQuestion<object, WorkerRow>('list_workers', (parts) => 
       ${epochMs(sql`worker.started_at`)} as "startedAt",
       greatest(0, ${epochMs(sql`statement_timestamp() - worker.beat_at`)}) as "beatAgeMs",
       coalesce(leased.jobs, 0) + coalesce(held.jobs, 0) as running,
-      exists (select from ${table('idle_workers')} as idle where idle.worker_id = worker.id) as idle
+      coalesce(leased.jobs, held.jobs) is null
+        and exists (select from ${table('idle_workers')} as idle where idle.worker_id = worker.id) as idle
     from ${table('workers')} as worker
     left join leased on leased.worker_id = worker.id
     left join held on held.worker_id = worker.id

@@ -64,6 +64,32 @@ describe('workers and queues', () => {
     expect(await finding('backlog-old')).toMatchObject({ severity: 'critical' })
   })
 
+  // Mutants: other ready jobs counted; a paused queue's; those of a transactional handler that runs.
+  test('jobs that wait too long to run alone', async () => {
+    await livingWorker()
+    const poison = await queue.enqueue('mail')
+    await queue.enqueue('mail')
+    await pool.query(`update pgq.jobs set crash_count = 2 where id = $1`, [poison])
+    expect(await codes()).toEqual([])
+    await pool.query(`update pgq.jobs set ready_at = now() - interval '70 s'`)
+    const told = await finding('suspects-wait')
+    expect(told).toMatchObject({ severity: 'warning', evidence: [{ queue: 'default', jobs: 1 }] })
+    expect(told!.remedy).toContain('pgq cancel')
+    await pool.query('update pgq.workers set holding = array[$1::bigint]', [poison])
+    expect(await finding('suspects-wait')).toBeUndefined()
+    await pool.query(`update pgq.workers set holding = '{}'`)
+    await pauseQueue(pool, 'default')
+    expect(await codes()).toEqual(['queue-paused'])
+  })
+
+  // Mutant: a name that the shell reads as something else.
+  test('what to do is said for the command line and for programs', async () => {
+    await pauseQueue(pool, `mail's`)
+    expect((await finding('queue-paused'))!.remedy).toBe(
+      `When that is no longer wanted: pgq resume 'mail'\\''s', or resumeQueue(executor, "mail's").`,
+    )
+  })
+
   test('due jobs that nobody made ready', async () => {
     await queue.enqueue('mail', { delayMs: 1_000_000 })
     expect(await codes()).toEqual([])
@@ -199,8 +225,9 @@ describe('what holds vacuum back', () => {
   test('dead rows are those of the queue, as the server counts them', async () => {
     await queue.enqueue('mail')
     const client = await connect()
-    await client.query('update pgq.jobs set attempt = 1; select pg_stat_force_next_flush()')
-    await client.query('select 1')
+    await client.query('update pgq.jobs set attempt = 1')
+    // A session that ends tells what it did; others do so when they have time.
+    await client.end()
     const jobs = async () => (await healthFacts(pool, {})).tables.find(({ table }) => table === 'jobs')!.deadRows
     expect(await eventually(jobs, (deadRows) => deadRows > 0)).toBe(
       Number(await queue.stored(`select n_dead_tup from pg_stat_user_tables where relid = 'pgq.jobs'::regclass`)),

@@ -15,7 +15,7 @@ export const everything = (workerId: number, limit: number, queue = 'default'): 
 })
 
 /** A pool for this test file, and what a test needs to bring jobs into every state. */
-export function openQueue(database: TestDatabase) {
+export function openQueue(database: Pick<TestDatabase, 'url'>) {
   const pool = new pg.Pool({ connectionString: database.url })
   const open = new Set<pg.PoolClient>()
   // A test that failed halfway must not leave its locks to the next one.
