@@ -13,7 +13,7 @@ export interface OverviewAnswer {
   readonly workers: number
 }
 
-const RANGES = { '1h': '1 hour', '6h': '6 hours', '24h': '24 hours' }
+const RANGES = { '1h': 'hour', '6h': '6 hours', '24h': '24 hours' }
 
 /** How the last answers looked: kept while the page is open, as nobody else keeps it. */
 const seen: { at: number; ready: number; oldest: number }[] = []
@@ -60,14 +60,14 @@ function Tiles({ data: { counts, queues, workers } }: { data: OverviewAnswer }) 
   const of = (state: string) => about(counts.filter((one) => one.state === state))
   const oldest = Math.max(0, ...queues.map(({ oldestReadyMs = 0 }) => oldestReadyMs))
   const next = queues.flatMap(({ nextScheduledAt }) => nextScheduledAt ?? []).sort()[0]
-  const hasDead = counts.some(({ state }) => state === 'dead')
+  const has = (state: string) => counts.some((one) => one.state === state)
   return (
     <div class="tiles">
       <Tile
         name="Ready"
         state="ready"
         value={of('ready')}
-        note={oldest > 0 ? `oldest waits ${duration(oldest)}` : 'nothing waits'}
+        note={has('ready') ? `oldest waits ${duration(oldest)}` : 'nothing waits'}
       />
       <Tile
         name="Running"
@@ -85,7 +85,7 @@ function Tiles({ data: { counts, queues, workers } }: { data: OverviewAnswer }) 
         name="Dead"
         state="dead"
         value={of('dead')}
-        note={hasDead ? 'look at the errors' : 'no dead letters'}
+        note={has('dead') ? 'look at the errors' : 'no dead letters'}
         href={linkTo('dead')}
       />
     </div>
