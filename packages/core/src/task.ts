@@ -2,7 +2,7 @@ import type { StandardSchemaV1 } from '@standard-schema/spec'
 import { DEFAULT_MAX_ARGS_BYTES } from './encode-args.js'
 import { type EnqueueOptions, type EnqueueResult, enqueueJobs, newJob } from './enqueue.js'
 import { InvalidArgsError, InvalidOptionError } from './errors.js'
-import type { Executor } from './executor.js'
+import { checkExecutor, type Executor } from './executor.js'
 import type { DeliveryModeName, JobOf } from './job.js'
 import { checkName, checkPriority, checkSchemaName, DEFAULT_SCHEMA } from './names.js'
 import { checkRetryPolicy, type TaskRetryPolicy } from './retry-policy.js'
@@ -85,6 +85,8 @@ export class Task<Input, Output = Input, Mode extends DeliveryModeName = 'at-lea
 
   /** Enqueues any number of jobs in one statement, all or none, in the order given. Results come in the same order. */
   async enqueueMany(executor: Executor, jobs: Iterable<JobInput<Input, Mode>>): Promise<EnqueueResult[]> {
+    // First: who forgot it passed the args in its place.
+    checkExecutor(executor)
     const created = []
     for (const job of jobs) {
       const parsed = this.parse(job.args)

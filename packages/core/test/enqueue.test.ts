@@ -272,6 +272,12 @@ describe('the first argument', () => {
     expect(error).toBeInstanceOf(InvalidOptionError)
     expect(error.message).toContain('The first argument must be what runs the SQL')
   })
+
+  // Mutant: args are checked first, and who left the executor out hears that undefined is no JSON.
+  test('left out, it is named, and not the args that stand in its place', async () => {
+    const error = await failure((work as any).enqueue({ orderId: 1 }))
+    expect(error.message).toContain('The first argument must be what runs the SQL')
+  })
 })
 
 describe('by name', () => {
