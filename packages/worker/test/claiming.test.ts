@@ -125,6 +125,8 @@ describe('concurrency', () => {
       [
         task.handle(async (n) => {
           most = Math.max(most, ++running)
+          // The first ones wait for each other, however slow a transaction begins.
+          await until(() => most >= 5)
           await pause(5)
           running -= 1
           runs += 1
