@@ -1,6 +1,9 @@
 import { enqueueMany, LostLeaseError } from '@pgq/core'
 import { sql } from 'kysely'
 import { beforeAll, describe, expect, test } from 'vitest'
+import { ClaimCursor } from '../src/claim-cursor.js'
+import { Connection } from '../src/connection.js'
+import { Transactional } from '../src/delivery/transactional.js'
 import { all, gate, next, numbered, pause, queue, until } from './queue.js'
 
 const db = await queue()
@@ -358,4 +361,27 @@ test('an end that the database refuses to record, again and again, holds up no o
   await db.pool.query('drop trigger refuse on pgq.dead_jobs')
   await until(() => settled.length === 21)
   expect(await db.rows('select task, reason from pgq.dead_jobs')).toEqual([{ task: 'once', reason: 'failed' }])
+})
+
+// Mutant: of the failures of a claim, the one that is heard of first is told: when the answers come together, it is the last one.
+test('a claim that fails says why, not that its transaction is aborted, also when all answers come at once', async () => {
+  const pipelined = { connectionString: db.url, pipeline: true } as object
+  const connection = new Connection(pipelined, async () => ({ keepsStatements: true }))
+  const holdings = { add: async () => {}, remove: () => {} }
+  const mode = new Transactional('pgq', [connection], connection, holdings, 1)
+  const { rescan, ...ranges } = new ClaimCursor(['default']).ranges(0)
+  const request = { workerId: 1, ...ranges, tasks: ['work'], limit: 1, maxBytes: 1_000 }
+  expect(await mode.claim(request)).toEqual([])
+  await db.pool.query('alter table pgq.queues rename column paused_at to not_yet')
+  // A process that is busy reads answers together.
+  const busy = setInterval(() => {
+    for (const end = Date.now() + 20; Date.now() < end; );
+  })
+  try {
+    await expect(mode.claim(request)).rejects.toMatchObject({ code: 'PGQ_NOT_MIGRATED' })
+  } finally {
+    clearInterval(busy)
+    await db.pool.query('alter table pgq.queues rename column not_yet to paused_at')
+    await connection.close()
+  }
 })

@@ -85,11 +85,10 @@ export class Transactional implements DeliveryMode {
     try {
       const client = await connection.client()
       // Sent together, answered together: one round trip. Without a transaction (begin failed) the rest fails, too.
-      const [, jobs, handedOver] = await Promise.all([
-        client.query(BEGIN),
-        claimOn(connection.on(client)),
-        client.query(HAND_OVER),
-      ])
+      const sent = [client.query(BEGIN), claimOn(connection.on(client)), client.query(HAND_OVER)] as const
+      await Promise.allSettled(sent)
+      // In their order: the first failure says why, the next ones only that the transaction is aborted.
+      const [, jobs, handedOver] = [await sent[0], await sent[1], await sent[2]]
       if (jobs.length === 0) {
         await client.query('rollback')
         return []
