@@ -133,6 +133,7 @@ export interface IdleWorkersTable {
   worker_id: number
   channel: string
   queues: string[]
+  tasks: Generated<string[]>
 }
 
 /** Every job, wherever it is (a view). */

@@ -8,6 +8,9 @@ export const DEFAULT_MAX_ARGS_BYTES = 262_144
 
 const MAX_DEPTH = 500
 
+/** Of one UTF-16 unit as UTF-8. */
+const MOST_BYTES = 3
+
 /**
  * Writes args as JSON text that parses back to the same value: every key, number (-0 too) and string as it was.
  * Throws NotSerialisableError with the path of the first value that JSON would change or lose (undefined, NaN, Infinity,
@@ -16,6 +19,7 @@ const MAX_DEPTH = 500
  */
 export function encodeArgs(args: unknown, maxBytes = DEFAULT_MAX_ARGS_BYTES): string {
   const text = write(args, { key: 'args', depth: 0 })
+  if (text.length * MOST_BYTES <= maxBytes) return text
   const bytes = Buffer.byteLength(text)
   if (bytes > maxBytes) throw new ArgsTooLargeError(bytes, maxBytes)
   return text

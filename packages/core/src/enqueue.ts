@@ -1,11 +1,13 @@
-import { sql } from 'kysely'
+import { type RawBuilder, sql } from 'kysely'
 import { DEFAULT_MAX_ARGS_BYTES, encodeArgs, SEPARATOR } from './encode-args.js'
 import { InvalidOptionError } from './errors.js'
 import { checkExecutor, type Executor, run } from './executor.js'
 import type { DeliveryModeName, JobMeta } from './job.js'
 import { checkName, checkPriority, DEFAULT_SCHEMA } from './names.js'
+import { isPool, prepared } from './prepared.js'
 import { checkRetryPolicy, MAX_DELAY_MS, type RetryPolicy } from './retry-policy.js'
-import { defineStatement } from './statement.js'
+import { defineStatement, type StatementParts } from './statement.js'
+import { ringDoorbell } from './workers.js'
 
 /** What one call may change about its job. */
 export interface EnqueueOptions<Mode extends DeliveryModeName = DeliveryModeName> {
@@ -191,13 +193,14 @@ interface Call {
 interface Lane {
   flushing: boolean
   waiting: Call[]
+  readonly doorbell: Doorbell
 }
 
 const lanes = new WeakMap<object, Map<string, Lane>>()
 
 function laneOf(executor: Executor, schema: string): Lane {
   const bySchema = lanes.get(executor) ?? new Map<string, Lane>()
-  const lane = bySchema.get(schema) ?? { flushing: false, waiting: [] }
+  const lane = bySchema.get(schema) ?? { flushing: false, waiting: [], doorbell: new Doorbell() }
   lanes.set(executor, bySchema.set(schema, lane))
   return lane
 }
@@ -205,23 +208,68 @@ function laneOf(executor: Executor, schema: string): Lane {
 async function flush(executor: Executor, schema: string, lane: Lane): Promise<void> {
   lane.flushing = true
   await null // calls made in the same turn travel together
-  while (lane.waiting.length > 0) await write(executor, schema, lane.waiting.splice(0))
+  while (lane.waiting.length > 0) await write(executor, schema, lane, lane.waiting.splice(0))
   lane.flushing = false
+  if (!lane.doorbell.isOwed) return
+  await new Promise((resolve) => setImmediate(resolve)) // callers may go on at once: then the next statement sees to it
+  const queues = lane.doorbell.take(!lane.flushing)
+  // A hint, as each ring: the pool may have been ended by now.
+  if (queues.length > 0) await ringDoorbell(executor, schema, queues).catch(() => {})
 }
 
-async function write(executor: Executor, schema: string, calls: readonly Call[], refusal?: unknown): Promise<void> {
+/** In a stream of statements a queue's doorbell rings this often, in ms, and once more when the stream ends. */
+const RING_MS = 5
+
+/** Which statements ring. In a stream of them each NOTIFY would cost as much as 20 jobs, to wake who is being woken. */
+class Doorbell {
+  readonly #rungAt = new Map<string, number>()
+  /** Queues with jobs that did not ring, and since when. */
+  readonly #owed = new Map<string, number>()
+
+  get isOwed(): boolean {
+    return this.#owed.size > 0
+  }
+
+  isDue(queues: ReadonlySet<string>): boolean {
+    const now = performance.now()
+    return [...queues].some((queue) => now - (this.#rungAt.get(queue) ?? Number.NEGATIVE_INFINITY) >= RING_MS)
+  }
+
+  written(queues: ReadonlySet<string>, rang: boolean): void {
+    const now = performance.now()
+    for (const queue of queues) {
+      if (rang) {
+        this.#rungAt.set(queue, now)
+        this.#owed.delete(queue)
+      } else if (!this.#owed.has(queue)) this.#owed.set(queue, now)
+    }
+  }
+
+  /** What to ring for now: all that is owed when nothing follows, else what was owed for long enough. */
+  take(isLast: boolean): string[] {
+    const now = performance.now()
+    const queues = [...this.#owed].filter(([, since]) => isLast || now - since >= RING_MS).map(([queue]) => queue)
+    this.written(new Set(queues), true)
+    return queues
+  }
+}
+
+async function write(
+  executor: Executor,
+  schema: string,
+  lane: Lane,
+  calls: readonly Call[],
+  refusal?: unknown,
+): Promise<void> {
   try {
     const jobs = calls.length === 1 ? calls[0]!.jobs : calls.flatMap((call) => call.jobs)
-    const [row] = await run(executor, schema, insertJobs, columnsOf(jobs))
-    const ids = row!.ids.slice(1, -1).split(',')
+    const ids = await insert(executor, schema, jobs, lane.doorbell)
     let next = 0
-    for (const call of calls) {
-      call.resolve(ids.slice(next, next + call.jobs.length).map((id) => ({ status: 'inserted', id })))
-      next += call.jobs.length
-    }
+    for (const call of calls) call.resolve(call.jobs.map(() => ({ status: 'inserted', id: ids[next++]! })))
   } catch (error) {
     // The database refused a value (a trigger or constraint of the user's): only the call it came from shall fail.
-    if (calls.length > 1 && isRefusal(error)) for (const call of calls) await write(executor, schema, [call], error)
+    if (calls.length > 1 && isRefusal(error))
+      for (const call of calls) await write(executor, schema, lane, [call], error)
     // Inside a transaction nothing more can be written: then the refusal is what the callers need to hear of.
     else for (const call of calls) call.reject(isAborted(error) ? (refusal ?? error) : error)
   }
@@ -231,6 +279,41 @@ const isAborted = (error: unknown): boolean => (error as { code?: unknown } | nu
 
 // data exception, integrity violation, raised by a trigger
 const isRefusal = (error: unknown): boolean => /^(22|23|P0)/.test(String((error as { code?: unknown } | null)?.code))
+
+/** Writes the jobs, and answers their ids in the same order. */
+async function insert(
+  executor: Executor,
+  schema: string,
+  jobs: readonly NewJob[],
+  doorbell: Doorbell,
+): Promise<string[]> {
+  if (jobs.length === 1) return [await insertOne(executor, schema, jobs[0]!)]
+  const queues = new Set(jobs.map(({ queue }) => queue))
+  // What a pool writes is committed when it is answered. On anything else it may not be: who rings later may ring too early.
+  const rings = !isPool(executor) || doorbell.isDue(queues)
+  const [row] = await run(prepared(executor), schema, insertJobs, { ...columnsOf(jobs), rings: String(rings) })
+  doorbell.written(queues, rings)
+  return row!.ids.slice(1, -1).split(',')
+}
+
+async function insertOne(
+  executor: Executor,
+  schema: string,
+  { task, args, queue, priority, executeAt, delayMs, retry, meta }: NewJob,
+): Promise<string> {
+  const isPlain = executeAt === undefined && delayMs === undefined && retry === undefined && meta === undefined
+  const [row] = await run(prepared(executor), schema, isPlain ? enqueuePlain : enqueueWith, {
+    task,
+    args,
+    queue,
+    priority: String(priority),
+    executeAt: executeAt?.toISOString() ?? null,
+    delayMs: delayMs === undefined ? null : String(delayMs),
+    retry: retry ? JSON.stringify(retry) : null,
+    meta: meta ? JSON.stringify(meta) : null,
+  })
+  return row!.id
+}
 
 const MAX_STATEMENT_LENGTH = 250_000_000
 
@@ -266,9 +349,8 @@ function columnsOf(jobs: readonly NewJob[]): Columns {
 
 /** An array as PostgreSQL writes it: of one element when all jobs have the same, null when none has any. */
 function arrayOf(jobs: readonly NewJob[], columnOf: (job: NewJob) => string | number | undefined): string | null {
-  const values = jobs.map(columnOf)
-  const [first] = values
-  if (!values.every((value) => value === first)) return `{${values.map(elementOf).join()}}`
+  const first = columnOf(jobs[0]!)
+  if (!jobs.every((job) => columnOf(job) === first)) return `{${jobs.map((job) => elementOf(columnOf(job))).join()}}`
   return first === undefined ? null : `{${elementOf(first)}}`
 }
 
@@ -277,12 +359,34 @@ function elementOf(value: string | number | undefined): string | number {
   return typeof value === 'number' ? value : `"${value.replace(/["\\]/g, '\\$&')}"`
 }
 
-/** Writes jobs and rings the doorbell; see insert_jobs in the migration. Answers the ids in the order given. */
-const insertJobs = defineStatement<Columns, { ids: string }>(
+/** See insert_jobs in the migration. */
+const insertJobs = defineStatement<Columns & { readonly rings: string }, { ids: string }>(
   'insert_jobs',
   ({ routine, param }) => sql`
     select ${routine('insert_jobs')}(
       ${param('args')}::text, ${param('queues')}::text, ${param('tasks')}::text, ${param('priorities')}::text,
-      ${param('executeAts')}::text, ${param('delaysMs')}::text, ${param('retries')}::text, ${param('metas')}::text
+      ${param('executeAts')}::text, ${param('delaysMs')}::text, ${param('retries')}::text, ${param('metas')}::text,
+      ${param('rings')}::text::boolean
     )::text as ids`,
+)
+
+type OneJob = { readonly [Column in keyof NewJob]-?: string | null }
+
+/** See enqueue in the migration. */
+const enqueueOne = (name: string, extras: (param: StatementParts<OneJob>['param']) => RawBuilder<unknown>) =>
+  defineStatement<OneJob, { id: string }>(
+    name,
+    ({ routine, param }) => sql`
+      select ${routine('enqueue')}(
+        ${param('task')}::text, ${param('args')}::text::json, ${param('queue')}::text, ${param('priority')}::text::integer${extras(param)}
+      )::text as id`,
+  )
+
+// Each parameter costs the server 2 us, as text that it parses and plans: most jobs have none of these.
+const enqueuePlain = enqueueOne('enqueue', () => sql``)
+const enqueueWith = enqueueOne(
+  'enqueue_with',
+  (param) => sql`,
+        ${param('executeAt')}::text::timestamptz, ${param('delayMs')}::text::double precision,
+        ${param('retry')}::text::json, ${param('meta')}::text::json`,
 )

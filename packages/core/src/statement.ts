@@ -31,7 +31,7 @@ export interface Statement<Params, Row> {
 export interface StatementParts<Params> {
   readonly db: Kysely<PgqDatabase>
   table(name: keyof PgqDatabase): RawBuilder<unknown>
-  routine(name: 'ring_doorbell' | 'insert_jobs' | 'finished_ordinals'): RawBuilder<unknown>
+  routine(name: 'ring_doorbell' | 'enqueue' | 'insert_jobs' | 'finished_ordinals'): RawBuilder<unknown>
   /** The schema's name as a text value. */
   readonly schemaName: RawBuilder<string>
   /** The next number in the order of ready jobs. */

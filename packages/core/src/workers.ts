@@ -129,8 +129,8 @@ export async function hangDoorbell(
 const hangStatement = defineStatement<{ workerId: number; channel: string; queues: readonly string[] }, never>(
   'hang_doorbell',
   ({ table, param }) => sql`
-    insert into ${table('idle_workers')} (worker_id, channel, queues)
-    select id, ${param('channel')}::text, ${param('queues')}::text[]
+    insert into ${table('idle_workers')} (worker_id, channel, queues, tasks)
+    select id, ${param('channel')}::text, ${param('queues')}::text[], tasks
     from ${table('workers')} where id = ${param('workerId')}
     on conflict (worker_id) do nothing`,
 )

@@ -125,7 +125,7 @@ const tables: {
     run_buckets: 'number[] default',
     run_counts: 'number[] default',
   },
-  idle_workers: { worker_id: 'number', channel: 'string', queues: 'string[]' },
+  idle_workers: { worker_id: 'number', channel: 'string', queues: 'string[]', tasks: 'string[] default' },
   job_states: {
     id: 'string',
     queue: 'string',

@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import type pg from 'pg'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { enqueue, enqueueMany, hangDoorbell, ringDoorbell, takeDoorbell } from '../src/index.js'
 import { inTransaction, newWorker, queueDatabase } from './queue-database.js'
 
@@ -103,4 +103,27 @@ test('the SQL functions ring as well', async () => {
   await pool.query(`select pgq.enqueue('work'); select pgq.enqueue_many('[{"task": "work"}]')`)
   await quiet([worker])
   expect(worker.heard.length).toBeGreaterThan(0)
+})
+
+test('statements that follow one another on a pool ring once in a while, and again after the last', async () => {
+  const worker = await idleWorker()
+  const clock = vi.spyOn(performance, 'now').mockReturnValue(performance.now() + 1_000)
+  try {
+    // Two callers, each with one call after the other: ten statements in a row.
+    const caller = async () => {
+      for (let number = 0; number < 10; number++) await enqueue(pool, 'work', number)
+    }
+    await Promise.all([caller(), caller()])
+    // Mutant: flush() that does not ring for what is owed.
+    await expect.poll(() => worker.heard.length).toBe(2)
+  } finally {
+    clock.mockRestore()
+  }
+  // A client may be in a transaction: who rings after its statement may ring before its commit.
+  const client = await pool.connect()
+  await Promise.all([enqueue(client, 'work'), enqueue(client, 'work')])
+  await Promise.all([enqueue(client, 'work'), enqueue(client, 'work')])
+  client.release()
+  await quiet([worker])
+  expect(worker.heard).toHaveLength(4)
 })

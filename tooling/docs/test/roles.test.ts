@@ -98,7 +98,6 @@ test('who may do what, object by object', async () => {
     shop_web: insert on jobs (execute_at priority queue task args retry meta)
     shop_web: select on jobs (id)
     shop_web: usage on schema pgq
-    shop_web: select on workers (id tasks)
     shop_worker: delete insert select update on cancellations
     shop_worker: delete insert select update on dead_jobs
     shop_worker: delete insert select update on finished_jobs

@@ -6,7 +6,7 @@ async function main(): Promise<void> {
   const executor: Executor = {
     query: async (sql, params) => {
       console.log(/select [^(\s]+/.exec(sql)?.[0], params[0])
-      return { rows: [{ ids: '{1}' }] }
+      return { rows: [{ id: '1' }] }
     },
   }
   // @ts-expect-error Types that had become `any` on their way would let this pass.

@@ -26,7 +26,7 @@ describe('an empty project', () => {
     await project.compile('typescript')
     await project.compile('typescript-7')
 
-    const printed = [expect.stringContaining('select "pgq"."insert_jobs"'), '{"status":"inserted","id":"1"}']
+    const printed = [expect.stringContaining('select "pgq"."enqueue"'), '{"status":"inserted","id":"1"}']
     expect(await project.node('core-alone.mjs')).toEqual(printed)
     expect(await project.node('core-alone.cjs')).toEqual(printed)
   })

@@ -40,6 +40,16 @@ export const pgbouncer: BatteryTest = {
         },
       ],
     },
+    {
+      name: 'an enqueue is kept by name, whoever is at the other end',
+      patches: [
+        {
+          file: 'packages/core/src/prepared.ts',
+          find: 'rows[0]?.pid === client.processID',
+          replace: 'true',
+        },
+      ],
+    },
   ],
   async run(context) {
     const { random, long } = context

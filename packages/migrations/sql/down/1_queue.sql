@@ -1,9 +1,9 @@
 -- Undoes 1_queue.sql, jobs included. Nothing cascades: an object of somebody else's that depends on the queue stops this.
 drop view queue_counts;
 drop view job_states;
-drop function enqueue(text, json, text, integer, timestamptz, double precision, json);
+drop function enqueue(text, json, text, integer, timestamptz, double precision, json, json);
 drop function enqueue_many(json);
-drop function insert_jobs(text, text, text, text, text, text, text, text);
+drop function insert_jobs(text, text, text, text, text, text, text, text, boolean);
 drop function ring_doorbell(text[]);
 drop function finished_ordinals(integer, bigint);
 drop table idle_workers;
