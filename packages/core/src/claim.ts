@@ -61,9 +61,16 @@ export const claimRank = (priority: number, position: number): bigint => BigInt(
 export async function claimIntoLease(
   executor: Executor,
   schema: string,
-  request: ClaimRequest & { readonly number: number },
+  request: ClaimRequest & LeaseRequest,
 ): Promise<ClaimedJob[]> {
-  return readBatch(await run(executor, schema, claimLeaseStatement, request), request)
+  return readBatch(await run(executor, schema, claimLeaseStatement, { transactional: false, ...request }), request)
+}
+
+/** The lease that a claim makes. */
+export interface LeaseRequest {
+  readonly number: number
+  /** Its jobs are finished in transactions on connections that hold the worker's liveness lock: see finishHeld. Default false. */
+  readonly transactional?: boolean
 }
 
 /**
@@ -208,23 +215,23 @@ const asText = (
 
 export type Names = Pick<ClaimRequest, 'queues' | 'tasks'>
 
-const claimLeaseStatement = defineStatement<ClaimRequest & { readonly number: number }, BatchRow>(
+const claimLeaseStatement = defineStatement<ClaimRequest & Required<LeaseRequest>, BatchRow>(
   'claim_into_lease',
   (parts) => leaseOf(parts, removeReadyJobs(parts)),
 )
 
 /** Moves the removed rows into a lease, and answers them as one row of texts. */
 export const leaseOf = (
-  parts: StatementParts<Names & { readonly workerId: number; readonly number: number }>,
+  parts: StatementParts<Names & Required<LeaseRequest> & { readonly workerId: number }>,
   removed: RawBuilder<unknown>,
 ): RawBuilder<BatchRow> => sql`
     with claimed as (${removed}),
     lease as (
       insert into ${parts.table('leases')}
-        (worker_id, number, ids, positions, priorities, attempts, crash_counts, queues, tasks, args, retries, metas, errors,
+        (worker_id, number, transactional, ids, positions, priorities, attempts, crash_counts, queues, tasks, args, retries, metas, errors,
           created_ats, ready_ats)
       select
-        ${parts.param('workerId')}, ${parts.param('number')}, array_agg(id), array_agg(position), array_agg(priority),
+        ${parts.param('workerId')}, ${parts.param('number')}, ${parts.param('transactional')}, array_agg(id), array_agg(position), array_agg(priority),
         array_agg((attempt + 1)::smallint), array_agg(crash_count), array_agg(queue), array_agg(task), array_agg(args),
         array_agg(retry), array_agg(meta), array_agg(errors), array_agg(created_at), array_agg(ready_at)
       from claimed

@@ -51,6 +51,7 @@ export interface LeasesTable {
   worker_id: number
   number: BigInt8
   claimed_at: Generated<Stamp>
+  transactional: Generated<boolean>
   done: Generated<number[]>
   ids: Generated<string[]>
   positions: Generated<string[]>

@@ -81,8 +81,11 @@ export { runHandler } from './run-handler.js'
 export {
   type Acknowledgement,
   acknowledge,
+  finishHeld,
   finishInTransaction,
+  finishLocked,
   finishState,
+  isFinished,
   type LeasePlace,
   type Restore,
   type Return,
@@ -112,6 +115,7 @@ export {
 export {
   type Beat,
   beat,
+  endSession,
   hangDoorbell,
   heartbeatSql,
   lockLiveness,

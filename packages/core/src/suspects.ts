@@ -4,6 +4,7 @@ import {
   batchOf,
   type ClaimedJob,
   type ClaimRequest,
+  type LeaseRequest,
   leaseOf,
   readBatch,
   SUSPECT_CRASHES,
@@ -53,12 +54,12 @@ const goAloneStatement = defineStatement<SuspectRequest, { alone: boolean }>('go
 export async function claimSuspectIntoLease(
   executor: Executor,
   schema: string,
-  request: SuspectRequest & { readonly number: number },
+  request: SuspectRequest & LeaseRequest,
 ): Promise<ClaimedJob[]> {
-  return readBatch(await run(executor, schema, claimLeaseStatement, request), request)
+  return readBatch(await run(executor, schema, claimLeaseStatement, { transactional: false, ...request }), request)
 }
 
-const claimLeaseStatement = defineStatement<SuspectRequest & { readonly number: number }, BatchRow>(
+const claimLeaseStatement = defineStatement<SuspectRequest & Required<LeaseRequest>, BatchRow>(
   'claim_suspect_into_lease',
   (parts) => leaseOf(parts, removeSuspect(parts)),
 )

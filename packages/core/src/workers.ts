@@ -172,6 +172,26 @@ const livenessStatement = defineStatement<{ workerId: number }, never>(
   (parts) => sql`select pg_advisory_lock_shared(${lockClass(parts)}, ${parts.param('workerId')}::integer)`,
 )
 
+/**
+ * Ends a session of the worker that its client has given up, and says whether it was still there: its transaction may still commit then.
+ */
+export async function endSession(
+  executor: Executor,
+  schema: string,
+  session: { readonly workerId: number; readonly backendPid: number },
+): Promise<boolean> {
+  return (await run(executor, schema, endSessionStatement, session)).length > 0
+}
+
+const endSessionStatement = defineStatement<{ workerId: number; backendPid: number }, { ended: boolean }>(
+  'end_session',
+  (parts) => sql`
+    select pg_terminate_backend(lock.pid) as ended
+    from pg_locks as lock join pg_database as here on here.oid = lock.database and here.datname = current_database()
+    where lock.pid = ${parts.param('backendPid')}::integer and lock.locktype = 'advisory' and lock.objsubid = 2
+      and lock.classid = ${lockClass(parts)}::oid and lock.objid = ${parts.param('workerId')}::integer::oid`,
+)
+
 /** lockLiveness and beat as texts whose $1 is the worker's id, for a thread that has nothing but a client. */
 export const heartbeatSql = (schema: string): { readonly lock: string; readonly beat: string } => ({
   lock: livenessStatement.compile(schema).sql,
@@ -219,7 +239,8 @@ export interface Rescue {
  * it was. The statistics count what was lost and what died of it.
  * What a handler finished in a transaction that commits while this begins is asked for when the lease is locked: this statement's
  * own view of the table may be older.
- * Two rescuers never meet: they skip each other's rows. The claim of a transactional job locks its worker's row as well: of a
+ * Two rescuers never meet: they skip each other's rows. The transactional lease of a silent worker is taken only when no session of
+ * that worker is left, as one of them may be about to commit: this ends them, and the next rescue takes the lease. The claim of a transactional job locks its worker's row as well: of a
  * silent worker that holds one, this ends the sessions, and the next rescue finds its jobs. Jobs that cancelJobs asked to end and
  * that wait again are buried; what is known of such requests is dropped a minute after their jobs are gone.
  *
@@ -245,7 +266,9 @@ const rescueStatement = defineStatement<Required<RescueRequest>, RescueRow>('res
     ), requested as materialized (
       select job_id from ${table('cancellations')} order by requested_at limit 10000
     ), lost as (
-      select worker.id, worker.alone, worker.holding
+      select
+        worker.id, worker.alone, worker.holding,
+        not worker.locks or pg_try_advisory_xact_lock(${lockClass(parts)}, worker.id) as is_gone
       from ${table('workers')} as worker
       where worker.id <> ${param('workerId')} and ${mayBeJudged(parts)} and (
         ${isSilent(parts)} or worker.locks and pg_try_advisory_xact_lock(${lockClass(parts)}, worker.id)
@@ -274,7 +297,8 @@ const rescueStatement = defineStatement<Required<RescueRequest>, RescueRow>('res
       where (lease.worker_id, lease.number) in (
         select held.worker_id, held.number
         from ${table('leases')} as held
-        where held.worker_id in (select id from lost) or (held.worker_id, held.number) in (select worker_id, number from orphan)
+        where held.worker_id in (select id from lost where is_gone or not held.transactional)
+          or (held.worker_id, held.number) in (select worker_id, number from orphan)
         for update of held skip locked
       )
       returning lease.*, ${routine('finished_ordinals')}(lease.worker_id, lease.number) as finished

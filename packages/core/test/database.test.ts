@@ -72,6 +72,7 @@ const tables: {
     worker_id: 'number',
     number: 'string',
     claimed_at: 'Date default',
+    transactional: 'boolean default',
     done: 'number[] default',
     ids: 'string[] default',
     positions: 'string[] default',

@@ -61,6 +61,7 @@ create table leases (
   worker_id    integer       not null,
   number       bigint        not null,
   claimed_at   timestamptz   not null default now(),
+  transactional boolean      not null default false,  -- finished by connections of its worker, which no rescue overtakes
   done         smallint[]    not null default '{}',
   ids          bigint[]      not null default '{}',
   positions    bigint[]      not null default '{}',
@@ -92,15 +93,14 @@ alter table leases
   alter column retries set storage external, alter column metas set storage external,
   alter column errors set storage external;
 
--- Jobs that a handler finished inside a transaction of its own. The row holds its lease (key share) until that
--- transaction ends, so nobody can take the job back while its fate is open.
+-- Jobs that were finished inside a transaction: with finish() of the handler's own, or of a transactional lease. They go with their
+-- lease. No foreign key: its trigger costs 15 us, of the 100 of a short transaction, and a shared lock on the lease.
 create table finished_jobs (
   worker_id integer  not null,
   number    bigint   not null,
   ordinal   smallint not null,
-  primary key (worker_id, number, ordinal),
-  foreign key (worker_id, number) references leases on delete cascade
-);
+  primary key (worker_id, number, ordinal)
+) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000);
 
 -- Dead letters: jobs that used up their attempts, failed for good, were cancelled, or took their workers down.
 create table dead_jobs (
@@ -165,13 +165,15 @@ create table idle_workers (
   tasks     text[]  not null default '{}' -- those of the worker
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 
--- Which jobs of a lease are finished by now, and not when the calling statement began: a rescue that holds the lease asks for it.
+-- Which jobs of a lease are finished by now, and not when the calling statement began: a rescue that takes the lease asks for it, and
+-- takes them along.
 create function finished_ordinals(worker_id integer, number bigint) returns smallint[]
 language sql volatile
 begin atomic
-  select coalesce(array_agg(finished.ordinal), '{}')
-  from finished_jobs as finished
-  where finished.worker_id = $1 and finished.number = $2;
+  with finished as (
+    delete from finished_jobs as finished where finished.worker_id = $1 and finished.number = $2 returning finished.ordinal
+  )
+  select coalesce(array_agg(finished.ordinal), '{}') from finished;
 end;
 
 -- What each enqueue runs is in PL/pgSQL, which keeps its plans for a session: a statement that comes as text is parsed and planned for

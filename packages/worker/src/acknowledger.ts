@@ -1,7 +1,9 @@
 import {
   acknowledge,
   type ClaimedJob,
+  endSession,
   finishState,
+  isFinished,
   LostLeaseError,
   type Return,
   returnJobs,
@@ -77,16 +79,31 @@ export class Acknowledger {
     })
   }
 
+  /** A job of the lease was finished by a transaction that has committed. */
+  committed(lease: Lease): void {
+    lease.settled += 1
+    lease.written += 1
+    this.#removeWhole(lease)
+  }
+
   /**
-   * Whether what a handler finished in a transaction of its own was committed. Asks until the database answers and that transaction
-   * has ended; throws when it stays open for FINISH_MS.
+   * Whether the transaction in which a job was finished was committed. Asks until the database answers and that transaction
+   * has ended; throws when it stays open for FINISH_MS. backendPid: the session that it ran in, if that is known and was given up;
+   * it is ended.
    */
-  async isFinished(lease: Lease, job: ClaimedJob): Promise<boolean> {
-    const place = { workerId: lease.workerId, number: lease.number, ordinal: job.ordinal }
+  async isFinished(lease: Lease, job: ClaimedJob, backendPid?: number): Promise<boolean> {
+    const { connection, schema } = this
+    const { workerId, number } = lease
+    const place = { workerId, number, ordinal: job.ordinal }
+    const stateOf = async () => {
+      if (backendPid === undefined) return finishState(connection, schema, place, job.id)
+      if (await endSession(connection, schema, { workerId, backendPid })) return 'open'
+      return (await isFinished(connection, schema, place)) ? 'committed' : 'rolled back'
+    }
     const deadline = performance.now() + FINISH_MS
     for (;;) {
       try {
-        const state = await finishState(this.connection, this.schema, place, job.id)
+        const state = await stateOf()
         if (state !== 'open') return state === 'committed'
         if (performance.now() > deadline) break
         await delay(LOOK_MS, this.connection.closed)
@@ -101,6 +118,13 @@ export class Acknowledger {
   /** Resolves when everything settled so far is durable. */
   async drain(): Promise<void> {
     while (this.#pending.size > 0 || this.#flushing) await (this.#flushing ?? this.#flush())
+  }
+
+  /** A lease of which all is written, part of it by transactions, has a row still. */
+  #removeWhole(lease: Lease): void {
+    if (lease.written < lease.size || this.#pending.has(lease)) return
+    this.#pending.set(lease, new Unwritten())
+    this.#flushSoon(GATHER_MS)
   }
 
   #flushSoon(ms: number): void {
@@ -162,9 +186,12 @@ export class Acknowledger {
       const allOurs = doubtful && leases.some(({ number }) => !ours.has(number)) && (await this.isAlive(workerId))
       for (const lease of leases) {
         const unwritten = batch.get(lease)!
+        const isRemoved = finished.includes(lease.number)
         lease.written += unwritten.size
         unwritten.answer(allOurs || ours.has(lease.number))
         batch.delete(lease)
+        // What was missing may have been committed by a transaction meanwhile.
+        if (!isRemoved) this.#removeWhole(lease)
       }
     }
   }

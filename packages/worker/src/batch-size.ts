@@ -12,7 +12,6 @@ export class BatchSize {
   constructor(
     private readonly concurrency: number,
     private readonly maxBatch: number,
-    private readonly lookahead: boolean,
   ) {
     this.#lastClaim = concurrency
   }
@@ -43,7 +42,7 @@ export class BatchSize {
   }
 
   #ahead(): number {
-    if (!this.lookahead || this.#averageMs === undefined) return 0
+    if (this.#averageMs === undefined) return 0
     return Math.min(Math.floor((this.concurrency * LOOKAHEAD_MS) / Math.max(this.#averageMs, 0.001)), this.maxBatch)
   }
 }

@@ -54,6 +54,11 @@ export class Connection implements PreparingClient {
     return this.#client
   }
 
+  /** Gives up a client that is of no use any more; the next use opens another. */
+  drop(client: pg.Client): void {
+    this.#drop(client, new Error('This connection was given up.'))
+  }
+
   /** Drops the client, if there is one; the next use opens another. */
   async reset(): Promise<void> {
     const client = this.#client

@@ -1,15 +1,6 @@
-import {
-  cancelChannel,
-  hangDoorbell,
-  noteHolding,
-  ringDoorbell,
-  takeDoorbell,
-  tellWorkers,
-  workersChannel,
-} from '@pgq/core'
+import { cancelChannel, hangDoorbell, ringDoorbell, takeDoorbell, tellWorkers, workersChannel } from '@pgq/core'
 import type pg from 'pg'
 import type { Connection } from './connection.js'
-import type { Holdings } from './delivery/transactional.js'
 import type { Events } from './events.js'
 import type { ResolvedOptions } from './options.js'
 import { processIdOf, type Session } from './session.js'
@@ -30,10 +21,9 @@ export interface ControlListener {
 }
 
 /**
- * The worker's one listening connection, for short statements only: LISTEN, the doorbell, and the note of what transactional
- * handlers hold. It comes back by itself and listens again; losing it costs latency, never a job.
+ * The worker's one listening connection, for short statements only: LISTEN, the doorbell, and the rescue. It comes back by itself and listens again; losing it costs latency, never a job.
  */
-export class Control implements Holdings {
+export class Control {
   readonly connection: Connection
   /** Whether NOTIFY reaches us; until the probe says so, what the options want. */
   listens: boolean
@@ -41,9 +31,6 @@ export class Control implements Holdings {
   #tries = 0
   #closed = false
   #reconnect: NodeJS.Timeout | undefined
-  readonly #holding = new Set<string>()
-  #noting: Promise<void> | undefined
-  #noteAgain: Promise<void> | undefined
 
   constructor(
     private readonly session: Session,
@@ -53,7 +40,7 @@ export class Control implements Holdings {
   ) {
     this.listens = options.doorbell
     this.connection = session.open({
-      // Losing the last of these notes costs a latency or a crash count, never a job: their commits need not wait for the disk.
+      // Losing the last of what is written here costs a latency, never a job: its commits need not wait for the disk.
       settings: 'set synchronous_commit = off',
       prepare: (client) => this.#listen(client),
       onLost: (error) => this.#lost(error),
@@ -99,45 +86,9 @@ export class Control implements Holdings {
     if (pass) await ringDoorbell(this.connection, this.options.schema, this.options.queues)
   }
 
-  async add(jobIds: readonly string[]): Promise<void> {
-    for (const id of jobIds) this.#holding.add(id)
-    await this.#note()
-  }
-
-  remove(jobIds: readonly string[]): void {
-    for (const id of jobIds) this.#holding.delete(id)
-  }
-
-  /** What was removed is in the note until another one is written: write it, before a crash may count against it. */
-  renew(): Promise<void> {
-    return this.#note()
-  }
-
   close(): void {
     this.#closed = true
     clearTimeout(this.#reconnect)
-  }
-
-  /** Calls that come while a note is being written share the next one. */
-  #note(): Promise<void> {
-    if (!this.#noting) {
-      this.#noting = this.#write().finally(() => {
-        this.#noting = undefined
-      })
-      return this.#noting
-    }
-    this.#noteAgain ??= this.#noting
-      .catch(() => {})
-      .then(() => {
-        this.#noteAgain = undefined
-        return this.#note()
-      })
-    return this.#noteAgain
-  }
-
-  #write(): Promise<void> {
-    const holding = { workerId: this.session.workerId, jobIds: [...this.#holding] }
-    return noteHolding(this.connection, this.options.schema, holding)
   }
 
   get #channel(): string {

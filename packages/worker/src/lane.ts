@@ -51,7 +51,6 @@ export class Lane {
   /** Claimed and not started, from #next on. */
   #buffer: JobRun[] = []
   #next = 0
-  #claiming = 0
   /** Nothing is claimed: the worker runs suspects, or is about to. */
   #paused = false
   /** Something ended that a pause may have waited for. */
@@ -68,13 +67,13 @@ export class Lane {
     private readonly host: LaneHost,
   ) {
     this.#handlers = new Map([...options.handlers].filter(([, { task }]) => task.mode === mode.name))
-    this.#concurrency = options.concurrency[mode.name] * mode.jobsPerSlot
+    this.#concurrency = options.concurrency[mode.name]
     this.#cursor = new ClaimCursor(options.queues)
-    this.#size = new BatchSize(this.#concurrency, options.maxBatch, mode.mayPrefetch)
+    this.#size = new BatchSize(this.#concurrency, options.maxBatch)
   }
 
   start(): void {
-    this.#looping = Promise.all(Array.from({ length: this.mode.parallelClaims }, () => this.#loop()))
+    this.#looping = this.#loop()
   }
 
   /** Look for jobs. rescan: also where the cursor has been. */
@@ -150,7 +149,7 @@ export class Lane {
 
   get #isCalm(): boolean {
     const resting = this.#idle.length + this.#full.length
-    return this.#open === 0 && this.#waiting === 0 && resting === this.mode.parallelClaims
+    return this.#open === 0 && this.#waiting === 0 && resting === 1
   }
 
   async #claimSuspect(): Promise<boolean> {
@@ -180,9 +179,8 @@ export class Lane {
       }
       const found = await this.#claim(limit)
       if (found === 'failed') continue
-      if (found > 0)
-        this.#idle[0]?.ring() // modes with several claims under way: one more may look
-      else if (this.#missedRing) this.#missedRing = false
+      if (found > 0) continue
+      if (this.#missedRing) this.#missedRing = false
       else if (!this.#stopping) {
         this.host.idle()
         await this.#sleep(this.#idle)
@@ -210,8 +208,6 @@ export class Lane {
     const { workerId } = this.host
     const tasks = [...this.#handlers.keys()]
     const request: ClaimRequest = { workerId, ...ranges, tasks, limit, maxBytes: this.options.maxBatchBytes }
-    // A mode that claims ahead keeps its slots for what it has; the others keep one for each claim under way.
-    this.#claiming += this.mode.mayPrefetch ? 0 : 1
     try {
       const claims = await this.mode.claim(request)
       const durationMs = performance.now() - start
@@ -233,8 +229,6 @@ export class Lane {
       this.#cursor.reset()
       if (!this.#stopping) await this.#park(this.#full, this.backoff.failed(error))
       return 'failed'
-    } finally {
-      this.#claiming -= this.mode.mayPrefetch ? 0 : 1
     }
   }
 
@@ -264,7 +258,7 @@ export class Lane {
   }
 
   async #startInTurn(run: JobRun): Promise<void> {
-    if (await run.begin()) return this.#ended(run, await run.run())
+    if ((await run.begin()) && !this.#stopping) return this.#ended(run, await run.run())
     await run.release()
     this.#closed(run)
   }
@@ -272,8 +266,8 @@ export class Lane {
   #ended(run: JobRun, result: JobResult): void {
     this.#size.ran(result.durationMs)
     void run.settle(result).then(() => this.#closed(run))
-    // The slot of a mode without a connection per job is free before the settlement is durable.
-    if (this.mode.mayPrefetch) this.#freeSlot(run)
+    // Before the settlement is durable.
+    this.#freeSlot(run)
   }
 
   #closed(run: JobRun): void {
@@ -292,7 +286,7 @@ export class Lane {
 
   /** How many jobs to claim now; 0: not yet. */
   #limit(): number {
-    return this.mode.hasRoom && !this.#paused ? this.#size.next(this.running.size + this.#claiming, this.#waiting) : 0
+    return this.#paused ? 0 : this.#size.next(this.running.size, this.#waiting)
   }
 
   async #releaseStale(): Promise<void> {

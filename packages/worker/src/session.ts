@@ -44,7 +44,10 @@ export class Session {
 
   /** A connection on which handlers run statements of their own: the planner is left as it is, and statements may follow on. */
   openForHandlers(): Connection {
-    return this.#add({ ...this.config, pipeline: true } as pg.ClientConfig, '')
+    return this.#add({ ...this.config, pipeline: true } as pg.ClientConfig, '', async () => {
+      // Its share of the liveness lock is what keeps its transactions from being overtaken.
+      if (!this.workerId) throw new Error('This worker was taken for dead and has no new id yet.')
+    })
   }
 
   /** Drops all clients, but for one connection's: the next use of each opens a new one, under the present worker id. */

@@ -9,6 +9,7 @@ import { delay } from './delay.js'
 import { AtLeastOnce } from './delivery/at-least-once.js'
 import { AtMostOnce } from './delivery/at-most-once.js'
 import type { DeliveryMode } from './delivery/delivery-mode.js'
+import { LeaseClaims } from './delivery/lease-claims.js'
 import { Transactional } from './delivery/transactional.js'
 import { Events, type WorkerEvents } from './events.js'
 import { Lane } from './lane.js'
@@ -145,16 +146,20 @@ class RunningWorker implements Worker {
     this.#acknowledger = new Acknowledger(schema, settlements, this.#backoff(), isAlive)
     const control = this.#control.connection
     this.#caretaker = new Caretaker(this.options, settlements, control, this.#events, this.#backoff(), this.#charge())
+    let leases = 0
+    const leaseClaims = (transactional: boolean) => new LeaseClaims(schema, claims, () => ++leases, transactional)
     const make: Record<DeliveryModeName, () => DeliveryMode> = {
-      'at-least-once': () => new AtLeastOnce(schema, claims, this.#acknowledger),
+      'at-least-once': () => new AtLeastOnce(schema, leaseClaims(false), this.#acknowledger),
       'at-most-once': () => new AtMostOnce(schema, durableClaims, settlements, this.#backoff()),
       transactional: () =>
         new Transactional(
           schema,
           this.#handlerConnections(concurrency.transactional),
-          settlements,
-          this.#control,
+          leaseClaims(true),
+          this.#acknowledger,
+          this.#backoff(),
           transactionalGroup,
+          () => this.#session.locks,
         ),
     }
     if (this.options.stats) this.#stats = new Stats(schema, control, this.options.logger)
@@ -280,7 +285,6 @@ class RunningWorker implements Worker {
     try {
       await Promise.all(this.#lanes.map((lane) => lane.pause()))
       for (const lane of this.#lanes) {
-        await this.#control.renew()
         while (await lane.runSuspect());
       }
     } catch {

@@ -3,8 +3,8 @@ import { describe, expect, test } from 'vitest'
 import { BatchSize } from '../src/batch-size.js'
 
 /** A size that has learnt the pace of its handlers, having grown to its full batches. */
-function paced(concurrency: number, ms: number, maxBatch = 1_000, lookahead = true): BatchSize {
-  const size = new BatchSize(concurrency, maxBatch, lookahead)
+function paced(concurrency: number, ms: number, maxBatch = 1_000): BatchSize {
+  const size = new BatchSize(concurrency, maxBatch)
   for (let run = 0; run < 200; run++) size.ran(ms)
   size.claimed(maxBatch)
   return size
@@ -12,7 +12,7 @@ function paced(concurrency: number, ms: number, maxBatch = 1_000, lookahead = tr
 
 describe('how many jobs to claim', () => {
   test('before anything ran: one per free slot', () => {
-    const size = new BatchSize(10, 1_000, true)
+    const size = new BatchSize(10, 1_000)
     expect(size.next(0, 0)).toBe(10)
     expect(size.next(7, 0)).toBe(3)
     expect(size.next(10, 0)).toBe(0)
@@ -46,15 +46,9 @@ describe('how many jobs to claim', () => {
     expect(size.next(0, 9)).toBe(751)
   })
 
-  test('a mode that cannot claim ahead: its free slots, however fast', () => {
-    const size = paced(10, 0.01, 1_000, false)
-    expect(size.next(6, 0)).toBe(4)
-    expect(size.next(10, 0)).toBe(0)
-  })
-
   // Mutant: no growth limit; one burst of fast jobs would fetch the whole batch for whatever comes next.
   test('grows at most twofold from claim to claim', () => {
-    const size = new BatchSize(10, 1_000, true)
+    const size = new BatchSize(10, 1_000)
     size.claimed(10)
     size.ran(0.01)
     const sizes = []
@@ -90,15 +84,14 @@ describe('how many jobs to claim', () => {
     const state = fc.record({
       concurrency: fc.integer({ min: 1, max: 200 }),
       maxBatch: fc.integer({ min: 1, max: 2_000 }),
-      lookahead: fc.boolean(),
       runs: fc.array(fc.double({ min: 0, max: 1e6, noNaN: true }), { maxLength: 20 }),
       last: fc.nat(2_000),
       waiting: fc.nat(2_000),
     })
     fc.assert(
       fc.property(state, fc.double({ min: 0, max: 1, noNaN: true }), (given, share) => {
-        const { concurrency, maxBatch, lookahead, runs, last, waiting } = given
-        const size = new BatchSize(concurrency, maxBatch, lookahead)
+        const { concurrency, maxBatch, runs, last, waiting } = given
+        const size = new BatchSize(concurrency, maxBatch)
         for (const ms of runs) size.ran(ms)
         size.claimed(last)
         const running = Math.floor(concurrency * share)
@@ -107,7 +100,7 @@ describe('how many jobs to claim', () => {
         expect(Number.isInteger(next)).toBe(true)
         expect(next).toBeGreaterThanOrEqual(Math.min(missing, maxBatch))
         expect(next).toBeLessThanOrEqual(maxBatch)
-        if (!lookahead || runs.length === 0) expect(next).toBe(Math.min(missing, maxBatch))
+        if (runs.length === 0) expect(next).toBe(Math.min(missing, maxBatch))
       }),
     )
   })

@@ -1,10 +1,7 @@
 import { enqueueMany, LostLeaseError } from '@pgq/core'
 import { sql } from 'kysely'
 import { beforeAll, describe, expect, test } from 'vitest'
-import { ClaimCursor } from '../src/claim-cursor.js'
-import { Connection } from '../src/connection.js'
-import { Transactional } from '../src/delivery/transactional.js'
-import { all, gate, next, numbered, pause, queue, until } from './queue.js'
+import { all, gate, next, numbered, numbers, pause, queue, until } from './queue.js'
 
 const db = await queue()
 const quick = { minDelayMs: 1, jitter: 0 }
@@ -27,13 +24,9 @@ describe('transactional', () => {
     await db.empty()
   })
 
-  // Mutants: jit left on for the claim: before PostgreSQL 18 it compiles each; a setting of the claim that stays for the handler.
-  test('the claim is planned by settings of its own, the handler by those of its database', async () => {
+  // Mutant: its connection with the planner settings of our own ones.
+  test('the handler is planned by the settings of its database', async () => {
     const settings = `select array[current_setting('enable_seqscan'), current_setting('enable_bitmapscan'), current_setting('jit')] as now`
-    await db.pool.query(`create or replace function note_settings() returns trigger language plpgsql as $$
-      begin insert into claimed ${settings}; return old; end $$;
-      create table claimed (settings text[]);
-      create trigger note_settings before delete on pgq.jobs for each row execute function note_settings()`)
     const usual = await db.value<string[]>(settings)
     const seen: unknown[] = []
     const worker = await db.worker([
@@ -44,12 +37,24 @@ describe('transactional', () => {
     const settled = next(worker, 'job.settled')
     await task.enqueue(db.pool, 1)
     await settled
-    await db.pool.query('drop trigger note_settings on pgq.jobs')
-    expect(await db.rows('select settings from claimed')).toEqual([{ settings: ['off', 'off', 'off'] }])
     expect(seen).toEqual([usual])
   })
 
-  // Mutant: a plain COMMIT; the attempt is not counted and the error is lost.
+  // Mutant: finishHeld without the look at the worker: the effect stays although the job is somebody else's.
+  test('a worker that was declared dead commits nothing, and tells job.lost', async () => {
+    const worker = await db.worker([
+      task.handle(async (n, { trx }) => {
+        await sql`insert into effects values (${n})`.execute(trx)
+        await db.pool.query('delete from pgq.leases; delete from pgq.workers')
+      }),
+    ])
+    const lost = next(worker, 'job.lost')
+    await task.enqueue(db.pool, 1)
+    expect((await lost).error).toBeInstanceOf(LostLeaseError)
+    expect(await effects()).toEqual([])
+  })
+
+  // Mutant: an error of COMMIT that is not told as refused: the attempt is not counted and the error is lost.
   test('a COMMIT that a deferred constraint refuses: retried, the attempt and the error kept, no effects', async () => {
     const attempts: number[] = []
     const worker = await db.worker([
@@ -107,6 +112,27 @@ describe('transactional', () => {
     await task.enqueue(db.pool, 1)
     await until(() => settled.length === 2)
     expect(await effects()).toEqual([{ n: 12 }])
+  })
+
+  // Mutant: an undone handler whose transaction goes on: the next job on the connection commits its writes.
+  test('one that fails and one that ends well, again and again on one connection', async () => {
+    const worker = await db.worker(
+      [
+        task.handle(async (n, { trx, attempt }) => {
+          await sql`insert into effects values (${n})`.execute(trx)
+          if (attempt === 1 && n % 2 === 0) throw new Error('not yet')
+        }),
+      ],
+      { concurrency: 1 },
+    )
+    const settled = all(worker, 'job.settled')
+    await task.enqueueMany(db.pool, numbers(20))
+    await until(() => settled.length === 30)
+    await db.empty()
+    expect(await effects()).toEqual(Array.from({ length: 20 }, (_, n) => ({ n })))
+    // Mutant: the lease of jobs that were returned and of others that were committed keeps its row.
+    await until(async () => (await db.value('select count(*)::integer from pgq.leases')) === 0)
+    expect(await db.rows('select * from pgq.finished_jobs')).toEqual([])
   })
 
   test('job.trx tells how many rows it changed, and what tables there are; it does not stream', async () => {
@@ -361,27 +387,4 @@ test('an end that the database refuses to record, again and again, holds up no o
   await db.pool.query('drop trigger refuse on pgq.dead_jobs')
   await until(() => settled.length === 21)
   expect(await db.rows('select task, reason from pgq.dead_jobs')).toEqual([{ task: 'once', reason: 'failed' }])
-})
-
-// Mutant: of the failures of a claim, the one that is heard of first is told: when the answers come together, it is the last one.
-test('a claim that fails says why, not that its transaction is aborted, also when all answers come at once', async () => {
-  const pipelined = { connectionString: db.url, pipeline: true } as object
-  const connection = new Connection(pipelined, async () => ({ keepsStatements: true }))
-  const holdings = { add: async () => {}, remove: () => {} }
-  const mode = new Transactional('pgq', [connection], connection, holdings, 1)
-  const { rescan, ...ranges } = new ClaimCursor(['default']).ranges(0)
-  const request = { workerId: 1, ...ranges, tasks: ['work'], limit: 1, maxBytes: 1_000 }
-  expect(await mode.claim(request)).toEqual([])
-  await db.pool.query('alter table pgq.queues rename column paused_at to not_yet')
-  // A process that is busy reads answers together.
-  const busy = setInterval(() => {
-    for (const end = Date.now() + 20; Date.now() < end; );
-  })
-  try {
-    await expect(mode.claim(request)).rejects.toMatchObject({ code: 'PGQ_NOT_MIGRATED' })
-  } finally {
-    clearInterval(busy)
-    await db.pool.query('alter table pgq.queues rename column not_yet to paused_at')
-    await connection.close()
-  }
 })

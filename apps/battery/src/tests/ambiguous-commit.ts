@@ -17,7 +17,7 @@ export const ambiguousCommit: BatteryTest = {
       name: 'a claim whose answer was lost is not read back',
       patches: [
         {
-          file: 'packages/worker/src/delivery/at-least-once.ts',
+          file: 'packages/worker/src/delivery/lease-claims.ts',
           find: 'if (breaksConnection(error)) this.#doubtful = number',
           replace: 'void breaksConnection',
         },
@@ -28,8 +28,8 @@ export const ambiguousCommit: BatteryTest = {
       patches: [
         {
           file: 'packages/worker/src/delivery/transactional.ts',
-          find: 'if (await isCommitted(this.hold.settlements, this.hold.xid)) return',
-          replace: '',
+          find: 'const isKept = breaksConnection(error) && (await this.#isCommitted(lease, job))',
+          replace: 'const isKept = false',
         },
       ],
     },

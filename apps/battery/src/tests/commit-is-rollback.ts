@@ -12,13 +12,8 @@ export const commitIsRollback: BatteryTest = {
         { file: 'packages/worker/src/run-job.ts', find: 'this.claim.isSpoiled?.()', replace: 'false' },
         {
           file: 'packages/worker/src/delivery/transactional.ts',
-          find: "const COMMIT = 'set constraints all immediate; commit'",
-          replace: "const COMMIT = 'commit'",
-        },
-        {
-          file: 'packages/worker/src/delivery/transactional.ts',
-          find: "if ([result].flat().at(-1)?.command === 'COMMIT') return",
-          replace: 'if (result) return',
+          find: "for (const answer of answers) if (answer.status === 'rejected') throw answer.reason",
+          replace: '',
         },
       ],
     },

@@ -4,18 +4,18 @@ import { startCrew } from '../crew.js'
 import { verify } from '../verify.js'
 import { works } from '../works.js'
 
-/** Claim, handler and completion are one transaction: kill -9 undoes all of it, and effects happen exactly once. */
+/** What the handler writes and the end of its job are one transaction: kill -9 undoes both, and effects happen exactly once. */
 export const kill9Transactional: BatteryTest = {
   number: 1,
   name: 'kill9-transactional',
   mutants: [
     {
-      name: 'the claim commits before the handler starts',
+      name: 'the rescue does not ask what was committed',
       patches: [
         {
-          file: 'packages/worker/src/delivery/transactional.ts',
-          find: 'savepoint pgq_handler; select pg_current',
-          replace: 'commit; begin; savepoint pgq_handler; select pg_current',
+          file: 'packages/core/src/workers.ts',
+          find: 'where job.ordinal <> all (lease.done || lease.finished)',
+          replace: 'where job.ordinal <> all (lease.done)',
         },
       ],
     },

@@ -1,16 +1,13 @@
 import {
   type ClaimedJob,
   type ClaimRequest,
-  claimIntoLease,
-  claimSuspectIntoLease,
   finishInTransaction,
-  readLease,
   type Settlement,
   type SuspectRequest,
 } from '@pgq/core'
-import { type Acknowledger, Lease } from '../acknowledger.js'
-import { breaksConnection, type Connection } from '../connection.js'
+import type { Acknowledger, Lease } from '../acknowledger.js'
 import { type Claim, CommitRefused, type DeliveryMode, FinishedAlready } from './delivery-mode.js'
+import type { LeaseClaims, Leased } from './lease-claims.js'
 
 /**
  * Claims move a batch into a lease; no transaction is open while handlers run. A job of a killed worker is given to another
@@ -19,54 +16,26 @@ import { type Claim, CommitRefused, type DeliveryMode, FinishedAlready } from '.
 export class AtLeastOnce implements DeliveryMode {
   readonly name = 'at-least-once'
   readonly mayRetry = true
-  readonly mayPrefetch = true
-  readonly parallelClaims = 1
-  readonly jobsPerSlot = 1
-  readonly hasRoom = true
-  #number = 0
-  /** A claim whose answer was lost: it may have happened. */
-  #doubtful: number | undefined
 
   constructor(
     private readonly schema: string,
-    private readonly connection: Connection,
+    private readonly claims: LeaseClaims,
     private readonly acknowledger: Acknowledger,
   ) {}
 
-  claim(request: ClaimRequest): Promise<Claim[]> {
-    return this.#claim(request, (number) => claimIntoLease(this.connection, this.schema, { ...request, number }))
+  async claim(request: ClaimRequest): Promise<Claim[]> {
+    return this.#claimsOf(await this.claims.claim(request))
   }
 
-  claimSuspect(request: SuspectRequest): Promise<Claim[]> {
-    return this.#claim(request, (number) => claimSuspectIntoLease(this.connection, this.schema, { ...request, number }))
-  }
-
-  async #claim(request: SuspectRequest, claimAs: (number: number) => Promise<ClaimedJob[]>): Promise<Claim[]> {
-    const found = await this.#recoverDoubtful(request)
-    if (found.length > 0) return found
-    const number = ++this.#number
-    try {
-      return this.#claims(request.workerId, number, await claimAs(number))
-    } catch (error) {
-      if (breaksConnection(error)) this.#doubtful = number
-      throw error
-    }
+  async claimSuspect(request: SuspectRequest): Promise<Claim[]> {
+    return this.#claimsOf(await this.claims.claimSuspect(request))
   }
 
   drain(): Promise<void> {
     return this.acknowledger.drain()
   }
 
-  async #recoverDoubtful({ workerId, queues, tasks }: SuspectRequest): Promise<Claim[]> {
-    const number = this.#doubtful
-    if (number === undefined) return []
-    const jobs = await readLease(this.connection, this.schema, { workerId, number, queues, tasks })
-    this.#doubtful = undefined
-    return this.#claims(workerId, number, jobs)
-  }
-
-  #claims(workerId: number, number: number, jobs: readonly ClaimedJob[]): Claim[] {
-    const lease = new Lease(workerId, number, jobs.length)
+  #claimsOf({ lease, jobs }: Leased): Claim[] {
     return jobs.map((job) => new LeasedClaim(job, lease, this.schema, this.acknowledger))
   }
 }

@@ -20,10 +20,6 @@ import type { Claim, DeliveryMode } from './delivery-mode.js'
 export class AtMostOnce implements DeliveryMode {
   readonly name = 'at-most-once'
   readonly mayRetry = false
-  readonly mayPrefetch = true
-  readonly parallelClaims = 1
-  readonly jobsPerSlot = 1
-  readonly hasRoom = true
   readonly #writing = new Set<Promise<void>>()
 
   constructor(

@@ -6,14 +6,6 @@ export interface DeliveryMode {
   readonly name: DeliveryModeName
   /** A mode that cannot run a job twice must never be asked to: it would lose the job. */
   readonly mayRetry: boolean
-  /** Whether jobs may be claimed before a slot is free for them. */
-  readonly mayPrefetch: boolean
-  /** Claims under way at the same time. */
-  readonly parallelClaims: number
-  /** Whether a claim can be made now; false while no connection is free for it. */
-  readonly hasRoom: boolean
-  /** Jobs that one slot holds at a time; they begin one after the other. */
-  readonly jobsPerSlot: number
   claim(request: ClaimRequest): Promise<Claim[]>
   /** Claims one job that may have taken its workers down, to run with nothing beside it. */
   claimSuspect(request: SuspectRequest): Promise<Claim[]>
@@ -30,10 +22,10 @@ export class FinishedAlready extends Error {}
 /** A job that is ours, until it is settled or released. */
 export interface Claim {
   readonly job: ClaimedJob
-  /** Waits until the handler may run, for jobs that share a connection. False: it may not any more; release it then. */
+  /** Waits until the handler may run, for jobs that need a connection. False: there is none; release it then. */
   begin?(): Promise<boolean>
   /** The transaction of a transactional job. */
-  readonly trx?: Transaction<any>
+  readonly trx?: Transaction<any> | undefined
   /** True when a statement of the handler failed and was not rolled back: this transaction cannot commit any more. */
   isSpoiled?(): boolean
   /** Completes the job inside the handler's transaction (at-least-once). */

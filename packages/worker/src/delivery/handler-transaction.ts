@@ -3,6 +3,7 @@ import {
   type DatabaseConnection,
   DefaultQueryExecutor,
   type Driver,
+  type Kysely,
   PostgresAdapter,
   PostgresIntrospector,
   PostgresQueryCompiler,
@@ -11,37 +12,36 @@ import {
 } from 'kysely'
 import type pg from 'pg'
 
+/** Runs one statement of the handler. */
+export type Send = (text: string, values: unknown[]) => Promise<pg.QueryResult>
+
 /**
- * The worker's open transaction as a Kysely transaction, for the handler. It cannot be committed, rolled back or begun again
+ * The worker's transaction as a Kysely transaction, for the handler. It cannot be committed, rolled back or begun again
  * through it: it ends with the job, and after close() it runs nothing any more.
  */
-export function handlerTransaction(client: pg.Client): { trx: Transaction<any>; close(): void } {
-  const adapter = new PostgresAdapter()
-  const compiler = new PostgresQueryCompiler()
-  const connection = new ClientConnection(client)
-  const dialect = {
-    createAdapter: () => adapter,
-    createDriver: () => REFUSING_DRIVER,
-    createIntrospector: (db: ConstructorParameters<typeof PostgresIntrospector>[0]) => new PostgresIntrospector(db),
-    createQueryCompiler: () => compiler,
+export class HandlerTransaction {
+  readonly trx: Transaction<any>
+  readonly #connection: HandlerConnection
+
+  constructor(send: Send) {
+    this.#connection = new HandlerConnection(send)
+    const executor = new DefaultQueryExecutor(compiler, adapter, new SingleConnectionProvider(this.#connection))
+    this.trx = new Transaction({ config: { dialect }, dialect, driver: REFUSING_DRIVER as never, executor })
   }
-  const executor = new DefaultQueryExecutor(compiler, adapter, new SingleConnectionProvider(connection))
-  const trx = new Transaction({ config: { dialect }, dialect, driver: REFUSING_DRIVER as never, executor })
-  return { trx, close: () => connection.close() }
-}
-
-class ClientConnection implements DatabaseConnection {
-  #closed = false
-
-  constructor(private readonly client: pg.Client) {}
 
   close(): void {
-    this.#closed = true
+    this.#connection.closed = true
   }
+}
+
+class HandlerConnection implements DatabaseConnection {
+  closed = false
+
+  constructor(private readonly send: Send) {}
 
   async executeQuery<Row>({ sql, parameters }: CompiledQuery) {
-    if (this.#closed) throw new Error('job.trx ended with its job: await every statement before the handler returns.')
-    const { command, rowCount, rows } = await this.client.query(sql, [...parameters])
+    if (this.closed) throw new Error('job.trx ended with its job: await every statement before the handler returns.')
+    const { command, rowCount, rows } = await this.send(sql, [...parameters])
     const changes = command === 'INSERT' || command === 'UPDATE' || command === 'DELETE' || command === 'MERGE'
     return { rows: rows as Row[], ...(changes && { numAffectedRows: BigInt(rowCount ?? 0) }) }
   }
@@ -63,4 +63,13 @@ const REFUSING_DRIVER: Driver = {
   rollbackTransaction: refuse,
   releaseConnection: refuse,
   destroy: refuse,
+}
+
+const adapter = new PostgresAdapter()
+const compiler = new PostgresQueryCompiler()
+const dialect = {
+  createAdapter: () => adapter,
+  createDriver: () => REFUSING_DRIVER,
+  createIntrospector: (db: Kysely<any>) => new PostgresIntrospector(db),
+  createQueryCompiler: () => compiler,
 }
