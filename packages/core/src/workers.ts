@@ -240,8 +240,7 @@ export interface Rescue {
  * What a handler finished in a transaction that commits while this begins is asked for when the lease is locked: this statement's
  * own view of the table may be older.
  * Two rescuers never meet: they skip each other's rows. The transactional lease of a silent worker is taken only when no session of
- * that worker is left, as one of them may be about to commit: this ends them, and the next rescue takes the lease. The claim of a transactional job locks its worker's row as well: of a
- * silent worker that holds one, this ends the sessions, and the next rescue finds its jobs. Jobs that cancelJobs asked to end and
+ * that worker is left, as one of them may be about to commit: this ends them, and the next rescue takes the lease. Jobs that cancelJobs asked to end and
  * that wait again are buried; what is known of such requests is dropped a minute after their jobs are gone.
  *
  * A transactional job of a lost worker may run again before the rescue comes. Its crash is counted when that run has ended;

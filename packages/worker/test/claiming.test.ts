@@ -99,7 +99,7 @@ describe('the most that one claim takes', () => {
     await db.empty()
     const batches = claimed.map(({ jobs }) => jobs)
     expect(batches.reduce((sum, jobs) => sum + jobs, 0)).toBe(300)
-    expect(Math.max(...batches)).toBe(mode === 'transactional' ? 1 : 7)
+    expect(Math.max(...batches)).toBe(7)
     expect(claimed.every((event) => event.mode === mode && event.durationMs >= 0)).toBe(true)
   })
 

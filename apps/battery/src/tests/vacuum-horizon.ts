@@ -13,9 +13,9 @@ export const vacuumHorizon: BatteryTest = {
       name: 'a claim stays open while its handlers run',
       patches: [
         {
-          file: 'packages/worker/src/delivery/at-least-once.ts',
-          find: 'await claimAs(number))',
-          replace: "await this.connection.query('begin').then(() => claimAs(number)))",
+          file: 'packages/worker/src/delivery/lease-claims.ts',
+          find: 'await claimAs({ number, transactional: this.transactional }))',
+          replace: "await this.connection.query('begin').then(() => claimAs({ number, transactional: false })))",
         },
       ],
     },
