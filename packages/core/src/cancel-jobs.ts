@@ -16,7 +16,7 @@ export const cancelJobs = (executor: Executor, filter: UnfinishedJobFilter, opti
   manage(executor, cancelStatement, 'unfinished', filter, options)
 
 /**
- * A row of jobs that cannot be locked is just being claimed, or held by a transactional handler: it is asked to end, as if it ran.
+ * A row of jobs that cannot be locked is just being claimed: it is asked to end, as if it ran.
  * Ids that are nowhere may be those of at-most-once jobs that run.
  */
 const cancelStatement = defineStatement<FilterParams, { jobs: number }>('cancel_jobs', (parts) => {

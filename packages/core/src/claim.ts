@@ -74,12 +74,11 @@ export interface LeaseRequest {
 }
 
 /**
- * Removes ready jobs and answers them: the whole claim of the modes without a lease. Committed by itself it is at-most-once;
- * inside a transaction the jobs come back if that transaction does not commit.
+ * Removes ready jobs and answers them: the whole claim of at-most-once jobs. Inside a transaction they come back if it does not
+ * commit.
  */
 export async function claimAndDelete(executor: Executor, schema: string, request: ClaimRequest): Promise<ClaimedJob[]> {
-  const statement = request.limit === 1 ? claimOneStatement : claimDeleteStatement
-  return readBatch(await run(executor, schema, statement, request), request)
+  return readBatch(await run(executor, schema, claimDeleteStatement, request), request)
 }
 
 /** A batch as one row of texts, whatever the client's type parsers are. Null: no jobs. */
@@ -112,17 +111,25 @@ export interface BatchRow {
  * - the lease costs 190 bytes of WAL per job over the bare DELETE (305 against 115).
  * The workers row is locked FOR KEY SHARE: a worker being declared dead (FOR UPDATE) cannot claim any more.
  */
-const removeReadyJobs = (parts: StatementParts<ClaimRequest>): RawBuilder<unknown> => {
-  const { table, param } = parts
-  return sql`
+const removeReadyJobs = ({ table, param }: StatementParts<ClaimRequest>): RawBuilder<unknown> => sql`
   delete from ${table('jobs')}
   where ctid = any (array(
     select candidate.ctid
     from (
       select ready.ctid, sum(ready.size) over (rows unbounded preceding) - ready.size as bytes_before
-      from ${ranges(parts)}
+      from
+        (select from ${table('workers')} where id = ${param('workerId')} for key share) as claimer,
+        unnest(${param('queues')}::text[], ${param('after')}::bigint[], ${param('upto')}::bigint[]) as range (queue, after, upto)
       cross join lateral (
-        ${readyJobs(parts, sql`job.ctid, pg_column_size(job.args) as size`, param('limit'))}
+        select job.ctid, pg_column_size(job.args) as size
+        from ${table('jobs')} as job
+        where job.queue = range.queue and job.execute_at is null and job.task = any (${param('tasks')}::text[])
+          and job.crash_count < ${sql.lit(SUSPECT_CRASHES)}
+          and (job.position - (job.priority::bigint << 47)) > range.after
+          and (job.position - (job.priority::bigint << 47)) <= range.upto
+        order by (job.position - (job.priority::bigint << 47))
+        limit ${param('limit')}
+        for update skip locked
       ) as ready
       where ${isNotPaused({ table }, sql`range.queue`)}
       limit ${param('limit')}
@@ -130,77 +137,12 @@ const removeReadyJobs = (parts: StatementParts<ClaimRequest>): RawBuilder<unknow
     where candidate.bytes_before < ${param('maxBytes')}
   ))
   returning *`
-}
-
-/** The claimer's own row, locked, and its ranges. */
-const ranges = ({ table, param }: StatementParts<RangeRequest>) => sql`
-  (select from ${table('workers')} where id = ${param('workerId')} for key share) as claimer,
-  unnest(${param('queues')}::text[], ${param('after')}::bigint[], ${param('upto')}::bigint[]) as range (queue, after, upto)`
-
-/** The first ready jobs of a range, locked. */
-const readyJobs = (
-  { table, param }: StatementParts<RangeRequest>,
-  columns: RawBuilder<unknown>,
-  limit: RawBuilder<unknown>,
-) => sql`
-  select ${columns}
-  from ${table('jobs')} as job
-  where job.queue = range.queue and job.execute_at is null and job.task = any (${param('tasks')}::text[])
-    and job.crash_count < ${sql.lit(SUSPECT_CRASHES)}
-    and (job.position - (job.priority::bigint << 47)) > range.after
-    and (job.position - (job.priority::bigint << 47)) <= range.upto
-  order by (job.position - (job.priority::bigint << 47))
-  limit ${limit}
-  for update skip locked`
-
-type RangeRequest = Omit<ClaimRequest, 'limit' | 'maxBytes'>
-
-/**
- * Removes the first ready job and answers it as a batch of one. Of its own, because windows and aggregates cost 65 us to set up,
- * of the 115 that a claim, one INSERT and their commit take without them.
- */
-const claimOneStatement = defineStatement<RangeRequest, BatchRow>(
-  'claim_one',
-  (parts) => sql`
-    delete from ${parts.table('jobs')}
-    where ctid = (
-      select ready.ctid
-      from ${ranges(parts)}
-      cross join lateral (${readyJobs(parts, sql`job.ctid`, sql`1`)}) as ready
-      where ${isNotPaused(parts, sql`range.queue`)}
-      limit 1
-    )
-    returning ${asText(parts, sql`(attempt + 1)`, ONE)}`,
-)
-
-/** How rows become lists: many rows of a query, or one row each. */
-interface Lists {
-  array(value: RawBuilder<unknown>): RawBuilder<unknown>
-  /** Texts with SEPARATOR in between. */
-  texts(value: RawBuilder<unknown>): RawBuilder<unknown>
-  hasAny(value: RawBuilder<unknown>): RawBuilder<unknown>
-}
-
-const MANY: Lists = {
-  array: (value) => sql`array_agg(${value})`,
-  texts: (value) => sql`string_agg(${value}, e'\\x1f')`,
-  hasAny: (value) => sql`count(${value}) > 0`,
-}
-
-const ONE: Lists = {
-  array: (value) => sql`array[${value}]`,
-  texts: (value) => value,
-  hasAny: (value) => sql`${value} is not null`,
-}
 
 /** One row of texts from rows of jobs. attempts: how their column counts the run that is about to begin. */
-const asText = (
-  { param }: StatementParts<Names>,
-  attempts: RawBuilder<unknown>,
-  { array, texts, hasAny }: Lists,
-): RawBuilder<unknown> => {
+const asText = ({ param }: StatementParts<Names>, attempts: RawBuilder<unknown>): RawBuilder<unknown> => {
+  const array = (value: RawBuilder<unknown>) => sql`array_agg(${value})`
   const json = (value: RawBuilder<unknown>) =>
-    sql`case when ${hasAny(value)} then array_to_json(${array(value)})::text end`
+    sql`case when count(${value}) > 0 then array_to_json(${array(value)})::text end`
   const name = sql`
     (array_position(${param('queues')}::text[], queue) << 16) + array_position(${param('tasks')}::text[], task)`
   return sql`
@@ -209,7 +151,7 @@ const asText = (
     ${array(name)}::text as names,
     ${array(sql`date_part('epoch', created_at)`)}::text as created_ats,
     ${array(sql`date_part('epoch', ready_at) - date_part('epoch', created_at)`)}::text as waits,
-    ${texts(sql`args::text`)} as args,
+    string_agg(args::text, e'\\x1f') as args,
     ${json(sql`retry`)} as retries, ${json(sql`meta`)} as metas, ${json(sql`errors`)} as errors`
 }
 
@@ -228,16 +170,17 @@ export const leaseOf = (
     with claimed as (${removed}),
     lease as (
       insert into ${parts.table('leases')}
-        (worker_id, number, transactional, ids, positions, priorities, attempts, crash_counts, queues, tasks, args, retries, metas, errors,
-          created_ats, ready_ats)
+        (worker_id, number, transactional, ids, positions, priorities, attempts, crash_counts, queues, tasks, args, retries,
+          metas, errors, created_ats, ready_ats)
       select
-        ${parts.param('workerId')}, ${parts.param('number')}, ${parts.param('transactional')}, array_agg(id), array_agg(position), array_agg(priority),
+        ${parts.param('workerId')}, ${parts.param('number')}, ${parts.param('transactional')},
+        array_agg(id), array_agg(position), array_agg(priority),
         array_agg((attempt + 1)::smallint), array_agg(crash_count), array_agg(queue), array_agg(task), array_agg(args),
         array_agg(retry), array_agg(meta), array_agg(errors), array_agg(created_at), array_agg(ready_at)
       from claimed
       having count(*) > 0
     )
-    select ${asText(parts, sql`(attempt + 1)`, MANY)} from claimed`
+    select ${asText(parts, sql`(attempt + 1)`)} from claimed`
 
 const claimDeleteStatement = defineStatement<ClaimRequest, BatchRow>('claim_and_delete', (parts) =>
   batchOf(parts, removeReadyJobs(parts)),
@@ -245,7 +188,7 @@ const claimDeleteStatement = defineStatement<ClaimRequest, BatchRow>('claim_and_
 
 /** Answers the removed rows as one row of texts. */
 export const batchOf = (parts: StatementParts<Names>, removed: RawBuilder<unknown>): RawBuilder<BatchRow> => sql`
-  with claimed as (${removed}) select ${asText(parts, sql`(attempt + 1)`, MANY)} from claimed`
+  with claimed as (${removed}) select ${asText(parts, sql`(attempt + 1)`)} from claimed`
 
 /** Reads a lease back whose claim was sent but whose answer was lost; empty when the claim did not happen. */
 export async function readLease(
@@ -259,7 +202,7 @@ export async function readLease(
 const readLeaseStatement = defineStatement<Names & { workerId: number; number: number }, BatchRow>(
   'read_lease',
   (parts) => sql`
-    select ${asText(parts, sql`attempt`, MANY)}
+    select ${asText(parts, sql`attempt`)}
     from (
       select job.*
       from ${parts.table('leases')} as lease

@@ -43,7 +43,6 @@ export interface WorkersTable {
   locks: Generated<boolean>
   listens: Generated<boolean>
   alone: Generated<boolean>
-  holding: Generated<string[]>
 }
 
 /** What runs: a claimed batch as parallel arrays; `done` holds settled places, from 1. */

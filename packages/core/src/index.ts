@@ -91,7 +91,6 @@ export {
   type Return,
   restoreJobs,
   returnJobs,
-  settleWaitingJob,
 } from './settle.js'
 export { decideSettlement, type JobError, type SettledJob, type Settlement } from './settlement.js'
 export { defineStatement, type Statement, type StatementParts } from './statement.js'
@@ -119,7 +118,6 @@ export {
   hangDoorbell,
   heartbeatSql,
   lockLiveness,
-  noteHolding,
   type Rescue,
   type RescueRequest,
   type RescuerBeat,

@@ -122,16 +122,9 @@ const matches = (parts: Parts, alias: string): RawBuilder<unknown> => {
 const stateFits = ({ param }: Parts, state: RawBuilder<unknown>): RawBuilder<unknown> =>
   sql`${state} = any (string_to_array(${param('states')}::text, ','))`
 
-/** The condition on a row of jobs, by the name job. A row that a transactional handler holds counts as running. */
+/** The condition on a row of jobs, by the name job. */
 export const fitsWaiting = (parts: Parts): RawBuilder<unknown> => sql`
-  ${matches(parts, 'job')} and ${stateFits(
-    parts,
-    sql`case
-      when job.execute_at is not null then 'scheduled'
-      when job.id in (select unnest(holding) from ${parts.table('workers')}) then 'running'
-      else 'ready'
-    end`,
-  )}`
+  ${matches(parts, 'job')} and ${stateFits(parts, sql`case when job.execute_at is null then 'ready' else 'scheduled' end`)}`
 
 /** The jobs in leases that the filter hits, as rows of their ids. */
 export const selectLeased = (parts: Parts): RawBuilder<unknown> => sql`

@@ -5,7 +5,7 @@ import type { Executor } from './executor.js'
  * What a delivery mode promises:
  * - at-least-once: a job runs until it is finished; after a crash it may run again.
  * - at-most-once: a job runs once or, after a crash, not at all; it is never retried.
- * - transactional: claim, the handler's writes through job.trx, and the job's removal commit together or not at all.
+ * - transactional: the handler's writes through job.trx and the end of the job commit together or not at all.
  */
 export type DeliveryModeName = 'at-least-once' | 'at-most-once' | 'transactional'
 
@@ -46,7 +46,7 @@ export interface LeasedJob extends Job {
 
 /** A job of the transactional mode. */
 export interface TransactionalJob<DB> extends Job {
-  /** The transaction that holds the job. The worker commits it after the handler and rolls the handler's part back on failure. */
+  /** The transaction in which the job ends. The worker commits it after the handler and rolls the handler's part back on failure. */
   readonly trx: Transaction<DB>
 }
 

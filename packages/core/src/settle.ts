@@ -261,8 +261,7 @@ const isFinishedStatement = defineStatement<LeasePlace, { ordinal: number }>(
 export type Restore = Exclude<Settlement, { kind: 'complete' }> | { readonly kind: 'release' }
 
 /**
- * Writes jobs back that claimAndDelete removed: into the queue, or among the dead letters. Run it in the transaction that
- * claimed them, where there is one.
+ * Writes jobs back that claimAndDelete removed: into the queue, or among the dead letters.
  */
 export async function restoreJobs(
   executor: Executor,
@@ -311,50 +310,4 @@ const restoreStatement = defineStatement<{ jobs: string }, never>(
       from restored
     ), ${placeJobs(parts)}
     select ${parts.routine('ring_doorbell')}(array_agg(distinct queue)) from requeued`,
-)
-
-/**
- * Settles a job that is back in the queue, because the transaction that held it was lost with its connection: the attempt
- * that it cost is counted after all. `held`: somebody holds it just now, or again. `gone`: it ended elsewhere.
- */
-export async function settleWaitingJob(
-  executor: Executor,
-  schema: string,
-  jobId: string,
-  settlement: Exclude<Settlement, { kind: 'complete' }>,
-): Promise<'settled' | 'held' | 'gone'> {
-  const { kind, attempt, delayMs, reason, error } = { attempt: null, delayMs: 0, reason: null, ...settlement }
-  const params = { jobId, kind, attempt, delayMs, reason, error: error ? JSON.stringify(error) : null }
-  const [row] = await run(executor, schema, settleWaitingStatement, params)
-  return row!.settled ? 'settled' : row!.waiting ? 'held' : 'gone'
-}
-
-interface SettleWaitingParams {
-  jobId: string
-  kind: string
-  attempt: number | null
-  delayMs: number
-  reason: string | null
-  error: string | null
-}
-
-const settleWaitingStatement = defineStatement<SettleWaitingParams, { settled: boolean; waiting: boolean }>(
-  'settle_waiting_job',
-  (parts) => sql`
-    with taken as (
-      delete from ${parts.table('jobs')}
-      where id = (select id from ${parts.table('jobs')} where id = ${parts.param('jobId')}::bigint for update skip locked)
-      returning *
-    ), job as (
-      select
-        id, position, created_at, ready_at, priority, coalesce(${parts.param('attempt')}::smallint, attempt + 1)::smallint as attempt,
-        crash_count, queue, task, args, retry, meta, ${errorsWith(sql`errors`, sql`${parts.param('error')}::json`)} as errors,
-        ${parts.param('kind')}::text as kind, ${parts.param('delayMs')}::double precision as delay_ms,
-        ${parts.param('reason')}::text as reason
-      from taken
-    ), ${placeJobs(parts)}
-    select
-      exists (select from job) as settled,
-      exists (select from ${parts.table('jobs')} where id = ${parts.param('jobId')}::bigint) as waiting,
-      (select ${parts.routine('ring_doorbell')}(array_agg(distinct queue)) from requeued) as rung`,
 )

@@ -102,21 +102,6 @@ const removeStatement = defineStatement<{ workerId: number }, never>(
     where id = ${param('workerId')} and not exists (select from ${table('leases')} where worker_id = ${param('workerId')})`,
 )
 
-/** Notes the jobs that the worker's transactional handlers are about to run: what is known of them after a crash. */
-export async function noteHolding(
-  executor: Executor,
-  schema: string,
-  holding: { readonly workerId: number; readonly jobIds: readonly string[] },
-): Promise<void> {
-  await run(executor, schema, holdingStatement, holding)
-}
-
-const holdingStatement = defineStatement<{ workerId: number; jobIds: readonly string[] }, never>(
-  'note_holding',
-  ({ table, param }) => sql`
-    update ${table('workers')} set holding = ${param('jobIds')}::bigint[] where id = ${param('workerId')}`,
-)
-
 /** Hangs up the doorbell: from now on an enqueue to one of the queues may notify the channel. Then look for jobs again. */
 export async function hangDoorbell(
   executor: Executor,
@@ -240,12 +225,8 @@ export interface Rescue {
  * What a handler finished in a transaction that commits while this begins is asked for when the lease is locked: this statement's
  * own view of the table may be older.
  * Two rescuers never meet: they skip each other's rows. The transactional lease of a silent worker is taken only when no session of
- * that worker is left, as one of them may be about to commit: this ends them, and the next rescue takes the lease. Jobs that cancelJobs asked to end and
- * that wait again are buried; what is known of such requests is dropped a minute after their jobs are gone.
- *
- * A transactional job of a lost worker may run again before the rescue comes. Its crash is counted when that run has ended;
- * until then the row of the lost worker stays, as the note of it. Without that, a poison job that is always picked up at
- * once would never be buried.
+ * that worker is left, as one of them may be about to commit: this ends them, and the next rescue takes the lease. Jobs that cancelJobs
+ * asked to end and that wait again are buried; what is known of such requests is dropped a minute after their jobs are gone.
  */
 export async function rescueLostWorkers(executor: Executor, schema: string, request: RescueRequest): Promise<Rescue> {
   const [row] = await run(executor, schema, rescueStatement, { settledOn: 'any', ...request })
@@ -266,7 +247,7 @@ const rescueStatement = defineStatement<Required<RescueRequest>, RescueRow>('res
       select job_id from ${table('cancellations')} order by requested_at limit 10000
     ), lost as (
       select
-        worker.id, worker.alone, worker.holding,
+        worker.id, worker.alone,
         not worker.locks or pg_try_advisory_xact_lock(${lockClass(parts)}, worker.id) as is_gone
       from ${table('workers')} as worker
       where worker.id <> ${param('workerId')} and ${mayBeJudged(parts)} and (
@@ -316,34 +297,6 @@ const rescueStatement = defineStatement<Required<RescueRequest>, RescueRow>('res
         id, position, created_at, ready_at, priority, attempt, crash_count, queue, task, args, retry, meta, errors, ordinal
       )
       where job.ordinal <> all (lease.done || lease.finished)
-    ), held as (
-      select job.ctid, job.id, lost_run.runs, case
-        when job.crash_count < ${suspect} then least(job.crash_count + lost_run.runs, ${suspect})
-        else job.crash_count + lost_run.alone
-      end as crashes
-      from ${table('jobs')} as job
-      cross join lateral (
-        select count(*) as runs, count(*) filter (where lost.alone) as alone from lost where job.id = any (lost.holding)
-      ) as lost_run
-      where job.id = any (array(select unnest(lost.holding) from lost)) and job.execute_at is null
-      for update of job skip locked
-    ), poison as (
-      delete from ${table('jobs')} as job using held
-      where job.ctid = held.ctid and held.crashes >= ${param('maxCrashes')}
-      returning job.id, position, created_at, ready_at, priority,
-        (attempt + held.runs)::smallint as attempt, held.crashes::smallint as crash_count,
-        queue, task, args, retry, meta, errors
-    ), noted as (
-      update ${table('jobs')} as job
-      set crash_count = held.crashes, attempt = (attempt + held.runs)::smallint,
-        execute_at = ${afterCrashes(sql`held.crashes`)}
-      from held
-      where job.ctid = held.ctid and held.crashes < ${param('maxCrashes')}
-      returning queue, task
-    ), running as (
-      select job.id from ${table('jobs')} as job
-      where job.id = any (array(select unnest(lost.holding) from lost)) and job.execute_at is null
-        and job.id not in (select id from held)
     ), requeued as (
       insert into ${table('jobs')}
         (id, position, created_at, ready_at, priority, attempt, crash_count, queue, task, args, retry, meta, errors, execute_at)
@@ -357,7 +310,7 @@ const rescueStatement = defineStatement<Required<RescueRequest>, RescueRow>('res
         job.id, job.created_at, job.ready_at, job.priority, job.attempt, job.crash_count,
         case when job.id in (select job_id from requested) then 'cancelled' else 'crashed' end, job.queue, job.task,
         job.args, job.retry, job.meta, ${errorsWith(sql`job.errors`, crashError)}
-      from (select * from leased union all select * from poison) as job
+      from leased as job
       where job.crash_count >= ${param('maxCrashes')} or job.id in (select job_id from requested)
       returning id, queue, task, reason
     ), counted as (
@@ -367,14 +320,12 @@ const rescueStatement = defineStatement<Required<RescueRequest>, RescueRow>('res
       from (
         select queue, task, reason from buried
         union all select queue, task, null from requeued
-        union all select queue, task, null from noted
       ) as ended
       group by queue, task
     ), cancelled as (
       delete from ${table('jobs')} where ctid = any (array(
         select job.ctid from ${table('jobs')} as job
         where job.id = any (array(select job_id from requested))
-          and job.id not in (select unnest(holding) from ${table('workers')})
         for update skip locked
       ))
       returning *
@@ -387,16 +338,9 @@ const rescueStatement = defineStatement<Required<RescueRequest>, RescueRow>('res
             and known.job_id not in (select unnest(lease.ids) from ${table('leases')} as lease)
         for update skip locked
       )
-    ), waiting as (
-      update ${table('workers')} as worker
-      set holding = array(select id from running where id = any (lost.holding))
-      from lost
-      where worker.id = lost.id and exists (select from running where id = any (lost.holding))
     ), gone as (
       delete from ${table('workers')} as worker
       where worker.id in (select id from lost) and not exists (
-        select from running where running.id = any (worker.holding)
-      ) and not exists (
         select from ${table('leases')} as left_over
         where left_over.worker_id = worker.id
           and (left_over.worker_id, left_over.number) not in (select lease.worker_id, lease.number from lease)
@@ -409,18 +353,12 @@ const rescueStatement = defineStatement<Required<RescueRequest>, RescueRow>('res
       (select count(*) from ${table('workers')} where id < ${param('workerId')})::integer as rank,
       (extract(epoch from clock_timestamp()) * 1000)::double precision as "clockMs",
       (select backends from ended)::integer as "endedBackends",
-      (
-        select count(distinct busy.worker_id) from (
-          select worker_id from ${table('leases')}
-          union all select id from ${table('workers')} where holding <> '{}'
-        ) as busy where busy.worker_id <> ${param('workerId')}
-      )::integer as busy,
+      (select count(distinct worker_id) from ${table('leases')} where worker_id <> ${param('workerId')})::integer as busy,
       array(select id from gone) as workers,
-      ((select count(*) from requeued) + (select count(*) from noted))::integer as requeued,
+      (select count(*) from requeued)::integer as requeued,
       (select count(*) from buried)::integer as buried,
       array(select job_id::text from requested) as cancelled,
-      (select ${routine('ring_doorbell')}(array_agg(distinct queue))
-       from (select queue from requeued union all select queue from noted) as back) as rung`
+      (select ${routine('ring_doorbell')}(array_agg(distinct queue)) from requeued) as rung`
 })
 
 /** It has come back to this server, or had the time to. An outage makes every living worker silent, and frees all locks. */

@@ -6,13 +6,11 @@ import {
   claimAndDelete,
   countMatching,
   enqueueMany,
-  noteHolding,
   redriveDeadJobs,
   removeWorker,
   rescueLostWorkers,
   restoreJobs,
   returnJobs,
-  settleWaitingJob,
 } from '../src/index.js'
 import { claimRequest, inTransaction, leaseJobs, newWorker, queueDatabase } from './queue-database.js'
 
@@ -127,18 +125,14 @@ describe('a leased job', () => {
   })
 })
 
-describe('a job that a transaction holds', () => {
-  // Mutant: what cannot be locked passed over: a job that is just being claimed cannot be cancelled.
-  test.each([
-    { noted: true, state: 'running' },
-    { noted: false, state: undefined },
-  ] as const)('is asked to end, noted: $noted', async ({ noted, state }) => {
+describe('a job that is just being claimed', () => {
+  // Mutant: what cannot be locked passed over: such a job cannot be cancelled.
+  test('is asked to end', async () => {
     await enqueueMany(pool, 'work', jobs(2))
     const workerId = await newWorker(pool)
     await inTransaction(pool, 'commit', async (client) => {
       const [job] = await claimAndDelete(client, 'pgq', claimRequest(workerId, { limit: 1 }))
-      if (noted) await noteHolding(pool, 'pgq', { workerId, jobIds: [job!.id] })
-      expect(await cancelJobs(pool, { ids: [job!.id], ...(state && { state }) })).toBe(1)
+      expect(await cancelJobs(pool, { ids: [job!.id] })).toBe(1)
       expect((await rescue(workerId)).cancelled).toEqual([job!.id])
       await restoreJobs(client, 'pgq', [{ job: job!, settlement: { kind: 'requeue', attempt: 1, delayMs: 0 } }])
     })
@@ -146,7 +140,7 @@ describe('a job that a transaction holds', () => {
   })
 
   // Mutant: a request for a job that waits again is heard by nobody.
-  test('and gives back is buried by the next rescue', async () => {
+  test('and comes back is buried by the next rescue', async () => {
     await enqueueMany(pool, 'work', jobs(1))
     const workerId = await newWorker(pool)
     await inTransaction(pool, 'rollback', async (client) => {
@@ -156,16 +150,6 @@ describe('a job that a transaction holds', () => {
     expect(await everywhere()).toEqual({ jobs: 1, dead_jobs: 0, cancellations: 1 })
     await rescue(workerId)
     expect(await database.rows('select reason from pgq.dead_jobs')).toEqual([{ reason: 'cancelled' }])
-    expect(await everywhere()).toEqual({ jobs: 0, dead_jobs: 1, cancellations: 0 })
-  })
-
-  test('and loses with its connection is buried when its worker notes the failure', async () => {
-    const [job] = await enqueueMany(pool, 'work', jobs(1))
-    await inTransaction(pool, 'rollback', async (client) => {
-      await claimAndDelete(client, 'pgq', claimRequest(await newWorker(pool)))
-      await cancelJobs(pool, work)
-    })
-    expect(await settleWaitingJob(pool, 'pgq', job!.id, { kind: 'requeue', attempt: 1, delayMs: 0 })).toBe('settled')
     expect(await everywhere()).toEqual({ jobs: 0, dead_jobs: 1, cancellations: 0 })
   })
 })

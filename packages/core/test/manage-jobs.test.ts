@@ -6,13 +6,12 @@ import {
   deleteWaitingJobs,
   enqueueMany,
   InvalidOptionError,
-  noteHolding,
   redriveDeadJobs,
   retryScheduledJobs,
   returnJobs,
   setPriority,
 } from '../src/index.js'
-import { claimRequest, inTransaction, leaseJobs, newWorker, queueDatabase } from './queue-database.js'
+import { claimRequest, leaseJobs, newWorker, queueDatabase } from './queue-database.js'
 
 const database = await queueDatabase()
 const { pool } = database
@@ -137,18 +136,6 @@ describe('countMatching', () => {
     expect(await countMatching(pool, 'waiting', { task: 'work' }, { limit: 10_000_000 })).toBe(3)
     await expect(countMatching(pool, 'waiting', { task: 'work' }, { limit: 10_000_001 })).rejects.toThrow('to 10000000')
     await expect(deleteWaitingJobs(pool, { task: 'work' }, { limit: 100_001 })).rejects.toThrow('to 100000')
-  })
-
-  // Mutant: the state of a row in jobs told by execute_at alone.
-  test('a job that a transactional handler holds is running, not waiting', async () => {
-    await enqueueMany(pool, 'work', jobs(2))
-    const workerId = await newWorker(pool)
-    await inTransaction(pool, 'rollback', async (client) => {
-      const [job] = await claimAndDelete(client, 'pgq', claimRequest(workerId, { limit: 1 }))
-      await noteHolding(pool, 'pgq', { workerId, jobIds: [job!.id] })
-      expect(await countMatching(pool, 'waiting', { task: 'work' })).toBe(1)
-      expect(await countMatching(pool, 'unfinished', { state: 'running' })).toBe(1)
-    })
   })
 })
 

@@ -1,17 +1,22 @@
 import { describe, expect, test } from 'vitest'
 import {
   acknowledge,
+  type ClaimedJob,
   claimAndDelete,
   claimIntoLease,
   enqueueMany,
+  finishHeld,
   finishInTransaction,
+  finishLocked,
   finishState,
+  isFinished,
   LostLeaseError,
   type Return,
   readLease,
+  registerWorker,
+  rescueLostWorkers,
   restoreJobs,
   returnJobs,
-  settleWaitingJob,
 } from '../src/index.js'
 import { claimRequest, inTransaction, leaseJobs, newWorker, queueDatabase } from './queue-database.js'
 
@@ -204,6 +209,78 @@ describe('finishInTransaction', () => {
   })
 })
 
+describe('the end of a transactional lease', () => {
+  const place = (workerId: number, ordinal = 1, number = 1) => ({ workerId, number, ordinal })
+  const finished = () => database.rows('select number::integer, ordinal from pgq.finished_jobs order by 1, 2')
+  const gone = { code: '23502', table: 'finished_jobs', column: 'number' }
+  const rescue = () => rescueLostWorkers(pool, 'pgq', { workerId: 0, leaseMs: 60_000, maxCrashes: 3 })
+
+  /** One job in each of two leases of one worker. */
+  async function leases({ locks = true } = {}) {
+    await enqueueMany(pool, 'work', jobs(2))
+    const worker = { hostname: 'here', pid: 1, queues: ['default'], tasks: ['work'], locks }
+    const workerId = await registerWorker(pool, 'pgq', worker)
+    const claim = async (number: number) =>
+      claimIntoLease(pool, 'pgq', { ...claimRequest(workerId, { limit: 1 }), number, transactional: true })
+    return { workerId, claimed: [...(await claim(1)), ...(await claim(2))] }
+  }
+
+  test('finishHeld: jobs of several leases end with the commit, and not with a rollback', async () => {
+    const { workerId } = await leases()
+    const places = [place(workerId), place(workerId, 1, 2)]
+    await inTransaction(pool, 'rollback', (trx) => finishHeld(trx, 'pgq', places))
+    expect(await finished()).toEqual([])
+    await inTransaction(pool, 'commit', (trx) => finishHeld(trx, 'pgq', places))
+    expect(await finished()).toEqual([
+      { number: 1, ordinal: 1 },
+      { number: 2, ordinal: 1 },
+    ])
+    expect(await isFinished(pool, 'pgq', places[1]!)).toBe(true)
+    expect(await isFinished(pool, 'pgq', place(workerId, 2))).toBe(false)
+    expect(await database.rows('select * from pgq.job_states')).toEqual([])
+  })
+
+  // Mutant: no look at the worker: what the handler of a dead worker wrote commits, and its job runs again.
+  test('finishHeld: the transaction of a worker that was declared dead cannot commit', async () => {
+    const { workerId } = await leases()
+    await pool.query('delete from pgq.workers')
+    await inTransaction(pool, 'commit', async (trx) => {
+      await enqueueMany(trx, 'work', jobs(1))
+      await expect(finishHeld(trx, 'pgq', [place(workerId)])).rejects.toMatchObject(gone)
+    })
+    expect(await database.rows('select from pgq.jobs')).toEqual([])
+  })
+
+  test('finishHeld: twice is refused', async () => {
+    const { workerId } = await leases()
+    await finishHeld(pool, 'pgq', [place(workerId)])
+    await expect(finishHeld(pool, 'pgq', [place(workerId)])).rejects.toMatchObject({ code: '23505' })
+  })
+
+  // Mutant: the lease is not locked: a rescue gives the job away while its transaction is about to commit.
+  test('finishLocked: nobody takes the lease while the transaction is open', async () => {
+    const { workerId, claimed } = await leases({ locks: false })
+    const [first, second] = claimed as [ClaimedJob, ClaimedJob]
+    await pool.query(`update pgq.workers set beat_at = now() - interval '61 s'`)
+    await inTransaction(pool, 'commit', async (trx) => {
+      await finishLocked(trx, 'pgq', place(workerId), first.id)
+      expect(await finishState(pool, 'pgq', place(workerId), first.id)).toBe('open')
+      expect(await rescue()).toMatchObject({ workers: [], requeued: 1 })
+      expect(await finishState(pool, 'pgq', place(workerId, 1, 2), second.id)).toBe('rolled back')
+    })
+    expect(await finishState(pool, 'pgq', place(workerId), first.id)).toBe('committed')
+    expect(await rescue()).toMatchObject({ workers: [workerId], requeued: 0 })
+    expect(await database.rows('select args from pgq.jobs')).toEqual([{ args: 1 }])
+  })
+
+  test('finishLocked: without its lease, or in a place that is settled, the transaction cannot commit', async () => {
+    const { workerId, claimed } = await leases()
+    await acknowledge(pool, 'pgq', { workerId, finished: [2], partial: [{ number: 1, done: [1] }] })
+    for (const number of [1, 2])
+      await expect(finishLocked(pool, 'pgq', place(workerId, 1, number), claimed[0]!.id)).rejects.toMatchObject(gone)
+  })
+})
+
 describe('restoreJobs', () => {
   const claim = async () => claimAndDelete(pool, 'pgq', claimRequest(await newWorker(pool)))
 
@@ -236,47 +313,5 @@ describe('restoreJobs', () => {
     expect(await database.rows('select args, attempt, reason from pgq.dead_jobs')).toEqual([
       { args: { items: [3] }, attempt: 1, reason: 'failed' },
     ])
-  })
-
-  test('in the transaction that claimed them, a requeue keeps the job hidden until the commit', async () => {
-    await enqueueMany(pool, 'work', jobs(1))
-    const workerId = await newWorker(pool)
-    await inTransaction(pool, 'commit', async (trx) => {
-      const [job] = await claimAndDelete(trx, 'pgq', claimRequest(workerId))
-      await restoreJobs(trx, 'pgq', [{ job: job!, settlement: { kind: 'requeue', attempt: 1, delayMs: 0 } }])
-      expect(await claimAndDelete(pool, 'pgq', claimRequest(workerId))).toEqual([])
-    })
-    expect(await claimAndDelete(pool, 'pgq', claimRequest(workerId))).toMatchObject([{ args: 0, attempt: 2 }])
-  })
-})
-
-describe('settleWaitingJob', () => {
-  const error = { attempt: 1, at: '2026-01-01T00:00:00.000Z', name: 'Error', message: 'connection lost' }
-  const requeue = { kind: 'requeue', attempt: 1, delayMs: 60_000, error } as const
-
-  test('counts the attempt, keeps the error, and puts the job off', async () => {
-    const [job] = await enqueueMany(pool, 'work', [{ args: 1 }])
-    expect(await settleWaitingJob(pool, 'pgq', job!.id, requeue)).toBe('settled')
-    const [row] = await database.rows('select *, execute_at > now() as later from pgq.jobs')
-    expect(row).toMatchObject({ id: job!.id, attempt: 1, args: 1, errors: [error], later: true })
-  })
-
-  test('buries', async () => {
-    const [job] = await enqueueMany(pool, 'work', [{ args: 1 }])
-    expect(await settleWaitingJob(pool, 'pgq', job!.id, { kind: 'bury', reason: 'exhausted', error })).toBe('settled')
-    expect(await database.rows('select id, attempt, reason, errors from pgq.dead_jobs')).toEqual([
-      { id: job!.id, attempt: 1, reason: 'exhausted', errors: [error] },
-    ])
-  })
-
-  // Mutant: without SKIP LOCKED it waits for the other run, and then counts a failure of a job that is done.
-  test('leaves a job alone that somebody holds, and tells when it is gone', async () => {
-    const [job] = await enqueueMany(pool, 'work', [{ args: 1 }])
-    await inTransaction(pool, 'commit', async (other) => {
-      await other.query('delete from pgq.jobs')
-      expect(await settleWaitingJob(pool, 'pgq', job!.id, requeue)).toBe('held')
-    })
-    expect(await settleWaitingJob(pool, 'pgq', job!.id, requeue)).toBe('gone')
-    expect(await database.rows('select from pgq.jobs union all select from pgq.dead_jobs')).toEqual([])
   })
 })

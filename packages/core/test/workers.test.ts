@@ -1,18 +1,18 @@
 import { once } from 'node:events'
-import type pg from 'pg'
-import { describe, expect, test } from 'vitest'
+import pg from 'pg'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import {
   acknowledge,
   beat,
-  claimAndDelete,
   claimIntoLease,
   claimSuspectIntoLease,
+  endSession,
   enqueueMany,
+  finishHeld,
   finishInTransaction,
   goAlone,
   LostLeaseError,
   lockLiveness,
-  noteHolding,
   registerWorker,
   removeWorker,
   rescueLostWorkers,
@@ -37,6 +37,15 @@ async function workerWithLease(count: number) {
   if (count > 0) await enqueueMany(pool, 'work', jobs(count))
   const claimed = await claimIntoLease(client, 'pgq', { ...claimRequest(workerId), number: 1 })
   return { client, workerId, claimed }
+}
+
+/** A worker with one job in a transactional lease. */
+async function transactionalWorker(client?: pg.Client) {
+  client ??= await database.connect()
+  const workerId = await newWorker(client)
+  await enqueueMany(pool, 'work', jobs(1))
+  await claimIntoLease(client, 'pgq', { ...claimRequest(workerId), number: 1, transactional: true })
+  return { client, workerId }
 }
 
 /** Ends a connection, and waits until the server has ended the session, too. */
@@ -87,6 +96,29 @@ describe('registration', () => {
 /** What the statistics say. */
 const lostAndCrashed = () => database.rows('select task, lost, crashed from pgq.job_stats')
 
+describe('endSession', () => {
+  const pidOf = async (client: pg.Client): Promise<number> =>
+    (await client.query('select pg_backend_pid() as pid')).rows[0].pid
+
+  test('ends a session of the worker, and says whether it was there', async () => {
+    const client = await database.connect()
+    const session = { workerId: await newWorker(client), backendPid: await pidOf(client) }
+    const ended = new Promise((resolve) => client.once('end', resolve))
+    expect(await endSession(pool, 'pgq', session)).toBe(true)
+    await ended
+    while (await endSession(pool, 'pgq', session));
+  })
+
+  // Mutant: whoever has that pid, which the server may have given to somebody else by now.
+  test('leaves the sessions of others alone', async () => {
+    const client = await database.connect()
+    const workerId = await newWorker(client)
+    const backendPid = await pidOf(client)
+    expect(await endSession(pool, 'pgq', { workerId: workerId + 1, backendPid })).toBe(false)
+    expect(await pidOf(client)).toBe(backendPid)
+  })
+})
+
 describe('rescue', () => {
   test('gives the jobs of a closed connection back, in their places, with one more crash', async () => {
     await enqueueMany(pool, 'work', [{ args: 'a', priority: 2, retry: { jitter: 0 } }, { args: 'b' }, { args: 'c' }])
@@ -128,21 +160,47 @@ describe('rescue', () => {
     await ended
   })
 
-  // Mutant: only the sessions of workers whose rows are free are ended: a frozen transactional worker is never rescued.
-  test('a silent worker with a job in an open transaction: its sessions are ended, then its job is free', async () => {
-    const client = await database.connect()
-    const workerId = await newWorker(client)
-    await enqueueMany(pool, 'work', jobs(1))
+  test('the transactional lease of a silent worker: its sessions are ended, then its job is free', async () => {
+    const { client, workerId } = await transactionalWorker()
     const ended = new Promise((resolve) => client.once('end', resolve))
     await client.query('begin')
-    expect(await claimAndDelete(client, 'pgq', claimRequest(workerId))).toHaveLength(1)
+    await finishHeld(client, 'pgq', [{ workerId, number: 1, ordinal: 1 }])
     await pool.query(`update pgq.workers set beat_at = now() - interval '61 s' where id = $1`, [workerId])
     let { workers, endedBackends } = await rescue()
     expect(endedBackends).toBe(1)
     await ended
-    // A session that ends at once leaves its row to the same statement.
+    // A session that ends at once leaves its lease to the same statement.
     while (workers.length === 0) ({ workers } = await rescue())
-    expect(await database.rows('select args from pgq.jobs for update skip locked')).toEqual([{ args: 0 }])
+    expect(await database.rows('select args, attempt, crash_count from pgq.jobs')).toEqual([
+      { args: 0, attempt: 1, crash_count: 1 },
+    ])
+  })
+
+  // Mutant: it is taken like the others: its job runs again, and what its handler wrote is committed all the same.
+  test('the transactional lease of a silent worker is left while a session lives that cannot be ended', async () => {
+    // Another role's: a rescuer ends those of its own alone.
+    const role = `other_${database.name}`
+    const url = new URL(database.url)
+    await pool.query(`create role ${role} superuser login password '${url.password}'`)
+    url.username = role
+    const client = new pg.Client(url.href)
+    onTestFinished(async () => {
+      await client.end()
+      await pool.query(`drop role ${role}`)
+    })
+    await client.connect()
+    const { workerId } = await transactionalWorker(client)
+    await enqueueMany(pool, 'work', [{ args: 1 }])
+    await claimIntoLease(client, 'pgq', { ...claimRequest(workerId), number: 2 })
+    await client.query('begin')
+    await finishHeld(client, 'pgq', [{ workerId, number: 1, ordinal: 1 }])
+    await pool.query(`update pgq.workers set beat_at = now() - interval '61 s' where id = $1`, [workerId])
+    expect(await rescue()).toMatchObject({ workers: [], requeued: 1, endedBackends: 0 })
+    expect(await database.rows('select number::integer from pgq.leases')).toEqual([{ number: 1 }])
+    await client.query('commit')
+    await close(client)
+    expect(await rescue()).toMatchObject({ workers: [workerId], requeued: 0 })
+    expect(await database.rows('select args from pgq.jobs')).toEqual([{ args: 1 }])
   })
 
   test('what a sleeper says of its lease comes too late', async () => {
@@ -348,60 +406,6 @@ describe('rescue', () => {
     expect(rescues.flatMap(({ workers }) => workers).sort()).toEqual(lost.map(({ workerId }) => workerId).sort())
     expect(await database.rows('select count(*)::integer as n, max(crash_count) as crashes from pgq.jobs')).toEqual([
       { n: 400, crashes: 1 },
-    ])
-  })
-
-  test('jobs of transactional handlers are counted by what their worker noted', async () => {
-    await enqueueMany(pool, 'work', jobs(3))
-    const client = await database.connect()
-    const workerId = await newWorker(client)
-    await client.query('begin')
-    const claimed = await claimAndDelete(client, 'pgq', claimRequest(workerId))
-    await noteHolding(pool, 'pgq', { workerId, jobIds: [claimed[1]!.id, claimed[2]!.id] })
-    expect(await database.rows(`select args from pgq.job_states where state = 'running' order by id`)).toEqual([
-      { args: 1 },
-      { args: 2 },
-    ])
-    await close(client)
-    expect(await rescue()).toMatchObject({ workers: [workerId], requeued: 2, buried: 0 })
-    expect(await database.rows('select args, attempt, crash_count from pgq.jobs order by id')).toEqual([
-      { args: 0, attempt: 0, crash_count: 0 },
-      { args: 1, attempt: 1, crash_count: 1 },
-      { args: 2, attempt: 1, crash_count: 1 },
-    ])
-    expect(await lostAndCrashed()).toEqual([{ task: 'work', lost: 2, crashed: 0 }])
-  })
-
-  // Mutants: crashes of workers that ran other jobs beside it count beyond two; those of one that ran it alone do not.
-  test.each([
-    { alone: false, crashes: 1, expected: { requeued: 1, buried: 0 }, left: [{ attempt: 3, crash_count: 2 }] },
-    { alone: false, crashes: 2, expected: { requeued: 1, buried: 0 }, left: [{ attempt: 3, crash_count: 2 }] },
-    { alone: true, crashes: 2, expected: { requeued: 0, buried: 1 }, left: [] },
-  ])('a noted job of $crashes crashes, held by three lost workers, alone: $alone', async ({ alone, ...job }) => {
-    const [{ id } = { id: '' }] = await enqueueMany(pool, 'work', jobs(1))
-    await pool.query('update pgq.jobs set crash_count = $1', [job.crashes])
-    for (let worker = 1; worker <= 3; worker++) {
-      const client = await database.connect()
-      const workerId = await newWorker(client)
-      await noteHolding(client, 'pgq', { workerId, jobIds: [id] })
-      await client.query('update pgq.workers set alone = $1 where id = $2', [alone, workerId])
-      await close(client)
-    }
-    expect(await rescue()).toMatchObject(job.expected)
-    expect(await database.rows('select attempt, crash_count from pgq.jobs')).toEqual(job.left)
-  })
-
-  // Mutant: every job of the note: one that failed long ago, and waits for its next attempt, would run at once, a crash counted.
-  test('a noted job that has ended since and waits for its time is left alone', async () => {
-    const [{ id } = { id: '' }] = await enqueueMany(pool, 'work', jobs(1))
-    await pool.query(`update pgq.jobs set attempt = 1, execute_at = 'infinity'`)
-    const client = await database.connect()
-    const workerId = await newWorker(client)
-    await noteHolding(client, 'pgq', { workerId, jobIds: [id] })
-    await close(client)
-    expect(await rescue()).toMatchObject({ workers: [workerId], requeued: 0, buried: 0 })
-    expect(await database.rows('select attempt, crash_count, execute_at is null as ready from pgq.jobs')).toEqual([
-      { attempt: 1, crash_count: 0, ready: false },
     ])
   })
 })

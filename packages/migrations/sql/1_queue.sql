@@ -51,8 +51,7 @@ create table workers (
   epoch      timestamptz not null default pg_postmaster_start_time(), -- the server's start that its locks belong to
   locks      boolean     not null default true,    -- its connections hold its liveness lock; if not, only the beat tells
   listens    boolean     not null default true,    -- NOTIFY reaches it
-  alone      boolean     not null default false,   -- runs suspects, or is about to: one at a time, with nothing beside them
-  holding    bigint[]    not null default '{}'     -- jobs its transactional handlers are about to run
+  alone      boolean     not null default false    -- runs suspects, or is about to: one at a time, with nothing beside them
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 
 -- What runs: a claimed batch is one row of parallel arrays. (worker_id, number) is the claim's token: it is never reused,
@@ -312,11 +311,7 @@ end;
 create view job_states as
   select
     job.id, job.queue, job.task,
-    case
-      when job.execute_at is not null then 'scheduled'
-      when job.id in (select unnest(holding) from workers) then 'running'
-      else 'ready'
-    end as state,
+    case when job.execute_at is null then 'ready' else 'scheduled' end as state,
     job.priority, job.attempt, job.crash_count, job.created_at,
     coalesce(job.execute_at, job.ready_at) as execute_at,
     null::integer as worker_id, null::timestamptz as since, job.args, job.errors

@@ -2,7 +2,6 @@ import type { Executor } from '@pgq/core'
 import { type RawBuilder, sql } from 'kysely'
 import { type CountParams, type CountRequest, countParams, countsByState } from './estimate.js'
 import { dateOf, defineQuestion, type EpochMs, epochMs, type MonitorOptions } from './question.js'
-import { isNotHeld } from './running.js'
 
 /** What waits in one queue. */
 export interface QueueBacklog {
@@ -62,7 +61,7 @@ const askBacklog = defineQuestion<CountParams, BacklogRow>('backlog', (parts) =>
   const first = (condition: RawBuilder<unknown>) => sql`
     select job.queue, job.priority, job.ready_at
     from ${table('jobs')} as job
-    where job.execute_at is null and ${isLarge} and ${condition} and ${isNotHeld(parts, sql`job.id`)}
+    where job.execute_at is null and ${isLarge} and ${condition}
     order by job.queue, ${rank} limit 1`
   return sql`
     with recursive ${countsByState(parts)}, priorities as (

@@ -2,7 +2,7 @@ import type { Executor, JobState } from '@pgq/core'
 import { sql } from 'kysely'
 import { type CountParams, type CountRequest, countParams, countsByState } from './estimate.js'
 import { dateOf, defineQuestion, type EpochMs, epochMs, type MonitorOptions, matches } from './question.js'
-import { heldJobs, isUnsettled } from './running.js'
+import { isUnsettled } from './running.js'
 
 /** How many jobs of one task are in one state in one queue. */
 export interface JobCount {
@@ -14,7 +14,7 @@ export interface JobCount {
   readonly exact: boolean
   /**
    * The first instant among them. Ready: since when it could run; scheduled: when it is due; running: when it was claimed;
-   * dead: when it died. Absent for estimates, and for running jobs whose transaction this role cannot see.
+   * dead: when it died. Absent for estimates.
    */
   readonly oldest?: Date
 }
@@ -47,11 +47,6 @@ const askCounts = defineQuestion<CountParams, CountRow>('count_jobs', (parts) =>
     select queue, task, state, sum(jobs)::bigint as jobs, bool_and(exact) as exact, ${epochMs(sql`min(oldest)`)} as oldest
     from (
       select queue, task, state, jobs, exact, oldest from waiting
-      union all
-      select held.queue, held.task, 'running', count(*), true, min(held.since)
-      from (${heldJobs(parts)}) as held
-      where ${matches('held', param)}
-      group by 1, 2
       union all
       select running.queue, running.task, 'running', count(*), true, min(lease.claimed_at)
       from ${table('leases')} as lease

@@ -2,7 +2,6 @@ import type { StatementParts } from '@pgq/core'
 import { type RawBuilder, sql } from 'kysely'
 import { type JobsFilter, matches } from './question.js'
 import { queuesIn } from './queues-in.js'
-import { isNotHeld } from './running.js'
 
 /** How much of a table may be read to count it. */
 export interface CountRequest extends JobsFilter {
@@ -39,28 +38,24 @@ export const countsByState = (parts: StatementParts<CountParams>): RawBuilder<un
     ${sampleOf(parts, 'jobs', {
       state: sql`case when job.execute_at is null then 'ready' else 'scheduled' end`,
       oldest: sql`coalesce(job.execute_at, job.ready_at)`,
-      condition: sql`job.execute_at is not null or ${isNotHeld(parts, sql`job.id`)}`,
     })},
-    ${sampleOf(parts, 'dead_jobs', { state: sql`'dead'`, oldest: sql`job.died_at`, condition: sql`true` })},
+    ${sampleOf(parts, 'dead_jobs', { state: sql`'dead'`, oldest: sql`job.died_at` })},
     ${frontOf(parts, 'ready', {
       from: 'jobs',
       where: sql`job.execute_at is null`,
       order: sql`(job.position - (job.priority::bigint << 47))`,
-      counts: isNotHeld(parts, sql`job.id`),
       oldest: sql`job.ready_at`,
     })},
     ${frontOf(parts, 'scheduled', {
       from: 'jobs',
       where: sql`job.execute_at is not null`,
       order: sql`job.execute_at`,
-      counts: sql`true`,
       oldest: sql`job.execute_at`,
     })},
     ${frontOf(parts, 'dead', {
       from: 'dead_jobs',
       where: sql`true`,
       order: sql`job.died_at`,
-      counts: sql`true`,
       oldest: sql`job.died_at`,
     })},
     waiting as (${together(sql`jobs_sample`, sql`select * from ready_front union all select * from scheduled_front`)}),
@@ -70,7 +65,7 @@ export const countsByState = (parts: StatementParts<CountParams>): RawBuilder<un
   function sampleOf(
     { param, schemaName }: StatementParts<CountParams>,
     name: 'jobs' | 'dead_jobs',
-    { state, oldest, condition }: Record<'state' | 'oldest' | 'condition', RawBuilder<unknown>>,
+    { state, oldest }: Record<'state' | 'oldest', RawBuilder<unknown>>,
   ): RawBuilder<unknown> {
     const share = sql.ref(`${name}_share`)
     return sql`
@@ -81,7 +76,7 @@ export const countsByState = (parts: StatementParts<CountParams>): RawBuilder<un
         from (
           select job.queue, job.task, ${state} as state, count(*) as jobs, min(${oldest}) as oldest
           from ${table(name)} as job tablesample system ((select 100 * share from ${share}))
-          where (${condition}) and ${matches('job', param)}
+          where ${matches('job', param)}
           group by 1, 2, 3
         ) as counted
         cross join ${share}
@@ -95,7 +90,7 @@ export const countsByState = (parts: StatementParts<CountParams>): RawBuilder<un
   function frontOf(
     { param }: StatementParts<CountParams>,
     state: 'ready' | 'scheduled' | 'dead',
-    front: { from: 'jobs' | 'dead_jobs' } & Record<'where' | 'order' | 'counts' | 'oldest', RawBuilder<unknown>>,
+    front: { from: 'jobs' | 'dead_jobs' } & Record<'where' | 'order' | 'oldest', RawBuilder<unknown>>,
   ): RawBuilder<unknown> {
     const queues = `${state}_queues`
     const isLarge = sql`(select share < 1 from ${sql.ref(`${front.from}_share`)})`
@@ -109,7 +104,7 @@ export const countsByState = (parts: StatementParts<CountParams>): RawBuilder<un
         cross join lateral (
           select job.queue, job.task, ${front.oldest} as oldest
           from ${table(front.from)} as job
-          where job.queue >= found.queue and ${front.where} and ${isLarge} and ${front.counts}
+          where job.queue >= found.queue and ${front.where} and ${isLarge}
           order by job.queue, ${front.order}
           limit ${sql.lit(FRONT + 1)}
         ) as first (name, task, oldest)

@@ -3,7 +3,7 @@ import { sql } from 'kysely'
 import { type RunningPart, runningPart } from './list-running.js'
 import { checkId, type ListedJob, type ListedRow, listedColumns, listedJob } from './page.js'
 import { dateOf, defineQuestion, type EpochMs, epochMs, type MonitorOptions } from './question.js'
-import { heldJobs, isUnsettled, type JobHolder, type JobWorker } from './running.js'
+import { isUnsettled, type JobHolder, type JobWorker } from './running.js'
 
 /** A job with its history. */
 export interface JobDetails extends ListedJob {
@@ -22,7 +22,7 @@ export type FoundJob =
       readonly state: 'running'
       readonly worker: JobWorker
       readonly holder: JobHolder
-      readonly since?: Date
+      readonly since: Date
     } & JobDetails)
   | ({ readonly state: 'dead'; readonly diedAt: Date; readonly reason: DeadReason } & JobDetails)
 
@@ -64,20 +64,13 @@ type JobRow = ListedRow & { retry: RetryPolicy | null; errors: JobError[] | null
 const askJob = defineQuestion<{ id: string; withArgs: boolean }, JobRow>('get_job', (parts) => {
   const { table, param } = parts
   return sql`
-    with held as (
-      select * from (${heldJobs(parts, sql`, job.args, job.retry, job.errors`)}) as held where held.id = ${param('id')}::bigint
-    ), found as (
+    with found as (
       select
         job.id, job.queue, job.task, job.priority, job.attempt, job.crash_count, job.created_at, job.args, job.retry, job.errors,
         case when job.execute_at is null then 'ready' else 'scheduled' end as state,
         coalesce(job.execute_at, job.ready_at) as since, null::text as reason, null::text as holder, null::integer as worker_id
       from ${table('jobs')} as job
-      where job.id = ${param('id')}::bigint and not exists (select from held)
-      union all
-      select
-        held.id, held.queue, held.task, held.priority, held.attempt, held.crash_count, held.created_at, held.args, held.retry,
-        held.errors, 'running', held.since, null, 'transaction', held.worker_id
-      from held
+      where job.id = ${param('id')}::bigint
       union all
       select
         lease.ids[place.ordinal], lease.queues[place.ordinal], lease.tasks[place.ordinal], lease.priorities[place.ordinal], lease.attempts[place.ordinal],

@@ -4,7 +4,6 @@ import { backlog, type QueueBacklog } from './backlog.js'
 import { listWorkers, type WorkerStatus } from './list-workers.js'
 import { defineQuestion, type EpochMs, epochMs, type MonitorOptions } from './question.js'
 import { queuesIn } from './queues-in.js'
-import { isNotHeld } from './running.js'
 
 /** Everything that health() judges by, as the server told it. Ages in ms. */
 export interface HealthFacts {
@@ -288,7 +287,7 @@ const askSuspects = defineQuestion<object, SuspectFacts>(
     from (
       select job.queue, job.ready_at
       from ${parts.table('jobs')} as job
-      where job.execute_at is null and job.crash_count >= ${sql.lit(SUSPECT_CRASHES)} and ${isNotHeld(parts, sql`job.id`)}
+      where job.execute_at is null and job.crash_count >= ${sql.lit(SUSPECT_CRASHES)}
       order by job.queue, job.crash_count, (job.position - (job.priority::bigint << 47))
       limit 1000
     ) as suspect

@@ -14,7 +14,6 @@ export type { ListedJob, ListRequest, Page, PageRequest } from './page.js'
 export { listPausedQueues, type PausedQueue } from './paused-queues.js'
 export type { Percentiles } from './percentiles.js'
 export type { JobsFilter, MonitorOptions } from './question.js'
-export { type RowLock, type RowLocks, rowLocks } from './row-locks.js'
 export type { JobHolder, JobWorker } from './running.js'
 export {
   type JobsEnded,

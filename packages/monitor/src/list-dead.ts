@@ -40,7 +40,6 @@ const askDead = defineWalk<InstantCursor, DeadRow>('list_dead', ({ param }) => (
     (job.died_at, job.id) < (coalesce(${param('afterAt')}::timestamptz, 'infinity'), coalesce(${param('afterId')}::bigint, 9223372036854775807))`,
   order: [sql`job.died_at`, sql`job.id`],
   direction: 'desc',
-  fits: sql`true`,
   cursor: instantCursor(sql`job.died_at`),
   columns: sql`${epochMs(sql`job.died_at`)} as "diedAt", job.reason, job.errors -> -1 as "lastError"`,
 }))

@@ -2,7 +2,6 @@ import type { Executor } from '@pgq/core'
 import { sql } from 'kysely'
 import { type ListedJob, listedJob, type Page, type PageRequest, readCursor } from './page.js'
 import { dateOf, type EpochMs, epochMs, type MonitorOptions } from './question.js'
-import { isNotHeld } from './running.js'
 import { defineWalk } from './walk.js'
 
 /** A job that may run now. */
@@ -34,7 +33,6 @@ const askReady = defineWalk<{ readonly after: string | null }, { readyAt: EpochM
     where: sql`job.execute_at is null`,
     behind: sql`${rank} > coalesce(${parts.param('after')}::bigint, -9223372036854775808)`,
     order: [rank],
-    fits: isNotHeld(parts, sql`job.id`),
     cursor: sql`${rank}::text`,
     columns: sql`${epochMs(sql`job.ready_at`)} as "readyAt"`,
   }

@@ -2,17 +2,14 @@ import type { Executor } from '@pgq/core'
 import { sql } from 'kysely'
 import { checkLimit, type ListedJob, type ListedRow, type ListRequest, listedColumns, listedJob } from './page.js'
 import { dateOf, defineQuestion, type EpochMs, epochMs, type MonitorOptions, matches } from './question.js'
-import { heldJobs, isUnsettled, type JobHolder, type JobWorker } from './running.js'
+import { isUnsettled, type JobHolder, type JobWorker } from './running.js'
 
 /** A job that a worker holds: its handler runs, or is about to. */
 export interface RunningJob extends ListedJob {
   readonly worker: JobWorker
   readonly holder: JobHolder
-  /**
-   * When it was claimed; in a transaction, when that began. Absent only when this role cannot see the transaction (on a
-   * standby, or another role's without pg_read_all_stats).
-   */
-  readonly since?: Date
+  /** When it was claimed. */
+  readonly since: Date
 }
 
 /**
@@ -35,13 +32,13 @@ export interface RunningPart {
   workerId: number
   hostname: string
   pid: number
-  since: EpochMs | null
+  since: EpochMs
 }
 
 export const runningPart = ({ workerId, hostname, pid, holder, since }: RunningPart) => ({
   worker: { id: workerId, hostname, pid },
   holder,
-  ...(since !== null && { since: dateOf(since) }),
+  since: dateOf(since),
 })
 
 interface RunningParams {
@@ -68,11 +65,6 @@ const askRunning = defineQuestion<RunningParams, ListedRow & RunningPart>('list_
         case when ${param('withArgs')}::boolean then lease.args end
       ) with ordinality as place (id, queue, task, priority, attempt, crash_count, created_at, args, ordinal)
       where ${isUnsettled(parts, sql`place.ordinal`)}
-      union all
-      select
-        held.id, held.queue, held.task, held.priority, held.attempt, held.crash_count, held.created_at,
-        'transaction', held.worker_id, held.since, case when ${param('withArgs')}::boolean then held.args end
-      from (${heldJobs(parts, sql`, job.args`)}) as held
     ) as running
     left join ${table('workers')} as worker on worker.id = running.worker_id
     where ${matches('running', param)}

@@ -36,7 +36,6 @@ const askScheduled = defineWalk<InstantCursor, ScheduledRow>('list_scheduled', (
   behind: sql`
     (job.execute_at, job.id) > (coalesce(${param('afterAt')}::timestamptz, '-infinity'), coalesce(${param('afterId')}::bigint, -1))`,
   order: [sql`job.execute_at`, sql`job.id`],
-  fits: sql`true`,
   cursor: instantCursor(sql`job.execute_at`),
   columns: sql`${epochMs(sql`job.execute_at`)} as "executeAt", job.errors -> -1 as "lastError"`,
 }))

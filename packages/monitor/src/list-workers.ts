@@ -1,7 +1,7 @@
 import type { Executor } from '@pgq/core'
 import { sql } from 'kysely'
 import { dateOf, defineQuestion, type EpochMs, epochMs, type MonitorOptions } from './question.js'
-import { heldJobs, isUnsettled, type JobWorker } from './running.js'
+import { isUnsettled, type JobWorker } from './running.js'
 
 /** A worker that is registered: it lives, or nobody has found it lost yet. */
 export interface WorkerStatus extends JobWorker {
@@ -16,7 +16,7 @@ export interface WorkerStatus extends JobWorker {
   readonly alone: boolean
   /** For how many ms it has not said that it lives. */
   readonly beatAgeMs: number
-  /** Jobs that it holds, in leases and in transactions. */
+  /** Jobs that it holds. */
   readonly running: number
   /** Runs nothing and waits for the doorbell. */
   readonly idle: boolean
@@ -41,18 +41,15 @@ const askWorkers = defineQuestion<object, WorkerRow>('list_workers', (parts) => 
       cross join lateral generate_subscripts(lease.ids, 1) as place (ordinal)
       where ${isUnsettled(parts, sql`place.ordinal`)}
       group by lease.worker_id
-    ), held as (
-      select held.worker_id, count(*) as jobs from (${heldJobs(parts)}) as held group by held.worker_id
     )
     select
       worker.id, worker.hostname, worker.pid, worker.queues, worker.tasks, worker.locks, worker.listens, worker.alone,
       ${epochMs(sql`worker.started_at`)} as "startedAt",
       greatest(0, ${epochMs(sql`statement_timestamp() - worker.beat_at`)}) as "beatAgeMs",
-      coalesce(leased.jobs, 0) + coalesce(held.jobs, 0) as running,
-      coalesce(leased.jobs, held.jobs) is null
+      coalesce(leased.jobs, 0) as running,
+      leased.jobs is null
         and exists (select from ${table('idle_workers')} as idle where idle.worker_id = worker.id) as idle
     from ${table('workers')} as worker
     left join leased on leased.worker_id = worker.id
-    left join held on held.worker_id = worker.id
     order by worker.id`
 })

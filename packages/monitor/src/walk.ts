@@ -17,8 +17,6 @@ interface WalkedList {
   /** As the index has it, forwards or backwards; no two rows are equal. */
   readonly order: readonly RawBuilder<unknown>[]
   readonly direction?: 'asc' | 'desc'
-  /** Which of them are listed; the filter by task comes on top. */
-  readonly fits: RawBuilder<unknown>
   /** Where a page ends that ends with this row. */
   readonly cursor: RawBuilder<unknown>
   /** What the list tells beside ListedRow. */
@@ -59,7 +57,7 @@ export function defineWalk<Cursor extends object, Row>(
 ): AskPage<Cursor, Row> {
   const ask = defineQuestion<Cursor & WalkParams, Row & WalkedRow>(name, (parts) => {
     const { table, param } = parts
-    const { from, where, behind, order, direction = 'asc', fits, cursor, columns } = write(parts)
+    const { from, where, behind, order, direction = 'asc', cursor, columns } = write(parts)
     const ordered = (keys: readonly RawBuilder<unknown>[]) =>
       sql.join(keys.map((key) => sql`${key} ${sql.raw(direction)}`))
     const keys = order.map((_, n) => sql.ref(`key_${n}`))
@@ -77,7 +75,7 @@ export function defineWalk<Cursor extends object, Row>(
         from (
           select
             job.*, ${sql.join(order.map((key, n) => sql`${key} as ${keys[n]!}`))},
-            (${param('task')}::text is null or job.task = ${param('task')}) and ${fits} as fits,
+            (${param('task')}::text is null or job.task = ${param('task')}) as fits,
             row_number() over (order by ${ordered(order)} rows unbounded preceding) as place
           from ${table(from)} as job
           where job.queue = found.queue and ${where} and ${behind}

@@ -1,9 +1,9 @@
-import { acknowledge, finishInTransaction, noteHolding, returnJobs } from '@pgq/core'
+import { acknowledge, finishHeld, finishInTransaction, returnJobs } from '@pgq/core'
 import { testDatabase } from '@pgq/test-db'
 import { CamelCasePlugin, Kysely, PostgresDialect } from 'kysely'
 import pg from 'pg'
 import { beforeEach, describe, expect, test } from 'vitest'
-import { countJobs, getJob } from '../src/index.js'
+import { countJobs } from '../src/index.js'
 import { everyState } from './every-state.js'
 import { openQueue } from './queue.js'
 
@@ -29,24 +29,23 @@ const viewedStates = async () =>
   )
 
 describe('every state at once', () => {
-  // Mutants: a count of done places; of finished_jobs; of held jobs as ready, or twice.
+  // Mutants: a count of done places; of finished_jobs; of jobs in transactional leases twice, or not.
   test('is counted by countJobs and by the view alike', async () => {
-    const { end } = await everyState(queue)
+    await everyState(queue)
     const expected = [
       ['default', 'bill', 'running', 1],
       ['default', 'mail', 'dead', 1],
       ['default', 'mail', 'ready', 2],
-      ['default', 'mail', 'running', 4],
+      ['default', 'mail', 'running', 3],
       ['default', 'mail', 'scheduled', 2],
       ['other', 'mail', 'ready', 1],
     ]
     expect(await counts()).toEqual(expected)
     expect(await viewedCounts()).toEqual(expected)
-    await end()
   })
 
   test('is told job by job by the view', async () => {
-    const { ids, end } = await everyState(queue)
+    const { ids } = await everyState(queue)
     expect(await viewedStates()).toEqual({
       [ids.retried]: 'scheduled',
       [ids.buried]: 'dead',
@@ -54,28 +53,24 @@ describe('every state at once', () => {
       [ids.leasedToo]: 'running',
       [ids.bill]: 'running',
       [ids.held]: 'running',
-      [ids.heldToo]: 'running',
       [ids.ready]: 'ready',
       [ids.readyToo]: 'ready',
       [ids.delayed]: 'scheduled',
       [ids.elsewhere]: 'ready',
     })
-    await end()
   })
 
   // Mutant: small tables as estimates.
   test('is exact', async () => {
-    const { end } = await everyState(queue)
+    await everyState(queue)
     expect((await countJobs(queue.pool)).every(({ exact }) => exact)).toBe(true)
-    await end()
   })
 
   test('is filtered by queue and task', async () => {
-    const { end } = await everyState(queue)
+    await everyState(queue)
     expect(await counts({ queue: 'other' })).toEqual([['other', 'mail', 'ready', 1]])
     expect(await counts({ queue: 'default', task: 'bill' })).toEqual([['default', 'bill', 'running', 1]])
     expect(await counts({ task: 'nothing' })).toEqual([])
-    await end()
   })
 })
 
@@ -107,13 +102,17 @@ describe('one state after the other', () => {
     expect(await viewedCounts()).toEqual([])
   })
 
-  test('a transactional job runs until the end of its transaction, whatever that is', async () => {
+  test("a transactional job runs until the commit of its handler's transaction", async () => {
     const workerId = await queue.worker()
     await queue.enqueue('mail')
-    const held = await queue.hold(workerId, 1)
+    const { number } = await queue.claim(workerId, 1, { transactional: true })
+    const handler = await queue.pool.connect()
+    await handler.query('begin')
+    await finishHeld(handler, 'pgq', [{ workerId, number, ordinal: 1 }])
     expect(await counts()).toEqual([['default', 'mail', 'running', 1]])
     expect(await viewedCounts()).toEqual([['default', 'mail', 'running', 1]])
-    await held.end('commit')
+    await handler.query('commit')
+    handler.release()
     expect(await counts()).toEqual([])
     expect(await viewedCounts()).toEqual([])
   })
@@ -126,38 +125,11 @@ describe('one state after the other', () => {
     expect(await counts()).toEqual([['default', 'mail', 'ready', 1]])
     expect(await viewedCounts()).toEqual([['default', 'mail', 'ready', 1]])
   })
-
-  test('a job whose transaction rolled back is no longer running once another worker has claimed it', async () => {
-    const first = await queue.worker()
-    await queue.enqueue('mail')
-    await (await queue.hold(first, 1)).end('rollback')
-    await queue.claim(await queue.worker(), 1)
-    expect(await counts()).toEqual([['default', 'mail', 'running', 1]])
-    expect(await viewedCounts()).toEqual([['default', 'mail', 'running', 1]])
-  })
-
-  test('a job that waits for its next attempt is scheduled, though a worker still notes it', async () => {
-    const workerId = await queue.worker()
-    const id = await queue.enqueue('mail', { delayMs: 3_600_000 })
-    await noteHolding(queue.pool, 'pgq', { workerId, jobIds: [id] })
-    expect(await counts()).toEqual([['default', 'mail', 'scheduled', 1]])
-    expect(await viewedCounts()).toEqual([['default', 'mail', 'scheduled', 1]])
-    expect(await getJob(queue.pool, id)).toMatchObject({ state: 'scheduled' })
-  })
-
-  test('a job that two workers have noted is one job', async () => {
-    await queue.enqueue('mail')
-    await (await queue.hold(await queue.worker(), 1)).end('rollback')
-    const { end } = await queue.hold(await queue.worker(), 1)
-    expect(await counts()).toEqual([['default', 'mail', 'running', 1]])
-    expect(await viewedCounts()).toEqual([['default', 'mail', 'running', 1]])
-    await end()
-  })
 })
 
 describe('oldest', () => {
   test('is since when it could run, when it is due, when it was claimed, when it died', async () => {
-    const { held, end } = await everyState(queue)
+    await everyState(queue)
     const of = async (state: string) =>
       (await countJobs(queue.pool, { queue: 'default', task: 'mail' })).find((count) => count.state === state)?.oldest
     expect(await of('ready')).toEqual(
@@ -168,9 +140,6 @@ describe('oldest', () => {
     expect(await of('scheduled')).toEqual(await queue.stored('select min(execute_at) from pgq.jobs'))
     expect(await of('running')).toEqual(await queue.stored('select min(claimed_at) from pgq.leases'))
     expect(await of('dead')).toEqual(await queue.stored('select died_at from pgq.dead_jobs'))
-    await queue.pool.query('delete from pgq.leases')
-    expect(await of('running')).toEqual(held.since)
-    await end()
   })
 })
 

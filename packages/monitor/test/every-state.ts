@@ -1,7 +1,7 @@
-import { acknowledge, finishInTransaction, returnJobs } from '@pgq/core'
+import { acknowledge, finishHeld, finishInTransaction, returnJobs } from '@pgq/core'
 import type { openQueue } from './queue.js'
 
-/** Jobs in every state, in two leases and two transactions; `end` rolls the transactions back. */
+/** Jobs in every state, in leases of both modes that have them. */
 export async function everyState(queue: ReturnType<typeof openQueue>) {
   const worker = await queue.worker()
   const names = ['done', 'finished', 'retried', 'buried', 'leased'] as const
@@ -10,14 +10,13 @@ export async function everyState(queue: ReturnType<typeof openQueue>) {
   const lease = await queue.claim(worker, 5)
   const bill = await queue.enqueue('bill', { args: { name: 'bill' }, priority: 1 })
   const leasedToo = await queue.enqueue('mail', { args: { name: 'leasedToo' } })
-  const secondLease = await queue.claim(worker, 2)
+  await queue.claim(worker, 2)
   const held = await queue.enqueue('mail', { args: { name: 'held' } })
-  const heldToo = await queue.enqueue('mail', { args: { name: 'heldToo' } })
+  const committed = await queue.enqueue('mail', { args: { name: 'committed' } })
 
   const holder = await queue.worker()
-  const transaction = await queue.hold(holder, 1)
-  const otherHolder = await queue.worker()
-  const otherTransaction = await queue.hold(otherHolder, 1, { savepoint: true })
+  const transactional = await queue.claim(holder, 2, { transactional: true })
+  await finishHeld(queue.pool, 'pgq', [{ workerId: holder, number: transactional.number, ordinal: 2 }])
 
   await acknowledge(queue.pool, 'pgq', {
     workerId: worker,
@@ -38,15 +37,11 @@ export async function everyState(queue: ReturnType<typeof openQueue>) {
   const elsewhere = await queue.enqueue('mail', { args: { name: 'elsewhere' }, queue: 'other' })
   const ids = {
     ...(Object.fromEntries(first) as Record<(typeof names)[number], string>),
-    ...{ bill, leasedToo, held, heldToo, ready, readyToo, delayed, elsewhere },
+    ...{ bill, leasedToo, held, committed, ready, readyToo, delayed, elsewhere },
   }
   return {
     ids,
-    workers: { worker, holder, otherHolder },
-    leases: [lease.number, secondLease.number],
-    held: transaction,
-    heldToo: otherTransaction,
-    end: () => Promise.all([transaction.end(), otherTransaction.end()]),
+    workers: { worker, holder },
   }
 }
 

@@ -21,14 +21,13 @@ async function pages(list: (request: PageRequest) => Promise<Page<{ id: string }
 }
 
 describe('listReady', () => {
-  // Mutants: order by id; held or scheduled jobs among them.
+  // Mutants: order by id; scheduled jobs among them.
   test('answers what a claim would take, in its order', async () => {
-    const { ids, workers, end } = await everyState(queue)
+    const { ids, workers } = await everyState(queue)
     const { jobs, next } = await listReady(queue.pool, { queue: 'default' })
     expect(jobs.map(({ id }) => id)).toEqual([ids.readyToo, ids.ready])
     expect(next).toBeUndefined()
     expect((await queue.claim(workers.worker, 10)).ids).toEqual(jobs.map(({ id }) => id))
-    await end()
   })
 
   test('tells a job, its args only when asked', async () => {
@@ -107,7 +106,7 @@ describe('listReady', () => {
 
 describe('listScheduled', () => {
   test('answers the next one first, with the failure that it waits after', async () => {
-    const { ids, end } = await everyState(queue)
+    const { ids } = await everyState(queue)
     const { jobs } = await listScheduled(queue.pool)
     expect(jobs.map(({ id }) => id)).toEqual([ids.delayed, ids.retried])
     expect(jobs[0]).not.toHaveProperty('lastError')
@@ -117,7 +116,6 @@ describe('listScheduled', () => {
     expect(jobs[1]).toMatchObject({ attempt: 1, lastError: { attempt: 1, message: 'again' } })
     expect(jobs[1]).not.toHaveProperty('args')
     expect((await listScheduled(queue.pool, { withArgs: true })).jobs[1]!.args).toEqual({ name: 'retried' })
-    await end()
   })
 
   // Mutant: a cursor in milliseconds, or by instant alone: it leaves equal or nearly equal ones out.
@@ -144,7 +142,7 @@ describe('listScheduled', () => {
 
 describe('listDead', () => {
   test('tells what a job died of, and when', async () => {
-    const { ids, end } = await everyState(queue)
+    const { ids } = await everyState(queue)
     const { jobs } = await listDead(queue.pool)
     expect(jobs).toStrictEqual([
       {
@@ -155,7 +153,6 @@ describe('listDead', () => {
       },
     ])
     expect((await listDead(queue.pool, { withArgs: true })).jobs[0]!.args).toEqual({ name: 'buried' })
-    await end()
   })
 
   test('pages from the newest to the oldest, over queues and equal instants', async () => {

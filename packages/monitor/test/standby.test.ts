@@ -31,8 +31,7 @@ queue.pool.on('error', () => {})
 // Mutants: a function that only a primary has; a lock; a table made for the moment.
 test('a standby answers every question as its primary does', { timeout: 60_000 }, async () => {
   onTestFinished(() => server.stop('immediate'))
-  const { ids, end } = await everyState(queue)
-  await end()
+  const { ids } = await everyState(queue)
   await queue.pool.query(`
     insert into pgq.job_stats (begun_at, grain, queue, task, completed, run_buckets, run_counts)
     values (date_trunc('minute', now()), 'minute', 'default', 'mail', 3, '{10}', '{3}');

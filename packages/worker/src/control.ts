@@ -21,7 +21,8 @@ export interface ControlListener {
 }
 
 /**
- * The worker's one listening connection, for short statements only: LISTEN, the doorbell, and the rescue. It comes back by itself and listens again; losing it costs latency, never a job.
+ * The worker's one listening connection, for short statements only: LISTEN, the doorbell, the rescue and the statistics. It comes
+ * back by itself and listens again; losing it costs latency, never a job.
  */
 export class Control {
   readonly connection: Connection

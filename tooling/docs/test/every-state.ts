@@ -1,12 +1,4 @@
-import {
-  claimAndDelete,
-  claimIntoLease,
-  enqueueMany,
-  hangDoorbell,
-  noteHolding,
-  registerWorker,
-  returnJobs,
-} from '@pgq/core'
+import { claimIntoLease, enqueueMany, hangDoorbell, registerWorker, returnJobs } from '@pgq/core'
 import type pg from 'pg'
 
 /** The queue of the jobs that everyState() makes; a page's own jobs are in others. */
@@ -14,9 +6,9 @@ export const STAGED = 'staged'
 
 /**
  * Puts jobs into every state, so that a page's queries have something to tell. They are held by a worker that seems to live as
- * long as both connections are open.
+ * long as the connection is open.
  */
-export async function everyState(worker: pg.Client, transaction: pg.Client): Promise<void> {
+export async function everyState(worker: pg.Client): Promise<void> {
   const description = { hostname: 'staged', pid: 1, queues: [STAGED], tasks: ['mail'] }
   const workerId = await registerWorker(worker, 'pgq', description)
   // Nobody beats for it; its lock alone would not keep it alive for long.
@@ -34,9 +26,7 @@ export async function everyState(worker: pg.Client, transaction: pg.Client): Pro
       { number: 1, ordinal: 2, kind: 'requeue', attempt: 1, delayMs: 3_600_000, error },
     ],
   })
-  await transaction.query('begin')
-  const held = await claimAndDelete(transaction, 'pgq', { ...everything(workerId), limit: 1 })
-  await noteHolding(worker, 'pgq', { workerId, jobIds: held.map(({ id }) => id) })
+  await claimIntoLease(worker, 'pgq', { ...everything(workerId), number: 2, limit: 1, transactional: true })
   await enqueueMany(worker, 'mail', [
     { args: 5, queue: STAGED },
     { args: 6, queue: STAGED, delayMs: 3_600_000 },

@@ -64,8 +64,7 @@ function stateOf(found: Present): string {
       return `scheduled for ${instant(found.executeAt)}`
     case 'running': {
       const { id, hostname, pid } = found.worker
-      const since = found.since ? ` since ${instant(found.since)}` : ''
-      return `running${since} on worker ${id} (${plain(hostname)}, process ${pid}), held by a ${found.holder}`
+      return `running since ${instant(found.since)} on worker ${id} (${plain(hostname)}, process ${pid}), held by a ${found.holder}`
     }
     case 'dead':
       return `${coloursFor(process.stdout).red('dead')} since ${instant(found.diedAt)}: ${found.reason}`
