@@ -224,8 +224,9 @@ export interface Rescue {
  * it was. The statistics count what was lost and what died of it.
  * What a handler finished in a transaction that commits while this begins is asked for when the lease is locked: this statement's
  * own view of the table may be older.
- * Two rescuers never meet: they skip each other's rows. The transactional lease of a silent worker is taken only when no session of
- * that worker is left, as one of them may be about to commit: this ends them, and the next rescue takes the lease. Jobs that cancelJobs
+ * Two rescuers never meet: they skip each other's rows. The transactional leases of a lost worker are taken only when no session of it
+ * is left, as one of them may be about to commit (those of a silent worker are ended here, and the next rescue takes the lease), and
+ * only together with its row, which is what keeps a session that it opens afterwards from committing. Jobs that cancelJobs
  * asked to end and that wait again are buried; what is known of such requests is dropped a minute after their jobs are gone.
  */
 export async function rescueLostWorkers(executor: Executor, schema: string, request: RescueRequest): Promise<Rescue> {
@@ -272,14 +273,21 @@ const rescueStatement = defineStatement<Required<RescueRequest>, RescueRow>('res
       from ${table('leases')} as lease
       where not exists (select from ${table('workers')} as worker where worker.id = lease.worker_id)
       limit 20
+    ), held as materialized (
+      select held.worker_id, held.number, held.transactional
+      from ${table('leases')} as held
+      where held.worker_id in (select id from lost) or (held.worker_id, held.number) in (select worker_id, number from orphan)
+      for update of held skip locked
     ), lease as (
       delete from ${table('leases')} as lease
       where (lease.worker_id, lease.number) in (
-        select held.worker_id, held.number
-        from ${table('leases')} as held
-        where held.worker_id in (select id from lost where is_gone or not held.transactional)
-          or (held.worker_id, held.number) in (select worker_id, number from orphan)
-        for update of held skip locked
+        select worker_id, number from held
+        where not transactional or worker_id not in (
+          select id from lost where not is_gone or exists (
+            select from ${table('leases')} as kept
+            where kept.worker_id = lost.id and (kept.worker_id, kept.number) not in (select worker_id, number from held)
+          )
+        )
       )
       returning lease.*, ${routine('finished_ordinals')}(lease.worker_id, lease.number) as finished
     ), leased as (

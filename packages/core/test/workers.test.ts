@@ -376,6 +376,29 @@ describe('rescue', () => {
     expect(await database.rows('select * from pgq.job_states')).toEqual([])
   })
 
+  // Mutant: it is taken alone. Its worker, cut off for a moment, still has its row, and commits what then happens twice.
+  test('the transactional lease of a lost worker is left as long as the worker is', async () => {
+    const { client, workerId } = await transactionalWorker()
+    await enqueueMany(pool, 'work', [{ args: 1 }, { args: 2 }])
+    await claimIntoLease(client, 'pgq', { ...claimRequest(workerId), number: 2, limit: 1 })
+    await claimIntoLease(client, 'pgq', { ...claimRequest(workerId), number: 3 })
+    await inTransaction(pool, 'commit', async (trx) => {
+      await finishInTransaction(trx, 'pgq', { workerId, number: 2, ordinal: 1 }, '2')
+      await close(client)
+      expect(await rescue()).toMatchObject({ workers: [], requeued: 1 })
+      expect(await database.rows('select number::integer from pgq.leases order by number')).toEqual([
+        { number: 1 },
+        { number: 2 },
+      ])
+      await finishHeld(pool, 'pgq', [{ workerId, number: 1, ordinal: 1 }])
+    })
+    expect(await rescue()).toMatchObject({ workers: [workerId], requeued: 0 })
+    await expect(finishHeld(pool, 'pgq', [{ workerId, number: 1, ordinal: 1 }])).rejects.toMatchObject({
+      code: '23502',
+    })
+    expect(await database.rows('select args from pgq.jobs')).toEqual([{ args: 2 }])
+  })
+
   // Mutant: the rescue looks at finished_jobs itself, as they were when it began; its effects happened twice in long chaos.
   test('a finish that commits when the rescue has begun, and has not locked the lease yet, is seen', async () => {
     const { client, workerId } = await workerWithLease(2)
