@@ -248,7 +248,7 @@ const rescueStatement = defineStatement<Required<RescueRequest>, RescueRow>('res
       select job_id from ${table('cancellations')} order by requested_at limit 10000
     ), lost as (
       select
-        worker.id, worker.alone,
+        worker.id, worker.alone, worker.locks,
         not worker.locks or pg_try_advisory_xact_lock(${lockClass(parts)}, worker.id) as is_gone
       from ${table('workers')} as worker
       where worker.id <> ${param('workerId')} and ${mayBeJudged(parts)} and (
@@ -283,7 +283,7 @@ const rescueStatement = defineStatement<Required<RescueRequest>, RescueRow>('res
       where (lease.worker_id, lease.number) in (
         select worker_id, number from held
         where not transactional or worker_id not in (
-          select id from lost where not is_gone or exists (
+          select id from lost where not is_gone or locks and exists (
             select from ${table('leases')} as kept
             where kept.worker_id = lost.id and (kept.worker_id, kept.number) not in (select worker_id, number from held)
           )
