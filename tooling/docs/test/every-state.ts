@@ -1,4 +1,4 @@
-import { claimIntoLease, enqueueMany, hangDoorbell, registerWorker, returnJobs } from '@pgq/core'
+import { claimIntoLease, enqueueMany, finishHeld, hangDoorbell, registerWorker, returnJobs } from '@pgq/core'
 import type pg from 'pg'
 
 /** The queue of the jobs that everyState() makes; a page's own jobs are in others. */
@@ -6,9 +6,9 @@ export const STAGED = 'staged'
 
 /**
  * Puts jobs into every state, so that a page's queries have something to tell. They are held by a worker that seems to live as
- * long as the connection is open.
+ * long as both connections are open. One of them is amid a transaction.
  */
-export async function everyState(worker: pg.Client): Promise<void> {
+export async function everyState(worker: pg.Client, transaction: pg.Client): Promise<void> {
   const description = { hostname: 'staged', pid: 1, queues: [STAGED], tasks: ['mail'] }
   const workerId = await registerWorker(worker, 'pgq', description)
   // Nobody beats for it; its lock alone would not keep it alive for long.
@@ -27,6 +27,8 @@ export async function everyState(worker: pg.Client): Promise<void> {
     ],
   })
   await claimIntoLease(worker, 'pgq', { ...everything(workerId), number: 2, limit: 1, transactional: true })
+  await transaction.query('begin')
+  await finishHeld(transaction, 'pgq', [{ workerId, number: 2, ordinal: 1 }])
   await enqueueMany(worker, 'mail', [
     { args: 5, queue: STAGED },
     { args: 6, queue: STAGED, delayMs: 3_600_000 },

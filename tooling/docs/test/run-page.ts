@@ -28,11 +28,11 @@ export async function runPage(
   url: string,
   patienceMs = 30_000,
 ): Promise<string[]> {
-  const [client, worker] = [new pg.Client(url), new pg.Client(url)]
+  const [client, worker, transaction] = [new pg.Client(url), new pg.Client(url), new pg.Client(url)]
   const run = new PageRun(blocks, project, { url, tsconfig: project.tsconfig }, client, patienceMs)
   try {
-    for (const one of [client, worker]) await one.connect()
-    await everyState(worker)
+    for (const one of [client, worker, transaction]) await one.connect()
+    await everyState(worker, transaction)
     for (const block of blocks) await run.take(block)
     if (await run.hasWorker()) await run.awaitJobs()
     await run.end()
@@ -40,7 +40,7 @@ export async function runPage(
     return run.problems
   } finally {
     run.killAll()
-    for (const one of [client, worker]) await one.end()
+    for (const one of [client, worker, transaction]) await one.end()
   }
 }
 
