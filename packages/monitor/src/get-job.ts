@@ -3,7 +3,7 @@ import { sql } from 'kysely'
 import { type RunningPart, runningPart } from './list-running.js'
 import { checkId, type ListedJob, type ListedRow, listedColumns, listedJob } from './page.js'
 import { dateOf, defineQuestion, type EpochMs, epochMs, type MonitorOptions } from './question.js'
-import { isUnsettled, type JobHolder, type JobWorker } from './running.js'
+import { isUnsettled, type JobWorker, modeOfLease, type RunningMode } from './running.js'
 
 /** A job with its history. */
 export interface JobDetails extends ListedJob {
@@ -21,7 +21,7 @@ export type FoundJob =
   | ({
       readonly state: 'running'
       readonly worker: JobWorker
-      readonly holder: JobHolder
+      readonly mode: RunningMode
       readonly since: Date
     } & JobDetails)
   | ({ readonly state: 'dead'; readonly diedAt: Date; readonly reason: DeadReason } & JobDetails)
@@ -68,14 +68,14 @@ const askJob = defineQuestion<{ id: string; withArgs: boolean }, JobRow>('get_jo
       select
         job.id, job.queue, job.task, job.priority, job.attempt, job.crash_count, job.created_at, job.args, job.retry, job.errors,
         case when job.execute_at is null then 'ready' else 'scheduled' end as state,
-        coalesce(job.execute_at, job.ready_at) as since, null::text as reason, null::text as holder, null::integer as worker_id
+        coalesce(job.execute_at, job.ready_at) as since, null::text as reason, null::text as mode, null::integer as worker_id
       from ${table('jobs')} as job
       where job.id = ${param('id')}::bigint
       union all
       select
         lease.ids[place.ordinal], lease.queues[place.ordinal], lease.tasks[place.ordinal], lease.priorities[place.ordinal], lease.attempts[place.ordinal],
         lease.crash_counts[place.ordinal], lease.created_ats[place.ordinal], lease.args[place.ordinal], lease.retries[place.ordinal],
-        lease.errors[place.ordinal], 'running', lease.claimed_at, null, 'lease', lease.worker_id
+        lease.errors[place.ordinal], 'running', lease.claimed_at, null, ${modeOfLease}, lease.worker_id
       from ${table('leases')} as lease
       cross join lateral array_position(lease.ids, ${param('id')}::bigint) as place (ordinal)
       where place.ordinal is not null and ${isUnsettled(parts, sql`place.ordinal`)}
@@ -87,7 +87,7 @@ const askJob = defineQuestion<{ id: string; withArgs: boolean }, JobRow>('get_jo
       where dead.id = ${param('id')}::bigint
     )
     select
-      ${listedColumns('job')}, job.state, ${epochMs(sql`job.since`)} as since, job.reason, job.holder, job.worker_id as "workerId",
+      ${listedColumns('job')}, job.state, ${epochMs(sql`job.since`)} as since, job.reason, job.mode, job.worker_id as "workerId",
       coalesce(worker.hostname, '') as hostname, coalesce(worker.pid, 0) as pid, job.retry, job.errors,
       case when ${param('withArgs')}::boolean then job.args end as args
     from found as job left join ${table('workers')} as worker on worker.id = job.worker_id`

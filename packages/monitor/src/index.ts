@@ -14,7 +14,7 @@ export type { ListedJob, ListRequest, Page, PageRequest } from './page.js'
 export { listPausedQueues, type PausedQueue } from './paused-queues.js'
 export type { Percentiles } from './percentiles.js'
 export type { JobsFilter, MonitorOptions } from './question.js'
-export type { JobHolder, JobWorker } from './running.js'
+export type { JobWorker, RunningMode } from './running.js'
 export {
   type JobsEnded,
   type Statistics,

@@ -2,12 +2,12 @@ import type { Executor } from '@pgq/core'
 import { sql } from 'kysely'
 import { checkLimit, type ListedJob, type ListedRow, type ListRequest, listedColumns, listedJob } from './page.js'
 import { dateOf, defineQuestion, type EpochMs, epochMs, type MonitorOptions, matches } from './question.js'
-import { isUnsettled, type JobHolder, type JobWorker } from './running.js'
+import { isUnsettled, type JobWorker, modeOfLease, type RunningMode } from './running.js'
 
 /** A job that a worker holds: its handler runs, or is about to. */
 export interface RunningJob extends ListedJob {
   readonly worker: JobWorker
-  readonly holder: JobHolder
+  readonly mode: RunningMode
   /** When it was claimed. */
   readonly since: Date
 }
@@ -28,16 +28,16 @@ export async function listRunning(
 
 /** What a row tells of the run itself. */
 export interface RunningPart {
-  holder: JobHolder
+  mode: RunningMode
   workerId: number
   hostname: string
   pid: number
   since: EpochMs
 }
 
-export const runningPart = ({ workerId, hostname, pid, holder, since }: RunningPart) => ({
+export const runningPart = ({ workerId, hostname, pid, mode, since }: RunningPart) => ({
   worker: { id: workerId, hostname, pid },
-  holder,
+  mode,
   since: dateOf(since),
 })
 
@@ -53,12 +53,12 @@ const askRunning = defineQuestion<RunningParams, ListedRow & RunningPart>('list_
   const { table, param } = parts
   return sql`
     select
-      ${listedColumns('running')}, running.holder, running.worker_id as "workerId", ${epochMs(sql`running.since`)} as since,
+      ${listedColumns('running')}, running.mode, running.worker_id as "workerId", ${epochMs(sql`running.since`)} as since,
       coalesce(worker.hostname, '') as hostname, coalesce(worker.pid, 0) as pid, running.args
     from (
       select
         place.id, place.queue, place.task, place.priority, place.attempt, place.crash_count, place.created_at,
-        'lease' as holder, lease.worker_id, lease.claimed_at as since, place.args
+        ${modeOfLease} as mode, lease.worker_id, lease.claimed_at as since, place.args
       from ${table('leases')} as lease
       cross join lateral unnest(
         lease.ids, lease.queues, lease.tasks, lease.priorities, lease.attempts, lease.crash_counts, lease.created_ats,

@@ -1,4 +1,4 @@
-import type { PgqDatabase } from '@pgq/core'
+import type { DeliveryModeName, PgqDatabase } from '@pgq/core'
 import { type RawBuilder, sql } from 'kysely'
 
 interface Tables {
@@ -12,8 +12,11 @@ export interface JobWorker {
   readonly pid: number
 }
 
-/** How a running job is held: a lease takes it out of the queue until it is settled. */
-export type JobHolder = 'lease'
+/** How a running job is delivered; at-most-once jobs are nowhere to be seen while they run. */
+export type RunningMode = Exclude<DeliveryModeName, 'at-most-once'>
+
+/** Its mode, from its lease. */
+export const modeOfLease = sql`case when lease.transactional then 'transactional' else 'at-least-once' end`
 
 /**
  * The condition that the place `ordinal` of `lease` still runs: neither acknowledged, nor returned, nor finished. Name the ordinal

@@ -28,13 +28,13 @@ describe('listRunning', () => {
   test('tells who runs what, since when, and which attempt', async () => {
     const { ids, workers } = await everyState(queue)
     const jobs = await listRunning(queue.pool)
-    const told = jobs.map(({ id, holder, worker, attempt }) => [id, holder, worker.id, attempt])
+    const told = jobs.map(({ id, mode, worker, attempt }) => [id, mode, worker.id, attempt])
     expect(told).toEqual(
       [
-        [ids.leased, 'lease', workers.worker, 1],
-        [ids.bill, 'lease', workers.worker, 1],
-        [ids.leasedToo, 'lease', workers.worker, 1],
-        [ids.held, 'lease', workers.holder, 1],
+        [ids.leased, 'at-least-once', workers.worker, 1],
+        [ids.bill, 'at-least-once', workers.worker, 1],
+        [ids.leasedToo, 'at-least-once', workers.worker, 1],
+        [ids.held, 'transactional', workers.holder, 1],
       ].sort(bySince(jobs)),
     )
     expect(jobs.find(({ id }) => id === ids.held)).toMatchObject({ worker: { hostname: 'host' } })
@@ -86,10 +86,10 @@ describe('getJob', () => {
       ...{ ready: 'ready', readyToo: 'ready', delayed: 'scheduled', elsewhere: 'ready' },
     })
     expect(await getJob(queue.pool, ids.held)).toMatchObject({
-      ...{ holder: 'lease', attempt: 1, since: expect.any(Date), worker: { id: workers.holder }, errors: [] },
+      ...{ mode: 'transactional', attempt: 1, since: expect.any(Date), worker: { id: workers.holder }, errors: [] },
     })
     expect(await getJob(queue.pool, ids.leasedToo, { withArgs: true })).toMatchObject({
-      ...{ id: ids.leasedToo, holder: 'lease', worker: { id: workers.worker }, args: { name: 'leasedToo' } },
+      ...{ id: ids.leasedToo, mode: 'at-least-once', worker: { id: workers.worker }, args: { name: 'leasedToo' } },
     })
   })
 

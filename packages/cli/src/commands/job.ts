@@ -64,7 +64,7 @@ function stateOf(found: Present): string {
       return `scheduled for ${instant(found.executeAt)}`
     case 'running': {
       const { id, hostname, pid } = found.worker
-      return `running since ${instant(found.since)} on worker ${id} (${plain(hostname)}, process ${pid}), held by a ${found.holder}`
+      return `running since ${instant(found.since)} on worker ${id} (${plain(hostname)}, process ${pid}), ${found.mode}`
     }
     case 'dead':
       return `${coloursFor(process.stdout).red('dead')} since ${instant(found.diedAt)}: ${found.reason}`

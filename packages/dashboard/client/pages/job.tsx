@@ -86,8 +86,8 @@ function Details({ job, answer }: { job: Present; answer: Polled<Found> }) {
                   <dd>
                     {job.worker.hostname} · {job.worker.pid}
                   </dd>
-                  <dt>Held by</dt>
-                  <dd>a {job.holder}</dd>
+                  <dt>Mode</dt>
+                  <dd>{job.mode}</dd>
                 </>
               )}
               {job.retry && (
