@@ -189,10 +189,10 @@ describe('who works', () => {
 
 describe('who looks', () => {
   beforeAll(async () => {
-    const client = new pg.Client(database.url)
-    await client.connect()
-    await everyState(client)
-    return () => client.end()
+    const [client, transaction] = [new pg.Client(database.url), new pg.Client(database.url)]
+    await Promise.all([client.connect(), transaction.connect()])
+    await everyState(client, transaction)
+    return () => Promise.all([client.end(), transaction.end()])
   })
 
   test('counts, measures and judges', async () => {
