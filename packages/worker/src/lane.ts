@@ -39,9 +39,9 @@ export class Lane {
   /** Jobs that were started and are not settled yet. */
   #open = 0
   readonly #drained = new WakeUp()
-  /** Loops that found nothing. */
+  /** The loop, when it found nothing. */
   readonly #idle: WakeUp[] = []
-  /** Loops that have no slot to fill. */
+  /** The loop, when it has no slot to fill, and a claim of a suspect that failed. */
   readonly #full: WakeUp[] = []
   #missedRing = false
   readonly #cursor: ClaimCursor

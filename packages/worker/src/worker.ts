@@ -9,7 +9,6 @@ import { delay } from './delay.js'
 import { AtLeastOnce } from './delivery/at-least-once.js'
 import { AtMostOnce } from './delivery/at-most-once.js'
 import type { DeliveryMode } from './delivery/delivery-mode.js'
-import { LeaseClaims } from './delivery/lease-claims.js'
 import { Transactional } from './delivery/transactional.js'
 import { Events, type WorkerEvents } from './events.js'
 import { Lane } from './lane.js'
@@ -147,16 +146,14 @@ class RunningWorker implements Worker {
     const control = this.#control.connection
     this.#caretaker = new Caretaker(this.options, settlements, control, this.#events, this.#backoff(), this.#charge())
     let leases = 0
-    const leaseClaims = (transactional: boolean) => new LeaseClaims(schema, claims, () => ++leases, transactional)
+    const leasing = { schema, connection: claims, acknowledger: this.#acknowledger, nextNumber: () => ++leases }
     const make: Record<DeliveryModeName, () => DeliveryMode> = {
-      'at-least-once': () => new AtLeastOnce(schema, leaseClaims(false), this.#acknowledger),
+      'at-least-once': () => new AtLeastOnce(leasing),
       'at-most-once': () => new AtMostOnce(schema, durableClaims, settlements, this.#backoff()),
       transactional: () =>
         new Transactional(
-          schema,
+          leasing,
           this.#handlerConnections(concurrency.transactional),
-          leaseClaims(true),
-          this.#acknowledger,
           this.#backoff(),
           transactionalGroup,
           () => this.#session.locks,
@@ -284,9 +281,7 @@ class RunningWorker implements Worker {
     this.#control.take(true).catch(() => {})
     try {
       await Promise.all(this.#lanes.map((lane) => lane.pause()))
-      for (const lane of this.#lanes) {
-        while (await lane.runSuspect());
-      }
+      for (const lane of this.#lanes) while (await lane.runSuspect());
     } catch {
       // Without the database, nothing else would be claimed either; they are found again when it is back.
     } finally {

@@ -17,7 +17,7 @@ export const ambiguousCommit: BatteryTest = {
       name: 'a claim whose answer was lost is not read back',
       patches: [
         {
-          file: 'packages/worker/src/delivery/lease-claims.ts',
+          file: 'packages/worker/src/delivery/lease-mode.ts',
           find: 'if (breaksConnection(error)) this.#doubtful = number',
           replace: 'void breaksConnection',
         },

@@ -13,9 +13,9 @@ export const vacuumHorizon: BatteryTest = {
       name: 'a claim stays open while its handlers run',
       patches: [
         {
-          file: 'packages/worker/src/delivery/lease-claims.ts',
-          find: 'await claimAs({ number, transactional: this.transactional }))',
-          replace: "await this.connection.query('begin').then(() => claimAs({ number, transactional: false })))",
+          file: 'packages/worker/src/delivery/lease-mode.ts',
+          find: "await claimAs({ number, transactional: this.name === 'transactional' })",
+          replace: "await this.leasing.connection.query('begin').then(() => claimAs({ number, transactional: false }))",
         },
       ],
     },

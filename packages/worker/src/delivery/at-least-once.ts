@@ -1,42 +1,17 @@
-import {
-  type ClaimedJob,
-  type ClaimRequest,
-  finishInTransaction,
-  type Settlement,
-  type SuspectRequest,
-} from '@pgq/core'
+import { type ClaimedJob, finishInTransaction, type Settlement } from '@pgq/core'
 import type { Acknowledger, Lease } from '../acknowledger.js'
-import { type Claim, CommitRefused, type DeliveryMode, FinishedAlready } from './delivery-mode.js'
-import type { LeaseClaims, Leased } from './lease-claims.js'
+import { type Claim, CommitRefused, FinishedAlready } from './delivery-mode.js'
+import { LeaseMode } from './lease-mode.js'
 
 /**
  * Claims move a batch into a lease; no transaction is open while handlers run. A job of a killed worker is given to another
  * one by the rescue, so it may run again.
  */
-export class AtLeastOnce implements DeliveryMode {
+export class AtLeastOnce extends LeaseMode {
   readonly name = 'at-least-once'
-  readonly mayRetry = true
 
-  constructor(
-    private readonly schema: string,
-    private readonly claims: LeaseClaims,
-    private readonly acknowledger: Acknowledger,
-  ) {}
-
-  async claim(request: ClaimRequest): Promise<Claim[]> {
-    return this.#claimsOf(await this.claims.claim(request))
-  }
-
-  async claimSuspect(request: SuspectRequest): Promise<Claim[]> {
-    return this.#claimsOf(await this.claims.claimSuspect(request))
-  }
-
-  drain(): Promise<void> {
-    return this.acknowledger.drain()
-  }
-
-  #claimsOf({ lease, jobs }: Leased): Claim[] {
-    return jobs.map((job) => new LeasedClaim(job, lease, this.schema, this.acknowledger))
+  protected claimOf(job: ClaimedJob, lease: Lease): Claim {
+    return new LeasedClaim(job, lease, this.leasing.schema, this.leasing.acknowledger)
   }
 }
 

@@ -1,22 +1,13 @@
-import {
-  type ClaimedJob,
-  type ClaimRequest,
-  finishHeld,
-  finishLocked,
-  type LeasePlace,
-  LostLeaseError,
-  type Settlement,
-  type SuspectRequest,
-} from '@pgq/core'
+import { type ClaimedJob, finishHeld, finishLocked, type LeasePlace, LostLeaseError, type Settlement } from '@pgq/core'
 import type pg from 'pg'
-import type { Acknowledger, Lease } from '../acknowledger.js'
+import type { Lease } from '../acknowledger.js'
 import type { Backoff } from '../backoff.js'
 import { breaksConnection, type Connection } from '../connection.js'
 import { delay } from '../delay.js'
 import { processIdOf } from '../session.js'
-import { type Claim, CommitRefused, type DeliveryMode } from './delivery-mode.js'
+import { type Claim, CommitRefused } from './delivery-mode.js'
 import { HandlerTransaction } from './handler-transaction.js'
-import type { LeaseClaims, Leased } from './lease-claims.js'
+import { LeaseMode, type Leasing } from './lease-mode.js'
 
 /** A transaction that has been open for this long takes no more handlers in, in ms. */
 const MAX_GROUP_MS = 100
@@ -29,9 +20,8 @@ const UNDO_MS = 1_000
  * part of what it commits there: what it writes through job.trx happens exactly once. Short handlers may share a transaction, each
  * behind a savepoint. A kill -9 rolls back what was open, and the rescue gives the jobs back, their crash counted by the lease.
  */
-export class Transactional implements DeliveryMode {
+export class Transactional extends LeaseMode {
   readonly name = 'transactional'
-  readonly mayRetry = true
   /** Those that are not in a handler's hands; the one that has been so for longest comes first. */
   readonly #free: Slot[]
   readonly #waiting: ((slot: Slot) => void)[] = []
@@ -39,28 +29,19 @@ export class Transactional implements DeliveryMode {
   #alone = 0
 
   constructor(
-    readonly schema: string,
+    leasing: Leasing,
     connections: readonly Connection[],
-    private readonly claims: LeaseClaims,
-    readonly acknowledger: Acknowledger,
     private readonly backoff: Backoff,
     private readonly groupSize: number,
     /** Whether the connections hold the worker's liveness lock. */
     readonly locks: () => boolean,
   ) {
+    super(leasing)
     this.#free = connections.map((connection) => new Slot(connection))
   }
 
-  async claim(request: ClaimRequest): Promise<Claim[]> {
-    return this.#claimsOf(await this.claims.claim(request))
-  }
-
-  async claimSuspect(request: SuspectRequest): Promise<Claim[]> {
-    return this.#claimsOf(await this.claims.claimSuspect(request))
-  }
-
-  drain(): Promise<void> {
-    return this.acknowledger.drain()
+  protected claimOf(job: ClaimedJob, lease: Lease): Claim {
+    return new HeldClaim(job, lease, this)
   }
 
   /** A connection for one handler, with an open transaction; undefined, after a pause, when it does not come about. */
@@ -102,10 +83,6 @@ export class Transactional implements DeliveryMode {
 
   groupFailed(jobs: number): void {
     this.#alone = jobs + 1
-  }
-
-  #claimsOf({ lease, jobs }: Leased): Claim[] {
-    return jobs.map((job) => new HeldClaim(job, lease, this))
   }
 }
 
@@ -187,7 +164,7 @@ class OpenTransaction {
   }
 
   async #commit(): Promise<void> {
-    const { acknowledger } = this.mode
+    const { acknowledger } = this.mode.leasing
     if (!this.#hasWork) {
       await Promise.all(this.#done.map(({ lease, job }) => acknowledger.settle(lease, job, { kind: 'complete' })))
       return
@@ -207,7 +184,7 @@ class OpenTransaction {
     const { client } = this
     if (this.broken) throw this.broken
     const executor = this.slot.connection.on(client)
-    const { schema } = this.mode
+    const { schema } = this.mode.leasing
     // Where nothing proves that a session is alive, the lease is locked instead.
     const finish = this.mode.locks()
       ? () => [finishHeld(executor, schema, this.#done.map(placeOf))]
@@ -220,8 +197,8 @@ class OpenTransaction {
   }
 
   #isCommitted(lease: Lease, job: ClaimedJob): Promise<boolean> {
-    const { acknowledger, locks } = this.mode
-    return acknowledger.isFinished(lease, job, locks() ? processIdOf(this.client) : undefined)
+    const { locks, leasing } = this.mode
+    return leasing.acknowledger.isFinished(lease, job, locks() ? processIdOf(this.client) : undefined)
   }
 
   /** Nothing was committed. One job has failed then; of a group nobody knows which it was: all of them run again, one by one. */
@@ -231,7 +208,7 @@ class OpenTransaction {
     if (this.#done.length === 1) throw new CommitRefused('', { cause: error })
     this.mode.groupFailed(this.#done.length)
     for (const { lease, job } of this.#done)
-      this.mode.acknowledger.settle(lease, job, { kind: 'release' }).catch(() => {}) // it is lost then
+      this.mode.leasing.acknowledger.settle(lease, job, { kind: 'release' }).catch(() => {}) // it is lost then
     throw error
   }
 }
@@ -274,12 +251,12 @@ class HeldClaim implements Claim {
       throw broken
     }
     await this.#leave()
-    await this.mode.acknowledger.settle(this.lease, this.job, settlement)
+    await this.mode.leasing.acknowledger.settle(this.lease, this.job, settlement)
   }
 
   async release(): Promise<void> {
     await this.#leave()
-    await this.mode.acknowledger.settle(this.lease, this.job, { kind: 'release' })
+    await this.mode.leasing.acknowledger.settle(this.lease, this.job, { kind: 'release' })
   }
 
   #complete(): Promise<void> {
