@@ -43,6 +43,7 @@ export interface WorkersTable {
   locks: Generated<boolean>
   listens: Generated<boolean>
   alone: Generated<boolean>
+  declared_dead: Generated<boolean>
 }
 
 /** What runs: a claimed batch as parallel arrays; `done` holds settled places, from 1. */

@@ -204,7 +204,7 @@ const finishHeldStatement = defineStatement<
     insert into ${table('finished_jobs')} (worker_id, number, ordinal)
     select
       place.worker_id,
-      (select place.number from ${table('workers')} as worker where worker.id = place.worker_id),
+      (select place.number from ${table('workers')} as worker where worker.id = place.worker_id and not worker.declared_dead),
       place.ordinal
     from unnest(${param('workerIds')}::integer[], ${param('numbers')}::bigint[], ${param('ordinals')}::smallint[])
       as place (worker_id, number, ordinal)`,

@@ -75,7 +75,8 @@ export async function beat(executor: Executor, schema: string, workerId: number)
 const beatStatement = defineStatement<{ workerId: number }, Beat>(
   'beat',
   ({ table, param }) => sql`
-    update ${table('workers')} set beat_at = now(), epoch = pg_postmaster_start_time() where id = ${param('workerId')}
+    update ${table('workers')} set beat_at = now(), epoch = pg_postmaster_start_time()
+    where id = ${param('workerId')} and not declared_dead
     returning (select count(*)::integer - 1 from ${table('workers')}) as others, epoch::text as epoch`,
 )
 
@@ -225,8 +226,9 @@ export interface Rescue {
  * What a handler finished in a transaction that commits while this begins is asked for when the lease is locked: this statement's
  * own view of the table may be older.
  * Two rescuers never meet: they skip each other's rows. The transactional leases of a lost worker are taken only when no session of it
- * is left, as one of them may be about to commit (those of a silent worker are ended here, and the next rescue takes the lease), and
- * only together with its row, which is what keeps a session that it opens afterwards from committing. Jobs that cancelJobs
+ * is left, as one of them may be about to commit (those of a silent worker are ended here, and the next rescue takes the lease). What
+ * keeps a session that it opens afterwards from committing is that its row is gone, or says that it was declared dead: that is for
+ * one whose other leases cannot be taken yet, as somebody's transaction that finishes a job of theirs is open. Jobs that cancelJobs
  * asked to end and that wait again are buried; what is known of such requests is dropped a minute after their jobs are gone.
  */
 export async function rescueLostWorkers(executor: Executor, schema: string, request: RescueRequest): Promise<Rescue> {
@@ -242,13 +244,14 @@ const rescueStatement = defineStatement<Required<RescueRequest>, RescueRow>('res
   const suspect = sql.lit(SUSPECT_CRASHES)
   return sql`
     with self as (
-      update ${table('workers')} set beat_at = now(), epoch = pg_postmaster_start_time() where id = ${param('workerId')}
+      update ${table('workers')} set beat_at = now(), epoch = pg_postmaster_start_time()
+      where id = ${param('workerId')} and not declared_dead
       returning epoch::text as epoch
     ), requested as materialized (
       select job_id from ${table('cancellations')} order by requested_at limit 10000
     ), lost as (
       select
-        worker.id, worker.alone, worker.locks,
+        worker.id, worker.alone,
         not worker.locks or pg_try_advisory_xact_lock(${lockClass(parts)}, worker.id) as is_gone
       from ${table('workers')} as worker
       where worker.id <> ${param('workerId')} and ${mayBeJudged(parts)} and (
@@ -272,6 +275,7 @@ const rescueStatement = defineStatement<Required<RescueRequest>, RescueRow>('res
       select lease.worker_id, lease.number
       from ${table('leases')} as lease
       where not exists (select from ${table('workers')} as worker where worker.id = lease.worker_id)
+        and (not lease.transactional or pg_try_advisory_xact_lock(${lockClass(parts)}, lease.worker_id))
       limit 20
     ), held as materialized (
       select held.worker_id, held.number, held.transactional
@@ -282,12 +286,7 @@ const rescueStatement = defineStatement<Required<RescueRequest>, RescueRow>('res
       delete from ${table('leases')} as lease
       where (lease.worker_id, lease.number) in (
         select worker_id, number from held
-        where not transactional or worker_id not in (
-          select id from lost where not is_gone or locks and exists (
-            select from ${table('leases')} as kept
-            where kept.worker_id = lost.id and (kept.worker_id, kept.number) not in (select worker_id, number from held)
-          )
-        )
+        where not transactional or worker_id not in (select id from lost where not is_gone)
       )
       returning lease.*, ${routine('finished_ordinals')}(lease.worker_id, lease.number) as finished
     ), leased as (
@@ -346,14 +345,15 @@ const rescueStatement = defineStatement<Required<RescueRequest>, RescueRow>('res
             and known.job_id not in (select unnest(lease.ids) from ${table('leases')} as lease)
         for update skip locked
       )
+    ), holding as materialized (
+      select worker_id as id from ${table('leases')}
+      where worker_id in (select id from lost) and (worker_id, number) not in (select worker_id, number from lease)
     ), gone as (
-      delete from ${table('workers')} as worker
-      where worker.id in (select id from lost) and not exists (
-        select from ${table('leases')} as left_over
-        where left_over.worker_id = worker.id
-          and (left_over.worker_id, left_over.number) not in (select lease.worker_id, lease.number from lease)
-      )
-      returning worker.id
+      delete from ${table('workers')} where id in (select id from lost) and id not in (select id from holding)
+      returning id
+    ), fenced as (
+      update ${table('workers')} set declared_dead = true
+      where id in (select id from lost where is_gone) and id in (select id from holding) and not declared_dead
     )
     select
       (select count(*) from ${table('workers')} where id <> ${param('workerId')})::integer as others,
