@@ -34,11 +34,9 @@ export {
   aroundEnqueue,
   divertEnqueues,
   type EnqueueOptions,
-  type EnqueueResult,
   type EnqueueSink,
   enqueue,
   enqueueMany,
-  type NewJob,
 } from './enqueue.js'
 export {
   ArgsTooLargeError,
@@ -130,3 +128,4 @@ export {
   type WorkerDescription,
   workersChannel,
 } from './workers.js'
+export type { EnqueueResult, NewJob } from './write-jobs.js'

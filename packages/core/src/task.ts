@@ -1,11 +1,12 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec'
 import { DEFAULT_MAX_ARGS_BYTES } from './encode-args.js'
-import { type EnqueueOptions, type EnqueueResult, enqueueJobs, newJob } from './enqueue.js'
+import { type EnqueueOptions, enqueueJobs, newJob } from './enqueue.js'
 import { InvalidArgsError, InvalidOptionError } from './errors.js'
 import { checkExecutor, type Executor } from './executor.js'
 import type { DeliveryModeName, JobOf } from './job.js'
 import { checkName, checkPriority, checkSchemaName, DEFAULT_SCHEMA } from './names.js'
 import { checkRetryPolicy, type TaskRetryPolicy } from './retry-policy.js'
+import type { EnqueueResult } from './write-jobs.js'
 
 /** A value that JSON carries unchanged. */
 export type JsonValue = null | boolean | number | string | readonly JsonValue[] | { readonly [key: string]: JsonValue }
