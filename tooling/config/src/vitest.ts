@@ -1,34 +1,45 @@
 import { basename, join } from 'node:path'
 import type { TestProjectConfiguration } from 'vitest/config'
-import { filesIn, workspaces } from './workspaces.js'
+import { filesIn, type Workspace, workspaces } from './workspaces.js'
 
-/** One project for each package that has tests; type tests are checked with the package's own tsconfig.json. */
+/** One project for each package that has tests, and one for the type tests of all: the compiler reads everything once. */
 export function testProjects(root: string): TestProjectConfiguration[] {
-  return workspaces(root).flatMap(({ name, folder }) => {
-    const tests = filesIn(join(root, folder, 'test'))
-    const hasTypeTests = tests.some((file) => file.endsWith('.test-d.ts'))
-    if (!hasTypeTests && !tests.some((file) => file.endsWith('.test.ts'))) return []
-    return {
-      root: join(root, folder),
-      resolve: { alias: packageAliases(root) },
-      test: {
-        name,
-        include: ['test/**/*.test.ts'],
-        environment: 'node',
-        testTimeout: 15_000,
-        hookTimeout: 30_000,
-        // By default it gives up after a second, which a machine that has other work may take.
-        expect: { poll: { timeout: 10_000 } },
-        typecheck: {
-          enabled: hasTypeTests,
-          include: ['test/**/*.test-d.ts'],
-          tsconfig: join(root, folder, 'tsconfig.json'),
-          // The typecheck step reports those; here only what a test promises counts.
-          ignoreSourceErrors: true,
-        },
+  const tested = workspaces(root).filter(({ folder }) =>
+    filesIn(join(root, folder, 'test')).some((file) => file.endsWith('.test.ts')),
+  )
+  return [...tested.map((workspace) => testsOf(root, workspace)), typeTests(root)]
+}
+
+function testsOf(root: string, { name, folder }: Workspace): TestProjectConfiguration {
+  return {
+    root: join(root, folder),
+    resolve: { alias: packageAliases(root) },
+    test: {
+      name,
+      include: ['test/**/*.test.ts'],
+      environment: 'node',
+      testTimeout: 15_000,
+      hookTimeout: 30_000,
+      // By default it gives up after a second, which a machine that has other work may take.
+      expect: { poll: { timeout: 10_000 } },
+    },
+  }
+}
+
+function typeTests(root: string): TestProjectConfiguration {
+  return {
+    root,
+    test: {
+      name: 'types',
+      typecheck: {
+        enabled: true,
+        only: true,
+        include: ['packages/*/test/*.test-d.ts'],
+        // The typecheck step reports those; here only what a test promises counts.
+        ignoreSourceErrors: true,
       },
-    }
-  })
+    },
+  }
 }
 
 /** The packages' names and subpaths to their sources, so that tests need no build, and coverage is of what people wrote. */
