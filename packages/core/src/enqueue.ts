@@ -3,6 +3,7 @@ import { InvalidOptionError } from './errors.js'
 import { checkExecutor, type Executor } from './executor.js'
 import type { DeliveryModeName } from './job.js'
 import { checkName, checkPriority, DEFAULT_SCHEMA } from './names.js'
+import { checkOptionNames, optionNames } from './option-names.js'
 import { checkRetryPolicy, MAX_DELAY_MS, type RetryPolicy } from './retry-policy.js'
 import { type EnqueueResult, type NewJob, writeJobs } from './write-jobs.js'
 
@@ -19,6 +20,15 @@ export interface EnqueueOptions<Mode extends DeliveryModeName = DeliveryModeName
   /** This job's own retry policy, over the task's. */
   readonly retry?: Mode extends 'at-most-once' ? never : RetryPolicy
 }
+
+const JOB_OPTIONS = optionNames<{ args: unknown } & EnqueueOptions>({
+  queue: true,
+  priority: true,
+  executeAt: true,
+  delayMs: true,
+  retry: true,
+  args: true,
+})
 
 /** Where jobs go instead of the database: an eager queue. */
 export interface EnqueueSink {
@@ -61,9 +71,11 @@ export function newJob(
     readonly priority: number
     readonly maxArgsBytes: number
   },
-  { args, queue, priority, executeAt, delayMs, retry }: { readonly args: unknown } & EnqueueOptions,
+  job: { readonly args: unknown } & EnqueueOptions,
 ): NewJob {
+  const { args, queue, priority, executeAt, delayMs, retry } = job
   const where = `enqueue of task ${JSON.stringify(task.name)}`
+  checkOptionNames(job, JOB_OPTIONS, where)
   if (queue !== undefined) checkName(queue, 'queue')
   if (priority !== undefined) checkPriority(priority, where)
   if (retry !== undefined) checkJobRetry(task, retry, where)

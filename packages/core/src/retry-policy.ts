@@ -1,4 +1,5 @@
 import { InvalidOptionError } from './errors.js'
+import { checkOptionNames, optionNames } from './option-names.js'
 
 /** Own backoff: milliseconds to wait after the given attempt (from 1) failed. */
 export type BackoffFunction = (attempt: number, error: unknown) => number
@@ -22,6 +23,15 @@ export interface TaskRetryPolicy extends RetryPolicy {
   /** Decides each delay in place of the numbers above, which count when it throws or answers no number. */
   readonly backoff?: BackoffFunction
 }
+
+const RETRY_OPTIONS = optionNames<TaskRetryPolicy>({
+  maxAttempts: true,
+  minDelayMs: true,
+  maxDelayMs: true,
+  factor: true,
+  jitter: true,
+  backoff: true,
+})
 
 /** With these defaults the 20 attempts of a job span about 9 hours. */
 export const DEFAULT_RETRY = Object.freeze({
@@ -73,6 +83,7 @@ export function checkRetryPolicy(policy: TaskRetryPolicy, where: string): void {
   if (typeof policy !== 'object' || policy === null) {
     throw new InvalidOptionError(`${where}: retry is ${String(policy)}; use an object, as in { maxAttempts: 3 }.`)
   }
+  checkOptionNames(policy, RETRY_OPTIONS, `${where}: retry`)
   const check = (name: keyof RetryPolicy, min: number, max: number, integer = false) => {
     const value = policy[name]
     if (value === undefined) return

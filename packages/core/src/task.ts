@@ -5,6 +5,7 @@ import { InvalidArgsError, InvalidOptionError } from './errors.js'
 import { checkExecutor, type Executor } from './executor.js'
 import type { DeliveryModeName, JobOf } from './job.js'
 import { checkName, checkPriority, checkSchemaName, DEFAULT_SCHEMA } from './names.js'
+import { checkOptionNames, optionNames } from './option-names.js'
 import { checkRetryPolicy, type TaskRetryPolicy } from './retry-policy.js'
 import type { EnqueueResult } from './write-jobs.js'
 
@@ -28,6 +29,17 @@ export interface TaskOptions<Mode extends DeliveryModeName = DeliveryModeName> {
   /** The schema that pgq was migrated into. Default 'pgq'. */
   readonly schema?: string
 }
+
+const TASK_OPTIONS = optionNames<TaskOptions & { args: unknown }>({
+  args: true,
+  mode: true,
+  queue: true,
+  priority: true,
+  retry: true,
+  timeoutMs: true,
+  maxArgsBytes: true,
+  schema: true,
+})
 
 /** One job of an enqueueMany call. */
 export type JobInput<Input, Mode extends DeliveryModeName = DeliveryModeName> = {
@@ -56,6 +68,7 @@ export class Task<Input, Output = Input, Mode extends DeliveryModeName = 'at-lea
     readonly name: string,
     options: TaskOptions<Mode> & { readonly args?: StandardSchemaV1<Input, Output> },
   ) {
+    checkOptionNames(options, TASK_OPTIONS, `task ${JSON.stringify(name)}`)
     this.mode = options.mode ?? ('at-least-once' as Mode)
     this.queue = options.queue ?? 'default'
     this.priority = options.priority ?? 0

@@ -245,6 +245,9 @@ describe('options', () => {
     [{ retry: { maxDelayMs: Number.NaN } }, 'retry.maxDelayMs'],
     [{ retry: null }, 'retry is null; use an object'],
     [{ retry: { backoff: () => 1 } }, 'retry.backoff is code, which a job cannot carry'],
+    [{ runAt: new Date() }, 'enqueue of task "work": unknown option runAt; did you mean executeAt? The options are'],
+    [{ delay: undefined }, 'unknown option delay; did you mean delayMs?'],
+    [{ zzz: 1 }, 'unknown option zzz. The options are queue, priority, executeAt, delayMs, retry, args.'],
   ]
   test.each(invalid)('%o is refused', async (options, message) => {
     const executor = counting(pool)

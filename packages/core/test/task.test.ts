@@ -123,6 +123,13 @@ describe('defineTask', () => {
     ['work', { timeoutMs: 1.5 }, 'timeoutMs'],
     ['work', { maxArgsBytes: -1 }, 'maxArgsBytes is -1'],
     ['work', { schema: 'Public' }, 'schema "Public" is not allowed'],
+    [
+      'work',
+      { timeout: 5 },
+      'task "work": unknown option timeout; did you mean timeoutMs? The options are args, mode,',
+    ],
+    ['work', { retry: { attempts: 5 } }, 'task "work": retry: unknown option attempts; did you mean maxAttempts?'],
+    ['work', { '': 5 }, 'task "work": unknown option . The options are args, mode,'],
   ]
   test.each(invalid)('%o with %o is refused', (name, options, message) => {
     const define = () => defineTask(name, options)

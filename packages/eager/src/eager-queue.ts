@@ -1,6 +1,7 @@
 import { AssertionError } from 'node:assert'
 import { AsyncLocalStorage } from 'node:async_hooks'
 import {
+  checkOptionNames,
   decideSettlement,
   divertEnqueues,
   type EnqueueResult,
@@ -10,6 +11,7 @@ import {
   InvalidOptionError,
   type NewJob,
   type Outcome,
+  optionNames,
   type Settlement,
   type SqlClient,
   type Task,
@@ -38,6 +40,8 @@ export interface EagerQueueOptions {
   /** Where the queue's clock starts; it moves on drain() and advance() only. Default: now. */
   readonly now?: Date
 }
+
+const OPTIONS = optionNames<EagerQueueOptions>({ handlers: true, mode: true, onError: true, now: true })
 
 /**
  * A queue without a database, for tests: pass it where an executor goes, as in `task.enqueue(queue, args)`. Jobs live in
@@ -92,6 +96,7 @@ class MemoryQueue implements EagerQueue {
   readonly #attached: Executor[] = []
 
   constructor(private readonly options: EagerQueueOptions) {
+    checkOptionNames(options, OPTIONS, 'eagerQueue')
     this.#handlers = byTask(options.handlers)
     this.#timetable = new Timetable((options.now ?? new Date()).getTime())
     divertEnqueues(this.#sink, this)

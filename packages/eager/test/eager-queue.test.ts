@@ -227,6 +227,11 @@ describe('what it refuses, and says why', () => {
     expect(twice).toThrow(refusal(/two handlers for task "work": keep one/))
   })
 
+  test('an option that there is not', () => {
+    const misspelt = () => eagerQueue({ handlers: [], onErorr: 'record' } as object as EagerQueueOptions)
+    expect(misspelt).toThrow(refusal(/eagerQueue: unknown option onErorr; did you mean onError\?/))
+  })
+
   test('SQL', () => {
     const { queue } = queueOf()
     expect(() => queue.query('select 1', [])).toThrow(refusal(/runs no SQL.*Asked for: select 1/))

@@ -1,5 +1,6 @@
 import {
   checkName,
+  checkOptionNames,
   checkSchemaName,
   DEFAULT_SCHEMA,
   type DeliveryModeName,
@@ -7,6 +8,7 @@ import {
   InvalidOptionError,
   type Job,
   type Outcome,
+  optionNames,
 } from '@pgq/core'
 import type { ClientConfig } from 'pg'
 import { type Logger, silentLogger } from './logger.js'
@@ -68,6 +70,28 @@ export interface WorkerOptions {
   readonly around?: Around
 }
 
+const OPTIONS = optionNames<WorkerOptions>({
+  connectionString: true,
+  connection: true,
+  schema: true,
+  handlers: true,
+  queues: true,
+  concurrency: true,
+  transactionalGroup: true,
+  graceMs: true,
+  pollMs: true,
+  doorbell: true,
+  leaseMs: true,
+  maxBlockedMs: true,
+  maxCrashes: true,
+  maxBatch: true,
+  maxBatchBytes: true,
+  stats: true,
+  handleSignals: true,
+  logger: true,
+  around: true,
+})
+
 /** Options with everything decided. */
 export interface ResolvedOptions {
   readonly connection: ClientConfig
@@ -109,6 +133,7 @@ const DEFAULTS = Object.freeze({
 
 /** Decides every option, or throws InvalidOptionError saying what to change. */
 export function resolveOptions(options: WorkerOptions): ResolvedOptions {
+  checkOptionNames(options, OPTIONS, 'createWorker')
   const schema = checkSchemaName(options.schema ?? DEFAULT_SCHEMA)
   checkKinds(options)
   const handlers = byTask(options.handlers, schema)

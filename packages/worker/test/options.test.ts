@@ -133,6 +133,7 @@ describe('a bad value is refused by createWorker, naming the option and what to 
     ],
     ['no logger', { logger: null }, /logger must have the functions/],
     ['around', { around: {} }, /around must be a function/],
+    ['a misspelt name', { concurency: 5 }, /createWorker: unknown option concurency; did you mean concurrency\?/],
   ]
   test.each(bad)('%s', (_, options, message) => {
     const create = () => createWorker({ connectionString, handlers: [handler], ...options } as WorkerOptions)
