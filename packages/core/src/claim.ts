@@ -118,7 +118,7 @@ const removeReadyJobs = ({ table, param }: StatementParts<ClaimRequest>): RawBui
     from (
       select ready.ctid, sum(ready.size) over (rows unbounded preceding) - ready.size as bytes_before
       from
-        (select from ${table('workers')} where id = ${param('workerId')} and not declared_dead for key share) as claimer,
+        (select from ${table('workers')} where id = ${param('workerId')} for key share) as claimer,
         unnest(${param('queues')}::text[], ${param('after')}::bigint[], ${param('upto')}::bigint[]) as range (queue, after, upto)
       cross join lateral (
         select job.ctid, pg_column_size(job.args) as size

@@ -43,7 +43,6 @@ export interface WorkersTable {
   locks: Generated<boolean>
   listens: Generated<boolean>
   alone: Generated<boolean>
-  declared_dead: Generated<boolean>
 }
 
 /** What runs: a claimed batch as parallel arrays; `done` holds settled places, from 1. */

@@ -84,6 +84,7 @@ export {
   finishInTransaction,
   finishLocked,
   finishState,
+  holdsLease,
   isFinished,
   type LeasePlace,
   type Restore,

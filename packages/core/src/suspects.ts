@@ -40,7 +40,7 @@ const goAloneStatement = defineStatement<SuspectRequest, { alone: boolean }>('go
         select count(*) from (${suspects(parts, MOST_COUNTED)}) as suspect
       ) > (
         select count(*) from ${table('workers')} as other
-        where other.alone and not other.declared_dead and other.id <> ${param('workerId')}
+        where other.alone and other.id <> ${param('workerId')}
           and other.queues && ${param('queues')}::text[] and other.tasks && ${param('tasks')}::text[]
       ) as alone
     )
@@ -82,7 +82,7 @@ const removeSuspect = (parts: StatementParts<SuspectRequest>): RawBuilder<unknow
   delete from ${parts.table('jobs')}
   where ctid = any (array(
     select suspect.ctid
-    from (select from ${parts.table('workers')} where id = ${parts.param('workerId')} and not declared_dead for key share) as claimer,
+    from (select from ${parts.table('workers')} where id = ${parts.param('workerId')} for key share) as claimer,
       lateral (${suspects(parts, 1, sql`for update skip locked`)}) as suspect
     limit 1
   ))

@@ -75,8 +75,7 @@ export async function beat(executor: Executor, schema: string, workerId: number)
 const beatStatement = defineStatement<{ workerId: number }, Beat>(
   'beat',
   ({ table, param }) => sql`
-    update ${table('workers')} set beat_at = now(), epoch = pg_postmaster_start_time()
-    where id = ${param('workerId')} and not declared_dead
+    update ${table('workers')} set beat_at = now(), epoch = pg_postmaster_start_time() where id = ${param('workerId')}
     returning (select count(*)::integer - 1 from ${table('workers')}) as others, epoch::text as epoch`,
 )
 
@@ -226,9 +225,8 @@ export interface Rescue {
  * What a handler finished in a transaction that commits while this begins is asked for when the lease is locked: this statement's
  * own view of the table may be older.
  * Two rescuers never meet: they skip each other's rows. The transactional leases of a lost worker are taken only when no session of it
- * is left, as one of them may be about to commit (those of a silent worker are ended here, and the next rescue takes the lease). What
- * keeps a session that it opens afterwards from committing is that its row is gone, or says that it was declared dead: that is for
- * one whose other leases cannot be taken yet, as somebody's transaction that finishes a job of theirs is open. Jobs that cancelJobs
+ * is left, as one of them may be about to commit: those of a silent worker are ended here, and the next rescue takes the lease. In a
+ * session that it opens afterwards it asks for the lease first: see finishHeld. Jobs that cancelJobs
  * asked to end and that wait again are buried; what is known of such requests is dropped a minute after their jobs are gone.
  */
 export async function rescueLostWorkers(executor: Executor, schema: string, request: RescueRequest): Promise<Rescue> {
@@ -244,8 +242,7 @@ const rescueStatement = defineStatement<Required<RescueRequest>, RescueRow>('res
   const suspect = sql.lit(SUSPECT_CRASHES)
   return sql`
     with self as (
-      update ${table('workers')} set beat_at = now(), epoch = pg_postmaster_start_time()
-      where id = ${param('workerId')} and not declared_dead
+      update ${table('workers')} set beat_at = now(), epoch = pg_postmaster_start_time() where id = ${param('workerId')}
       returning epoch::text as epoch
     ), requested as materialized (
       select job_id from ${table('cancellations')} order by requested_at limit 10000
@@ -345,15 +342,12 @@ const rescueStatement = defineStatement<Required<RescueRequest>, RescueRow>('res
             and known.job_id not in (select unnest(lease.ids) from ${table('leases')} as lease)
         for update skip locked
       )
-    ), holding as materialized (
-      select worker_id as id from ${table('leases')}
-      where worker_id in (select id from lost) and (worker_id, number) not in (select worker_id, number from lease)
     ), gone as (
-      delete from ${table('workers')} where id in (select id from lost) and id not in (select id from holding)
+      delete from ${table('workers')} where id in (select id from lost) and id not in (
+        select worker_id from ${table('leases')}
+        where worker_id in (select id from lost) and (worker_id, number) not in (select worker_id, number from lease)
+      )
       returning id
-    ), fenced as (
-      update ${table('workers')} set declared_dead = true
-      where id in (select id from lost where is_gone) and id in (select id from holding) and not declared_dead
     )
     select
       (select count(*) from ${table('workers')} where id <> ${param('workerId')})::integer as others,

@@ -66,7 +66,6 @@ const tables: {
     locks: 'boolean default',
     listens: 'boolean default',
     alone: 'boolean default',
-    declared_dead: 'boolean default',
   },
   leases: {
     worker_id: 'number',

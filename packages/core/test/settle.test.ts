@@ -9,6 +9,7 @@ import {
   finishInTransaction,
   finishLocked,
   finishState,
+  holdsLease,
   isFinished,
   LostLeaseError,
   type Return,
@@ -240,15 +241,15 @@ describe('the end of a transactional lease', () => {
     expect(await database.rows('select * from pgq.job_states')).toEqual([])
   })
 
-  // Mutant: no look at the worker: what the handler of a dead worker wrote commits, and its job runs again.
-  test('finishHeld: the transaction of a worker that was declared dead cannot commit', async () => {
+  test('holdsLease: until it is whole, or was given away', async () => {
     const { workerId } = await leases()
+    expect(await holdsLease(pool, 'pgq', place(workerId))).toBe(true)
+    expect(await holdsLease(pool, 'pgq', place(workerId, 1, 3))).toBe(false)
+    await acknowledge(pool, 'pgq', { workerId, finished: [2], partial: [] })
+    expect(await holdsLease(pool, 'pgq', place(workerId, 1, 2))).toBe(false)
     await pool.query('delete from pgq.workers')
-    await inTransaction(pool, 'commit', async (trx) => {
-      await enqueueMany(trx, 'work', jobs(1))
-      await expect(finishHeld(trx, 'pgq', [place(workerId)])).rejects.toMatchObject(gone)
-    })
-    expect(await database.rows('select from pgq.jobs')).toEqual([])
+    await rescue()
+    expect(await holdsLease(pool, 'pgq', place(workerId))).toBe(false)
   })
 
   test('finishHeld: twice is refused', async () => {

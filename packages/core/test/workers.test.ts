@@ -376,37 +376,27 @@ describe('rescue', () => {
     expect(await database.rows('select * from pgq.job_states')).toEqual([])
   })
 
-  // Mutants: it waits for the other lease: a handler frozen amid its finish held up all its worker's jobs; it is taken, and the worker
-  // not declared dead: cut off for a moment, it comes back and commits what then happens twice; that worker claims and beats again.
+  // Mutant: it waits for the other lease, too: a worker that froze amid its finish held up all its transactional jobs.
   test('the transactional lease of a lost worker is taken beside an open finish of another lease', async () => {
     const { client, workerId } = await transactionalWorker()
-    await enqueueMany(pool, 'work', [{ args: 1 }, { args: 2 }])
-    await claimIntoLease(client, 'pgq', { ...claimRequest(workerId), number: 2, limit: 1 })
-    await goAlone(pool, 'pgq', claimRequest(workerId))
+    await enqueueMany(pool, 'work', [{ args: 1 }])
+    await claimIntoLease(client, 'pgq', { ...claimRequest(workerId), number: 2 })
     await inTransaction(pool, 'commit', async (trx) => {
       await finishInTransaction(trx, 'pgq', { workerId, number: 2, ordinal: 1 }, '2')
       await close(client)
       expect(await rescue()).toMatchObject({ workers: [], requeued: 1 })
-      await expect(finishHeld(pool, 'pgq', [{ workerId, number: 1, ordinal: 1 }])).rejects.toMatchObject({
-        code: '23502',
-      })
-      expect(await beat(pool, 'pgq', workerId)).toBeNull()
-      expect((await rescue({ workerId })).self).toBeNull()
-      expect(await claimIntoLease(pool, 'pgq', { ...claimRequest(workerId), number: 3 })).toEqual([])
-      expect(await rescue()).toMatchObject({ workers: [], requeued: 0 })
     })
     expect(await rescue()).toMatchObject({ workers: [workerId], requeued: 0 })
-    expect(await database.rows('select args from pgq.jobs order by id')).toEqual([{ args: 0 }, { args: 2 }])
+    expect(await database.rows('select args from pgq.jobs')).toEqual([{ args: 0 }])
   })
 
   // Mutant: the lease is an orphan's, and is taken like any other.
   test('a transactional lease without a worker is left while a session of that worker lives', async () => {
-    const { client, workerId } = await transactionalWorker()
+    const { client } = await transactionalWorker()
     await pool.query('delete from pgq.workers')
     expect(await rescue()).toMatchObject({ requeued: 0 })
     await close(client)
     expect(await rescue()).toMatchObject({ requeued: 1 })
-    expect(workerId).toBeGreaterThan(0)
   })
 
   // Mutant: the rescue looks at finished_jobs itself, as they were when it began; its effects happened twice in long chaos.

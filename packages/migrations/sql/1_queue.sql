@@ -51,8 +51,7 @@ create table workers (
   epoch      timestamptz not null default pg_postmaster_start_time(), -- the server's start that its locks belong to
   locks      boolean     not null default true,    -- its connections hold its liveness lock; if not, only the beat tells
   listens    boolean     not null default true,    -- NOTIFY reaches it
-  alone      boolean     not null default false,   -- runs suspects, or is about to: one at a time, with nothing beside them
-  declared_dead boolean  not null default false    -- a rescue took jobs of it, and could not take all: it must not come back
+  alone      boolean     not null default false    -- runs suspects, or is about to: one at a time, with nothing beside them
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 
 -- What runs: a claimed batch is one row of parallel arrays. (worker_id, number) is the claim's token: it is never reused,

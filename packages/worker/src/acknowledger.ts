@@ -23,6 +23,8 @@ export class Lease {
     readonly workerId: number,
     readonly number: number,
     readonly size: number,
+    /** When its claim was sent, by performance.now(). */
+    readonly claimedAt: number,
   ) {}
 }
 

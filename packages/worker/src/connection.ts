@@ -13,6 +13,7 @@ export class Connection implements PreparingClient {
   #client: Promise<pg.Client> | undefined
   readonly #closing = new AbortController()
   #keepsStatements = true
+  #openedAt = 0
   #last: Promise<unknown> = Promise.resolve()
 
   /**
@@ -28,6 +29,11 @@ export class Connection implements PreparingClient {
   /** Aborts when the connection is closed for good: nothing on it will succeed any more. */
   get closed(): AbortSignal {
     return this.#closing.signal
+  }
+
+  /** When the present client was ready, by performance.now(). */
+  get openedAt(): number {
+    return this.#openedAt
   }
 
   async queryPrepared(name: string, sql: string, params: unknown[]): Promise<pg.QueryResult> {
@@ -99,6 +105,7 @@ export class Connection implements PreparingClient {
     try {
       await client.connect()
       this.#keepsStatements = (await this.prepare(client)).keepsStatements
+      this.#openedAt = performance.now()
       return client
     } catch (error) {
       this.#client = undefined

@@ -156,7 +156,7 @@ class RunningWorker implements Worker {
           this.#handlerConnections(concurrency.transactional),
           this.#backoff(),
           transactionalGroup,
-          () => this.#session.locks,
+          this.#session,
         ),
     }
     if (this.options.stats) this.#stats = new Stats(schema, control, this.options.logger)

@@ -40,18 +40,39 @@ describe('transactional', () => {
     expect(seen).toEqual([usual])
   })
 
-  // Mutant: finishHeld without the look at the worker: the effect stays although the job is somebody else's.
-  test('a worker that was declared dead commits nothing, and tells job.lost', async () => {
-    const worker = await db.worker([
-      task.handle(async (n, { trx }) => {
-        await sql`insert into effects values (${n})`.execute(trx)
-        await db.pool.query('delete from pgq.leases; delete from pgq.workers')
-      }),
-    ])
-    const lost = next(worker, 'job.lost')
-    await task.enqueue(db.pool, 1)
-    expect((await lost).error).toBeInstanceOf(LostLeaseError)
-    expect(await effects()).toEqual([])
+  // Mutants: no look at the lease in a connection younger than the claim; a look that believes any lease: each effect twice.
+  test('a claim that the server forgot in a crash: what had not begun is lost here, and runs elsewhere', async () => {
+    const { opened, open } = gate()
+    const worker = await db.worker(
+      [
+        task.handle(async (n, { trx }) => {
+          if (n === 9) return
+          await sql`insert into effects values (${n})`.execute(trx)
+          if (n === 0) await opened
+        }),
+      ],
+      { concurrency: 1 },
+    )
+    // Short ones first, so that it claims ahead.
+    await task.enqueueMany(db.pool, numbers(20).map(() => ({ args: 9 }))) // biome-ignore format: short
+    await db.empty()
+    const lost = all(worker, 'job.lost')
+    const client = await db.pool.connect()
+    await client.query('begin')
+    await task.enqueueMany(client, numbers(3))
+    await client.query('create table before_claim as table pgq.jobs; commit')
+    client.release()
+    await until(async () => (await db.value('select sum(cardinality(ids))::integer from pgq.leases')) === 3)
+    await db.pool.query(`
+      delete from pgq.leases;
+      insert into pgq.jobs select * from before_claim where args::text <> '0'`)
+    await db.pool.query(`select pg_terminate_backend(pid) from pg_stat_activity
+      where datname = current_database() and application_name = 'pgq worker'`)
+    open()
+    await db.empty()
+    await until(() => lost.length === 3)
+    await db.pool.query('drop table before_claim')
+    expect(await effects()).toEqual([{ n: 1 }, { n: 2 }])
   })
 
   // Mutant: an error of COMMIT that is not told as refused: the attempt is not counted and the error is lost.

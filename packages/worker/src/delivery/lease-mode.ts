@@ -50,9 +50,10 @@ export abstract class LeaseMode implements DeliveryMode {
     const found = await this.#recoverDoubtful(request)
     if (found.length > 0) return found
     const number = this.leasing.nextNumber()
+    const sentAt = performance.now()
     try {
       const jobs = await claimAs({ number, transactional: this.name === 'transactional' })
-      return this.#claimsOf(request.workerId, number, jobs)
+      return this.#claimsOf(request.workerId, number, jobs, sentAt)
     } catch (error) {
       if (breaksConnection(error)) this.#doubtful = number
       throw error
@@ -63,13 +64,14 @@ export abstract class LeaseMode implements DeliveryMode {
     const number = this.#doubtful
     if (number === undefined) return []
     const { connection, schema } = this.leasing
+    const sentAt = performance.now()
     const jobs = await readLease(connection, schema, { workerId, number, queues, tasks })
     this.#doubtful = undefined
-    return this.#claimsOf(workerId, number, jobs)
+    return this.#claimsOf(workerId, number, jobs, sentAt)
   }
 
-  #claimsOf(workerId: number, number: number, jobs: readonly ClaimedJob[]): Claim[] {
-    const lease = new Lease(workerId, number, jobs.length)
+  #claimsOf(workerId: number, number: number, jobs: readonly ClaimedJob[], sentAt: number): Claim[] {
+    const lease = new Lease(workerId, number, jobs.length, sentAt)
     return jobs.map((job) => this.claimOf(job, lease))
   }
 }

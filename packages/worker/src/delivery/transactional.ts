@@ -1,10 +1,18 @@
-import { type ClaimedJob, finishHeld, finishLocked, type LeasePlace, LostLeaseError, type Settlement } from '@pgq/core'
+import {
+  type ClaimedJob,
+  finishHeld,
+  finishLocked,
+  holdsLease,
+  type LeasePlace,
+  LostLeaseError,
+  type Settlement,
+} from '@pgq/core'
 import type pg from 'pg'
 import type { Lease } from '../acknowledger.js'
 import type { Backoff } from '../backoff.js'
 import { breaksConnection, type Connection } from '../connection.js'
 import { delay } from '../delay.js'
-import { processIdOf } from '../session.js'
+import { processIdOf, type Session } from '../session.js'
 import { type Claim, CommitRefused } from './delivery-mode.js'
 import { HandlerTransaction } from './handler-transaction.js'
 import { LeaseMode, type Leasing } from './lease-mode.js'
@@ -33,8 +41,8 @@ export class Transactional extends LeaseMode {
     connections: readonly Connection[],
     private readonly backoff: Backoff,
     private readonly groupSize: number,
-    /** Whether the connections hold the worker's liveness lock. */
-    readonly locks: () => boolean,
+    /** Under which id the connections are opened, and whether they hold the liveness lock of it. */
+    readonly session: Pick<Session, 'workerId' | 'locks'>,
   ) {
     super(leasing)
     this.#free = connections.map((connection) => new Slot(connection))
@@ -44,18 +52,24 @@ export class Transactional extends LeaseMode {
     return new HeldClaim(job, lease, this)
   }
 
-  /** A connection for one handler, with an open transaction; undefined, after a pause, when it does not come about. */
-  async take(): Promise<Slot | undefined> {
+  /**
+   * A connection for a handler of this lease, with an open transaction; undefined when the lease is gone, or, after a pause, when
+   * there is no connection. One that is younger than the claim may have been opened after a rescue took the lease, or lead to a server
+   * that forgot the claim in a crash or never had it.
+   */
+  async take(lease: Lease): Promise<Slot | undefined> {
     const slot = this.#pick() ?? (await new Promise<Slot>((resolve) => this.#waiting.push(resolve)))
     try {
       slot.transaction ??= new OpenTransaction(this, slot, await slot.connection.client())
+      const isHeld = slot.connection.openedAt <= lease.claimedAt || (await this.#findsHeld(lease, slot))
       this.backoff.succeeded()
-      return slot
+      if (isHeld) return slot
     } catch (error) {
+      slot.transaction?.commit() // which fails, too
       await delay(this.backoff.failed(error), slot.connection.closed)
-      this.#give(slot)
-      return undefined
     }
+    this.leave(slot)
+    return undefined
   }
 
   /** The handler has ended. Its transaction commits now, or waits for the next handler, if there is one at once. */
@@ -67,6 +81,11 @@ export class Transactional extends LeaseMode {
     if (isFull) transaction?.commit()
     else setImmediate(() => this.#free.includes(slot) && transaction.commit())
     this.#give(slot)
+  }
+
+  async #findsHeld(lease: Lease, { connection, transaction }: Slot): Promise<boolean> {
+    if (lease.workerId !== this.session.workerId) return false
+    return holdsLease(connection.on(transaction!.client), this.leasing.schema, lease)
   }
 
   #give(slot: Slot): void {
@@ -186,7 +205,7 @@ class OpenTransaction {
     const executor = this.slot.connection.on(client)
     const { schema } = this.mode.leasing
     // Where nothing proves that a session is alive, the lease is locked instead.
-    const finish = this.mode.locks()
+    const finish = this.mode.session.locks
       ? () => [finishHeld(executor, schema, this.#done.map(placeOf))]
       : () => this.#done.map((claim) => finishLocked(executor, schema, placeOf(claim), claim.job.id))
     // COMMIT ends the transaction in any case: after a failed statement it is answered by ROLLBACK, without an error.
@@ -197,8 +216,8 @@ class OpenTransaction {
   }
 
   #isCommitted(lease: Lease, job: ClaimedJob): Promise<boolean> {
-    const { locks, leasing } = this.mode
-    return leasing.acknowledger.isFinished(lease, job, locks() ? processIdOf(this.client) : undefined)
+    const { session, leasing } = this.mode
+    return leasing.acknowledger.isFinished(lease, job, session.locks ? processIdOf(this.client) : undefined)
   }
 
   /** Nothing was committed. One job has failed then; of a group nobody knows which it was: all of them run again, one by one. */
@@ -226,7 +245,7 @@ class HeldClaim implements Claim {
   ) {}
 
   async begin(): Promise<boolean> {
-    this.#slot = await this.mode.take()
+    this.#slot = await this.mode.take(this.lease)
     this.#transaction = this.#slot?.transaction
     if (!this.#transaction) return false
     this.#transaction.size += 1
