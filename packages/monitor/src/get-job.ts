@@ -2,7 +2,7 @@ import type { DeadReason, Executor, JobError, RetryPolicy } from '@pgq/core'
 import { sql } from 'kysely'
 import { type RunningPart, runningPart } from './list-running.js'
 import { checkId, type ListedJob, type ListedRow, listedColumns, listedJob } from './page.js'
-import { dateOf, defineQuestion, type EpochMs, epochMs, type MonitorOptions } from './question.js'
+import { dateOf, defineArgsQuestion, type EpochMs, epochMs, type MonitorOptions } from './question.js'
 import { isUnsettled, type JobWorker, modeOfLease, type RunningMode } from './running.js'
 
 /** A job with its history. */
@@ -61,12 +61,13 @@ type JobRow = ListedRow & { retry: RetryPolicy | null; errors: JobError[] | null
   )
 
 /** Four looks by primary key, but for the leases: they are few, and only their ids are searched. */
-const askJob = defineQuestion<{ id: string; withArgs: boolean }, JobRow>('get_job', (parts) => {
+const askJob = defineArgsQuestion<{ id: string }, JobRow>('get_job', (parts, args) => {
   const { table, param } = parts
   return sql`
     with found as (
       select
-        job.id, job.queue, job.task, job.priority, job.attempt, job.crash_count, job.created_at, job.args, job.retry, job.errors,
+        job.id, job.queue, job.task, job.priority, job.attempt, job.crash_count, job.created_at,
+        ${args('job.args')} as args, job.retry, job.errors,
         case when job.execute_at is null then 'ready' else 'scheduled' end as state,
         coalesce(job.execute_at, job.ready_at) as since, null::text as reason, null::text as mode, null::integer as worker_id
       from ${table('jobs')} as job
@@ -74,21 +75,20 @@ const askJob = defineQuestion<{ id: string; withArgs: boolean }, JobRow>('get_jo
       union all
       select
         lease.ids[place.ordinal], lease.queues[place.ordinal], lease.tasks[place.ordinal], lease.priorities[place.ordinal], lease.attempts[place.ordinal],
-        lease.crash_counts[place.ordinal], lease.created_ats[place.ordinal], lease.args[place.ordinal], lease.retries[place.ordinal],
-        lease.errors[place.ordinal], 'running', lease.claimed_at, null, ${modeOfLease}, lease.worker_id
+        lease.crash_counts[place.ordinal], lease.created_ats[place.ordinal], (${args('lease.args')}::json[])[place.ordinal],
+        lease.retries[place.ordinal], lease.errors[place.ordinal], 'running', lease.claimed_at, null, ${modeOfLease}, lease.worker_id
       from ${table('leases')} as lease
       cross join lateral array_position(lease.ids, ${param('id')}::bigint) as place (ordinal)
       where place.ordinal is not null and ${isUnsettled(parts, sql`place.ordinal`)}
       union all
       select
-        dead.id, dead.queue, dead.task, dead.priority, dead.attempt, dead.crash_count, dead.created_at, dead.args, dead.retry,
-        dead.errors, 'dead', dead.died_at, dead.reason, null, null
+        dead.id, dead.queue, dead.task, dead.priority, dead.attempt, dead.crash_count, dead.created_at,
+        ${args('dead.args')}, dead.retry, dead.errors, 'dead', dead.died_at, dead.reason, null, null
       from ${table('dead_jobs')} as dead
       where dead.id = ${param('id')}::bigint
     )
     select
       ${listedColumns('job')}, job.state, ${epochMs(sql`job.since`)} as since, job.reason, job.mode, job.worker_id as "workerId",
-      coalesce(worker.hostname, '') as hostname, coalesce(worker.pid, 0) as pid, job.retry, job.errors,
-      case when ${param('withArgs')}::boolean then job.args end as args
+      coalesce(worker.hostname, '') as hostname, coalesce(worker.pid, 0) as pid, job.retry, job.errors, job.args
     from found as job left join ${table('workers')} as worker on worker.id = job.worker_id`
 })

@@ -1,7 +1,7 @@
 import type { Executor } from '@pgq/core'
 import { sql } from 'kysely'
 import { checkLimit, type ListedJob, type ListedRow, type ListRequest, listedColumns, listedJob } from './page.js'
-import { dateOf, defineQuestion, type EpochMs, epochMs, type MonitorOptions, matches } from './question.js'
+import { dateOf, defineArgsQuestion, type EpochMs, epochMs, type MonitorOptions, matches } from './question.js'
 import { isUnsettled, type JobWorker, modeOfLease, type RunningMode } from './running.js'
 
 /** A job that a worker holds: its handler runs, or is about to. */
@@ -45,11 +45,10 @@ interface RunningParams {
   readonly queue: string | null
   readonly task: string | null
   readonly limit: number
-  readonly withArgs: boolean
 }
 
-/** Args come out of a lease by unnest, all at once, and not at all when nobody asks: a subscript would unpack them for each. */
-const askRunning = defineQuestion<RunningParams, ListedRow & RunningPart>('list_running', (parts) => {
+/** Args come out of a lease by unnest, all at once: a subscript would unpack them for each. */
+const askRunning = defineArgsQuestion<RunningParams, ListedRow & RunningPart>('list_running', (parts, args) => {
   const { table, param } = parts
   return sql`
     select
@@ -62,7 +61,7 @@ const askRunning = defineQuestion<RunningParams, ListedRow & RunningPart>('list_
       from ${table('leases')} as lease
       cross join lateral unnest(
         lease.ids, lease.queues, lease.tasks, lease.priorities, lease.attempts, lease.crash_counts, lease.created_ats,
-        case when ${param('withArgs')}::boolean then lease.args end
+        ${args('lease.args')}::json[]
       ) with ordinality as place (id, queue, task, priority, attempt, crash_count, created_at, args, ordinal)
       where ${isUnsettled(parts, sql`place.ordinal`)}
     ) as running

@@ -32,6 +32,24 @@ export function defineQuestion<Params extends object, Row>(
     (await run(executor, schema, statement, params)).map(({ answer }) => JSON.parse(answer) as Row)
 }
 
+/** A question that answers args to whoever asks for them. `args` writes a column of args, or what stands in its place. */
+export type WriteWithArgs<Params> = (
+  parts: StatementParts<Params>,
+  args: (column: string) => RawBuilder<unknown>,
+) => RawBuilder<unknown>
+
+/** Two statements: PostgreSQL asks for the right to read every column that a statement names, whether it is read or not. */
+export function defineArgsQuestion<Params extends object, Row>(
+  name: string,
+  write: WriteWithArgs<Params>,
+): Question<Params & { readonly withArgs: boolean }, Row> {
+  const withArgs = defineQuestion<Params, Row>(`${name}_with_args`, (parts) =>
+    write(parts, (column) => sql.ref(column)),
+  )
+  const without = defineQuestion<Params, Row>(name, (parts) => write(parts, () => sql`null`))
+  return (executor, options, params) => (params.withArgs ? withArgs : without)(executor, options, params)
+}
+
 /** An instant as it travels: ms since 1970; 'Infinity' is a text in JSON. */
 export type EpochMs = number | 'Infinity' | '-Infinity'
 

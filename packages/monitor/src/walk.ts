@@ -1,7 +1,7 @@
 import type { Executor, StatementParts } from '@pgq/core'
 import { type RawBuilder, sql } from 'kysely'
 import { checkLimit, type ListedRow, listedColumns, type Page, type PageRequest, readCursor } from './page.js'
-import { defineQuestion, type MonitorOptions } from './question.js'
+import { defineArgsQuestion, type MonitorOptions } from './question.js'
 import { queuesIn } from './queues-in.js'
 
 /** How many jobs one page looks at, shared by the queues: 10 to 20 ms. */
@@ -23,12 +23,19 @@ interface WalkedList {
   readonly columns: RawBuilder<unknown>
 }
 
+const OF_ALL = ['id', 'queue', 'task', 'priority', 'attempt', 'crash_count', 'created_at', 'errors']
+
+/** What a list may need of a row. */
+const COLUMNS = {
+  jobs: [...OF_ALL, 'position', 'ready_at', 'execute_at'],
+  dead_jobs: [...OF_ALL, 'died_at', 'reason'],
+}
+
 interface WalkParams {
   readonly queue: string | null
   readonly task: string | null
   readonly limit: number
   readonly walk: number
-  readonly withArgs: boolean
 }
 
 interface WalkedRow extends ListedRow {
@@ -55,7 +62,7 @@ export function defineWalk<Cursor extends object, Row>(
   name: string,
   write: (parts: StatementParts<Cursor & WalkParams>) => WalkedList,
 ): AskPage<Cursor, Row> {
-  const ask = defineQuestion<Cursor & WalkParams, Row & WalkedRow>(name, (parts) => {
+  const ask = defineArgsQuestion<Cursor & WalkParams, Row & WalkedRow>(name, (parts, args) => {
     const { table, param } = parts
     const { from, where, behind, order, direction = 'asc', cursor, columns } = write(parts)
     const ordered = (keys: readonly RawBuilder<unknown>[]) =>
@@ -67,14 +74,14 @@ export function defineWalk<Cursor extends object, Row>(
     return sql`
       with recursive ${queuesIn(table(from), where, param('queue'))}
       select
-        ${listedColumns('job')}, ${columns}, ${cursor} as cursor, job.fits, job.place = ${share} as "isEnd",
-        case when ${param('withArgs')}::boolean then job.args end as args
+        ${listedColumns('job')}, ${columns}, ${cursor} as cursor, job.fits, job.place = ${share} as "isEnd", job.args
       from found
       cross join lateral (
         select job.*
         from (
           select
-            job.*, ${sql.join(order.map((key, n) => sql`${key} as ${keys[n]!}`))},
+            ${sql.join(COLUMNS[from].map((column) => sql.ref(`job.${column}`)))}, ${args('job.args')} as args,
+            ${sql.join(order.map((key, n) => sql`${key} as ${keys[n]!}`))},
             (${param('task')}::text is null or job.task = ${param('task')}) as fits,
             row_number() over (order by ${ordered(order)} rows unbounded preceding) as place
           from ${table(from)} as job

@@ -78,15 +78,15 @@ test('who may do what, object by object', async () => {
     [`_${database.name}`],
   )
   expect(rows.map(({ line }) => line).join('\n')).toMatchInlineSnapshot(`
-    "shop_monitor: select on dead_jobs (id created_at ready_at died_at priority attempt crash_count reason queue task errors)
+    "shop_monitor: select on dead_jobs (id created_at ready_at died_at priority attempt crash_count reason queue task retry errors)
     shop_monitor: select on finished_jobs
     shop_monitor: select on idle_workers
     shop_monitor: select on job_positions
     shop_monitor: select on job_stats
     shop_monitor: select on job_stats_id_seq
-    shop_monitor: select on jobs (id position created_at ready_at execute_at priority attempt crash_count queue task errors)
+    shop_monitor: select on jobs (id position created_at ready_at execute_at priority attempt crash_count queue task retry errors)
     shop_monitor: select on jobs_id_seq
-    shop_monitor: select on leases (worker_id number claimed_at done ids queues tasks)
+    shop_monitor: select on leases (worker_id number claimed_at transactional done ids created_ats priorities attempts crash_counts queues tasks retries errors)
     shop_monitor: select on migrations
     shop_monitor: select on queue_counts
     shop_monitor: select on queues
@@ -220,15 +220,26 @@ describe('who looks', () => {
     await expect(monitor.query(statement)).rejects.toMatchObject(denied)
   })
 
-  test('lists single jobs with the grant that the page names, and changes nothing', async () => {
-    await expect(listReady(monitor)).rejects.toMatchObject(denied)
-    const [, grant] = /^ {2}`(grant select on all tables.*)`\.$/m.exec(page) ?? []
-    await owner.query(grant!.replaceAll('shop_monitor', roleOf('shop_monitor')))
-    for (const list of [listReady, listScheduled, listDead]) {
-      expect((await list(monitor)).jobs.length, list.name).toBeGreaterThan(0)
+  test('lists single jobs, their args with the grant that the page names, and changes nothing', async () => {
+    const withArgs = true
+    const lists = [
+      listReady,
+      listScheduled,
+      listDead,
+      async (...asked: Parameters<typeof listRunning>) => ({ jobs: await listRunning(...asked) }),
+    ]
+    const ids: string[] = []
+    for (const list of lists) {
+      const { jobs } = await list(monitor)
+      expect(await getJob(monitor, jobs[0]!.id)).toMatchObject({ id: jobs[0]!.id, task: jobs[0]!.task })
+      await expect(list(monitor, { withArgs })).rejects.toMatchObject(denied)
+      await expect(getJob(monitor, jobs[0]!.id, { withArgs })).rejects.toMatchObject(denied)
+      ids.push(jobs[0]!.id)
     }
-    const [one] = await listRunning(monitor)
-    expect(await getJob(monitor, one!.id)).toMatchObject({ state: 'running' })
+    const [, grant] = /`(grant select on all tables in schema pgq to shop_monitor)`\.$/m.exec(page) ?? []
+    await owner.query(grant!.replaceAll('shop_monitor', roleOf('shop_monitor')))
+    for (const list of lists) expect((await list(monitor, { withArgs })).jobs[0]).toHaveProperty('args')
+    for (const id of ids) expect(await getJob(monitor, id, { withArgs })).toHaveProperty('args')
     await expect(redriveDeadJobs(monitor, { task: 'mail' })).rejects.toMatchObject(denied)
   })
 })
