@@ -24,6 +24,15 @@ test('down is asked about, and is not done where nobody can be asked', async () 
   expect((await pgq(['migrate', '--schema', 'jobs'], { env })).stdout).toContain('nothing to do')
 })
 
+// Mutant: asked first, which fails where nobody can be asked.
+test('down to a version that it cannot go down to is refused without a question', async () => {
+  const { env } = await emptyDatabase()
+  await pgq(['migrate'], { env })
+  const down = await pgq(['migrate', '--down', '5'], { env })
+  expect(down).toMatchObject({ code: 2, stderr: expect.stringContaining('is at version 1 and cannot go down to 5') })
+  expect((await pgq(['migrate', '--down', '1'], { env })).stdout).toContain('nothing to do')
+})
+
 test('the SQL that it prints makes the same, and needs no database', async () => {
   const { url, env } = await emptyDatabase()
   const { stdout, code } = await pgq(['migrate', '--print', '--schema', 'jobs'])

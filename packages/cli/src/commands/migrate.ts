@@ -4,6 +4,7 @@ import {
   migrateDown,
   migrate as migrateUp,
   migrationSql,
+  schemaVersion,
 } from '@pgq/migrations'
 import { confirm } from '../confirm.js'
 import { type DatabaseOptions, databaseUrl, schemaOf, withClient } from '../connection.js'
@@ -25,12 +26,9 @@ export async function migrate(options: MigrateCommandOptions): Promise<number> {
   const schema = schemaOf(options)
   if (options.print) return printSql(schema, options)
   const connectionString = databaseUrl(options)
-  if (options.down !== undefined && !options.yes) {
-    const what = options.down === 0 ? 'The schema and every job in it' : 'What newer versions have stored'
-    if (!(await confirm(`${what} would be lost: schema "${schema}" goes down to version ${options.down}.`))) {
-      note('Nothing was done.')
-      return EXIT.failed
-    }
+  if (!options.yes && !(await mayLose(connectionString, schema, options.down))) {
+    note('Nothing was done.')
+    return EXIT.failed
   }
   const result = await withClient<MigrateResult | MigrateDownResult>({ connectionString }, (client) =>
     options.down === undefined ? migrateUp(client, { schema }) : migrateDown(client, { schema, to: options.down }),
@@ -38,6 +36,15 @@ export async function migrate(options: MigrateCommandOptions): Promise<number> {
   if (options.json) printJson(result)
   else print(told(result))
   return EXIT.ok
+}
+
+/** Asks before anything is lost: not about a version that the schema is at, or that it cannot go down to. */
+async function mayLose(connectionString: string, schema: string, down: number | undefined): Promise<boolean> {
+  if (down === undefined) return true
+  const version = await withClient({ connectionString }, (client) => schemaVersion(client, { schema }))
+  if (down >= version) return true
+  const what = down === 0 ? 'The schema and every job in it' : 'What newer versions have stored'
+  return confirm(`${what} would be lost: schema "${schema}" goes down to version ${down}.`)
 }
 
 async function printSql(schema: string, { down, from, json }: MigrateCommandOptions): Promise<number> {
