@@ -10,7 +10,7 @@ export type Allow = readonly Permission[] | ((user: string) => readonly Permissi
 
 /** How to serve a dashboard. Reading is what everybody may do who gets in; all else is named in `allow`. */
 export interface DashboardOptions {
-  /** Where to ask: as everywhere in pgq. A small pool of its own with a `statement_timeout` keeps the application's free. */
+  /** Where to ask: as everywhere in pgq. A small pool of its own keeps the application's free: `limitTime(pool, 2_000)`. */
   readonly executor: Executor
   /** The schema that pgq was migrated into. Default 'pgq'. */
   readonly schema?: string

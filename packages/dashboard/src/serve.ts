@@ -3,8 +3,8 @@ import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { createAdaptorServer } from '@hono/node-server'
 import { type Executor, InvalidOptionError } from '@pgq/core'
-import type { Pool } from 'pg'
 import { dashboard } from './dashboard.js'
+import { limitTime } from './limit-time.js'
 import { type DashboardOptions, LOOPBACK_HOSTS } from './options.js'
 
 /** Where to serve it, and everything that dashboard() takes. */
@@ -78,24 +78,5 @@ async function openSource(executor: Executor | undefined, connectionString: stri
   // A lost connection is said by the question that needed it.
   pool.on('error', () => {})
   pool.on('connect', (client) => client.on('error', () => {}))
-  return { executor: { query: (sql: string, params: unknown[]) => inTime(pool, sql, params) }, close: () => pool.end() }
-}
-
-/**
- * A transaction of its own, since its settings end with it: a pooler refuses a timeout among the options of a connection, and what
- * is set for a session there stays with whoever gets it next.
- */
-async function inTime(pool: Pool, sql: string, params: unknown[]) {
-  const client = await pool.connect()
-  try {
-    await client.query(`begin; set local statement_timeout = '2s'; set local jit = off`)
-    const result = await client.query(sql, params)
-    await client.query('commit')
-    client.release()
-    return result
-  } catch (error) {
-    // Closing the connection rolls back, and works on a broken one, too.
-    client.release(true)
-    throw error
-  }
+  return { executor: limitTime(pool, 2_000), close: () => pool.end() }
 }

@@ -1,0 +1,34 @@
+import type { SqlClient } from '@pgq/core'
+
+/** A pool of pg. */
+interface Pool {
+  connect(): Promise<{
+    query(sql: string, params?: unknown[]): Promise<{ rows: any[] }>
+    release(destroy?: boolean): void
+  }>
+}
+
+/**
+ * The pool as an executor that ends each statement after so many ms, on the server, also through PgBouncer. In a transaction of its
+ * own, since its settings end with it: a pooler refuses a timeout among the options of a connection, and what is set for a session
+ * there stays with whoever gets it next.
+ */
+export function limitTime(pool: Pool, timeoutMs: number): SqlClient {
+  const begin = `begin; set local statement_timeout = ${timeoutMs}; set local jit = off`
+  return {
+    async query(sql, params) {
+      const client = await pool.connect()
+      try {
+        await client.query(begin)
+        const result = await client.query(sql, params)
+        await client.query('commit')
+        client.release()
+        return result
+      } catch (error) {
+        // Closing the connection rolls back, and works on a broken one, too.
+        client.release(true)
+        throw error
+      }
+    },
+  }
+}
