@@ -77,7 +77,9 @@ describe('doctor', () => {
 
   test('says what is wrong, and what to do, and fails', async () => {
     await enqueue(pool, 1)
+    await pool.query(`update pgq.jobs set ready_at = now() - interval '3 minutes'`)
     const { code, stdout } = await run('doctor')
+    expect(stdout).toMatch(/ready for up to 3 min\.[\s\S]* oldestReady 3m/)
     expect(stdout).toMatch(
       /critical queue-unserved: No living worker serves mail.*\n.*\n {2}What to do: Start a worker/,
     )

@@ -166,7 +166,7 @@ function tablesLocked({ tableLocks }: HealthFacts): Finding[] {
     {
       code: 'tables-locked',
       severity: 'critical',
-      message: `pid ${first.pid}${first.application ? ` ("${first.application}")` : ''} ${first.granted ? 'holds' : 'waits for'} an exclusive lock on ${first.table}, for ${Math.round(first.ageMs)} ms.`,
+      message: `pid ${first.pid}${first.application ? ` ("${first.application}")` : ''} ${first.granted ? 'holds' : 'waits for'} an exclusive lock on ${first.table}, for ${lasting(first.ageMs)}.`,
       meaning: 'Nobody can read or write that table meanwhile: no job is enqueued, claimed or finished.',
       remedy: first.granted
         ? `Let that transaction end, or end its session: select pg_terminate_backend(${first.pid}).`
@@ -185,7 +185,7 @@ function lockWaits({ lockWaits }: HealthFacts): Finding[] {
     {
       code: 'lock-waits',
       severity: first.waitsForMs > MINUTE_MS ? 'critical' : 'warning',
-      message: `${long.length === 1 ? 'A session waits' : `${long.length} sessions wait`} for locks on the queue's tables, the longest for ${Math.round(first.waitsForMs)} ms, blocked by pid ${blockers.join(', ') || 'unknown'}.`,
+      message: `${long.length === 1 ? 'A session waits' : `${long.length} sessions wait`} for locks on the queue's tables, the longest for ${lasting(first.waitsForMs)}, blocked by pid ${blockers.join(', ') || 'unknown'}.`,
       meaning: 'Somebody holds a lock that the queue needs: DDL, LOCK TABLE, or rows of jobs locked by hand.',
       remedy: blockers[0]
         ? `End that transaction, or its session: select pg_terminate_backend(${blockers[0]}).`
@@ -265,7 +265,7 @@ function oldBacklog(facts: HealthFacts, { backlogMs }: Thresholds): Finding[] {
     {
       code: 'backlog-old',
       severity: oldest > 10 * backlogMs ? 'critical' : 'warning',
-      message: `Jobs in ${names(old.map(({ queue }) => queue))} have been ready for up to ${Math.round(oldest / SECOND_MS)} s.`,
+      message: `Jobs in ${names(old.map(({ queue }) => queue))} have been ready for up to ${lasting(oldest)}.`,
       meaning: 'Jobs come faster than they are run, handlers hang, or nobody runs these tasks.',
       remedy:
         'Look at what runs and since when (pgq jobs --state running, or listRunning), at the other findings, and at run times (pgq status, or statisticsByTask); then raise the concurrency or start more workers (pgq work).',
@@ -289,7 +289,7 @@ function waitingSuspects({ suspects, backlog }: HealthFacts, { backlogMs }: Thre
     {
       code: 'suspects-wait',
       severity: 'warning',
-      message: `Jobs in ${names(old.map(({ queue }) => queue))} that two lost workers held wait to run alone, for up to ${Math.round(oldest / SECOND_MS)} s.`,
+      message: `Jobs in ${names(old.map(({ queue }) => queue))} that two lost workers held wait to run alone, for up to ${lasting(oldest)}.`,
       meaning:
         'A worker lets everything else end before it runs such a job, and runs one at a time: long handlers hold them up, and there may be many.',
       remedy:
@@ -451,6 +451,14 @@ function transactionIds({ server: { frozenAge } }: HealthFacts): Finding[] {
       evidence: [{ frozenAge }],
     },
   ]
+}
+
+/** `45 s`, `3 min`, `2 h 5 min`. */
+export function lasting(ms: number): string {
+  const [seconds, minutes] = [Math.round(ms / SECOND_MS), Math.round(ms / MINUTE_MS)]
+  if (seconds < 120) return `${seconds} s`
+  if (minutes < 120) return `${minutes} min`
+  return `${Math.floor(minutes / 60)} h${minutes % 60 ? ` ${minutes % 60} min` : ''}`
 }
 
 const names = (all: readonly string[]): string =>

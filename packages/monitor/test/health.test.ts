@@ -2,7 +2,7 @@ import { pauseQueue, registerWorker } from '@pgq/core'
 import { testDatabase } from '@pgq/test-db'
 import pg from 'pg'
 import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
-import { findingsIn } from '../src/findings.js'
+import { findingsIn, lasting } from '../src/findings.js'
 import { type HealthFacts, healthFacts } from '../src/health-facts.js'
 import { type FindingCode, health } from '../src/index.js'
 import { openQueue } from './queue.js'
@@ -362,3 +362,9 @@ async function gone(application: string, left: number): Promise<void> {
     )
   await eventually(sessions, (count) => Number(count) === left)
 }
+
+test('ages are told as people say them', () => {
+  expect([1_200, 119_000, 180_000, 3_600_000, 7_200_000, 7_500_000].map(lasting)).toEqual([
+    ...['1 s', '119 s', '3 min', '60 min', '2 h', '2 h 5 min'],
+  ])
+})

@@ -1,6 +1,7 @@
 import { type Evidence, type Finding, type Health, health, type Severity } from '@pgq/monitor'
 import { type DatabaseOptions, withQueue } from '../connection.js'
 import { EXIT } from '../failure.js'
+import { duration } from '../format.js'
 import { coloursFor, counted } from '../output.js'
 import { plain } from '../plain.js'
 import { show, type WatchOptions } from '../watch.js'
@@ -49,5 +50,7 @@ function marked(severity: Severity): string {
 const evidenceText = (line: Evidence): string =>
   Object.entries(line)
     .filter(([, value]) => value !== null && value !== '')
-    .map(([name, value]) => `${name} ${plain(String(value))}`)
+    .map(([name, value]) =>
+      name.endsWith('Ms') ? `${name.slice(0, -2)} ${duration(Number(value))}` : `${name} ${plain(String(value))}`,
+    )
     .join(', ')

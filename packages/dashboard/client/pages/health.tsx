@@ -1,5 +1,6 @@
 import type { Finding, Health } from '@pgq/monitor'
 import type { Polled, Wire } from '../api.js'
+import { duration } from '../format.js'
 import { linkTo } from '../route.js'
 import { Empty, Heading, Loaded, Table } from '../ui.js'
 
@@ -63,12 +64,12 @@ function FindingCard({ finding }: { finding: Wire<Finding> }) {
       {columns.length > 0 && (
         <details>
           <summary>What this rests on</summary>
-          <Table label="Evidence" head={columns.map((name) => <th key={name}>{name}</th>)}>
+          <Table label="Evidence" head={columns.map((name) => <th key={name}>{name.replace(/Ms$/, '')}</th>)}>
             {evidence.map((line, index) => (
               // Lines have no key of their own, and keep their order.
               <tr key={`${index} ${line[columns[0]!]}`}>
                 {columns.map((name) => (
-                  <td key={name}>{String(line[name] ?? '–')}</td>
+                  <td key={name}>{shown(name, line[name] ?? null)}</td>
                 ))}
               </tr>
             ))}
@@ -77,6 +78,11 @@ function FindingCard({ finding }: { finding: Wire<Finding> }) {
       )}
     </article>
   )
+}
+
+function shown(name: string, value: string | number | boolean | null): string {
+  if (value === null) return '–'
+  return name.endsWith('Ms') ? duration(Number(value)) : String(value)
 }
 
 /** The worst finding in a line, for the overview; nothing when all is well. */
