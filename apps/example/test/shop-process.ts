@@ -2,8 +2,9 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { bundleProgram } from '@pgq/config/bundle'
 import { type Told, toldBy } from '@pgq/config/told-by'
-import { onTestFinished } from 'vitest'
+import { afterAll, onTestFinished } from 'vitest'
 
 export interface ShopProcess extends Told {
   readonly child: ChildProcess
@@ -18,7 +19,8 @@ export interface ShopProcess extends Told {
 export const root = join(import.meta.dirname, '../../..')
 const npmStart = ['npm', 'start', '--']
 // From the sources of the other packages, as all tests; `npm start` itself runs what was built.
-const main = [process.execPath, '--import', 'tsx', 'apps/example/src/main.ts']
+const main = await bundleProgram(join(root, 'apps/example'), 'src/main.ts')
+afterAll(main.remove)
 
 /** The example as a process of its own: through `npm start` as it is, or without it. Killed after the test. */
 export function shopProcess(
@@ -27,7 +29,7 @@ export function shopProcess(
 ): ShopProcess {
   const folder = mkdtempSync(join(tmpdir(), 'pgq-example-'))
   chmodSync(folder, 0o755) // root's server is another user's process
-  const [program, ...given] = [...(throughNpm ? npmStart : main), ...args]
+  const [program, ...given] = [...(throughNpm ? npmStart : [process.execPath, main.file]), ...args]
   const { DATABASE_URL: _, ...env } = process.env
   const child = spawn(program!, given, {
     cwd: root,
@@ -38,7 +40,6 @@ export function shopProcess(
       ...env,
       TMPDIR: folder,
       ...(databaseUrl !== undefined && { DATABASE_URL: databaseUrl }),
-      ...(!throughNpm && { TSX_TSCONFIG_PATH: join(root, 'tsconfig.json') }),
     },
   })
   const told = toldBy(child)

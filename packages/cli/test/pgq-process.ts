@@ -1,10 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { join } from 'node:path'
+import { bundleProgram } from '@pgq/config/bundle'
 import { type Told, toldBy } from '@pgq/config/told-by'
 import { afterAll, vi } from 'vitest'
 
 const root = join(import.meta.dirname, '../../..')
-const program = join(root, 'packages/cli/src/main.ts')
+const source = join(root, 'packages/cli/src/main.ts')
 
 /** How a run of pgq ended. */
 export interface Ended {
@@ -27,9 +28,11 @@ export interface PgqOptions {
   readonly terminal?: { readonly columns: number }
   /** What is typed, for a terminal. */
   readonly input?: string
+  /** With tsx, so that it can load a module in TypeScript; that takes three times as long to start. */
+  readonly typescript?: boolean
 }
 
-// Each run starts a Node that reads TypeScript: half a second of work, and more on a busy machine.
+// Each run starts a Node: on a busy machine that takes its time.
 vi.setConfig({ testTimeout: 60_000 })
 
 const running = new Set<ChildProcess>()
@@ -40,9 +43,9 @@ afterAll(() => {
 /** The program itself, on the sources, in a process of its own; no other database than the one that is named. */
 export function startPgq(
   args: readonly string[],
-  { env = {}, cwd = root, terminal, input }: PgqOptions = {},
+  { env = {}, cwd = root, terminal, input, typescript = false }: PgqOptions = {},
 ): PgqProcess {
-  const command = [process.execPath, '--import', tsx, program, ...args]
+  const command = [process.execPath, ...(typescript ? ['--import', tsx, source] : [bundled.file]), ...args]
   const [file, ...rest] = terminal ? onTerminal(command, terminal.columns) : command
   const child = spawn(file!, rest, { cwd, env: { ...cleared(process.env), ...env }, stdio: ['pipe', 'pipe', 'pipe'] })
   const told = toldBy(child)
@@ -60,6 +63,8 @@ export function startPgq(
 export const pgq = (args: readonly string[], options?: PgqOptions): Promise<Ended> => startPgq(args, options).ended
 
 const tsx = import.meta.resolve('tsx')
+const bundled = await bundleProgram(join(root, 'packages/cli'), 'src/main.ts')
+afterAll(bundled.remove)
 
 /** Without what would name a database, or colours. */
 function cleared(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {

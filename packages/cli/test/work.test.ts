@@ -18,7 +18,7 @@ const CJS = `const { defineTask } = require('${core}')`
 function work(name: string, text: string, ...args: string[]) {
   const file = join(folder, name)
   writeFileSync(file, text)
-  return startPgq(['work', file, ...args], { env })
+  return startPgq(['work', file, ...args], { env, typescript: true })
 }
 
 test.each([
@@ -101,7 +101,7 @@ export const handlers = [defineTask('send', { queue: '${QUEUE}' }).handle(async 
   test('lets a handler end, and the process ends though the module holds it open', async () => {
     await enqueue(pool, 1)
     writeFileSync(join(folder, 'slow.mjs'), `${slow}\nsetInterval(() => {}, 1_000)`)
-    const worker = startPgq(['work', join(folder, 'slow.mjs')], { env, input: '' })
+    const worker = startPgq(['work', join(folder, 'slow.mjs')], { env, input: '', typescript: true })
     await worker.printed(/begun/)
     worker.signal('SIGINT')
     await worker.printed(/worker stopping/)
@@ -115,7 +115,7 @@ export const handlers = [defineTask('send', { queue: '${QUEUE}' }).handle(async 
   test('twice ends it at once', async () => {
     await enqueue(pool, 1)
     writeFileSync(join(folder, 'slow.mjs'), slow)
-    const worker = startPgq(['work', join(folder, 'slow.mjs')], { env, input: '' })
+    const worker = startPgq(['work', join(folder, 'slow.mjs')], { env, input: '', typescript: true })
     await worker.printed(/begun/)
     worker.signal('SIGINT')
     await worker.printed(/worker stopping/)
@@ -134,7 +134,7 @@ test('a file that Node cannot load is told how', async () => {
 test('a database that is not there is said at once', async () => {
   writeFileSync(join(folder, 'fine.mjs'), `${ESM}\nexport const handlers = [${HANDLER}]`)
   const args = ['work', join(folder, 'fine.mjs'), '--database-url', 'postgres://127.0.0.1:1/x']
-  const { code, stderr } = await startPgq(args, { env }).ended
+  const { code, stderr } = await startPgq(args, { env, typescript: true }).ended
   expect(stderr).toMatch(/^pgq: No PostgreSQL answers at 127\.0\.0\.1:1/)
   expect(code).toBe(1)
 })

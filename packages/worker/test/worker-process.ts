@@ -1,7 +1,8 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
-import { onTestFinished } from 'vitest'
+import { bundleProgram } from '@pgq/config/bundle'
+import { afterAll, onTestFinished } from 'vitest'
 import type { ChildOptions } from './child-worker.js'
 
 export interface WorkerProcess {
@@ -18,17 +19,12 @@ export interface WorkerProcess {
   readonly ended: Promise<{ code: number | null; signal: NodeJS.Signals | null }>
 }
 
-const root = join(import.meta.dirname, '../../..')
+const program = await bundleProgram(join(import.meta.dirname, '..'), 'test/child-worker.ts')
+afterAll(program.remove)
 
 /** A worker in a process of its own; killed after the test. */
 export function workerProcess(options: ChildOptions): WorkerProcess {
-  const child = fork(join(import.meta.dirname, 'child-worker.ts'), [JSON.stringify(options)], {
-    execArgv: ['--import', 'tsx'],
-    // The sources of the other packages, not what was built of them.
-    env: { ...process.env, TSX_TSCONFIG_PATH: join(root, 'tsconfig.json') },
-    cwd: join(import.meta.dirname, '..'),
-    silent: true,
-  })
+  const child = fork(program.file, [JSON.stringify(options)], { execArgv: [], silent: true })
   let output = ''
   for (const stream of [child.stdout!, child.stderr!]) stream.on('data', (text) => (output += text))
   onTestFinished(() => void child.kill('SIGKILL'))
