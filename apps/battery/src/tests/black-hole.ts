@@ -15,6 +15,7 @@ const LIMIT_MS = 10_000
 export const blackHole: BatteryTest = {
   number: 15,
   name: 'black-hole',
+  waits: true,
   get mutants() {
     return [canMakeNamespaces() ? SILENT_SOCKETS : NO_LEASE]
   },

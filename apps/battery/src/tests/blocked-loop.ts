@@ -8,6 +8,7 @@ import { works } from '../works.js'
 export const blockedLoop: BatteryTest = {
   number: 28,
   name: 'blocked-loop',
+  waits: true,
   mutants: [
     {
       name: 'nobody beats for a blocked loop',

@@ -10,6 +10,7 @@ const POLL_MS = 2_000
 export const halfOpenListener: BatteryTest = {
   number: 16,
   name: 'half-open-listener',
+  waits: true,
   mutants: [
     {
       name: 'a worker that sleeps with its doorbell hung does not poll',

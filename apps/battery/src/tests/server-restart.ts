@@ -16,6 +16,7 @@ const [LATE_MS, LATE_AFTER_CUT_MS] = [2_500, 400]
 export const serverRestart: BatteryTest = {
   number: 13,
   name: 'server-restart',
+  waits: true,
   mutants: [
     {
       name: 'who comes back first judges those that are still on their way',

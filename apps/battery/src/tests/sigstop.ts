@@ -8,6 +8,7 @@ import { works } from '../works.js'
 export const sigstop: BatteryTest = {
   number: 5,
   name: 'sigstop',
+  waits: true,
   mutants: [
     {
       name: 'finish() does not look whether the lease is still there',

@@ -8,6 +8,7 @@ import { verify } from '../verify.js'
 export const vacuumHorizon: BatteryTest = {
   number: 29,
   name: 'vacuum-horizon',
+  waits: true,
   mutants: [
     {
       name: 'a claim stays open while its handlers run',

@@ -8,6 +8,7 @@ const SLEEP_MS = 3_000
 export const zombieStatement: BatteryTest = {
   number: 7,
   name: 'zombie-statement',
+  waits: true,
   mutants: [
     {
       name: 'the server does not look whether the client is still there',
