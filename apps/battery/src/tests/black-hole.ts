@@ -10,6 +10,8 @@ import { verify } from '../verify.js'
 import type { ProcessOptions, TestProcess } from '../worker-process.js'
 
 const LIMIT_MS = 10_000
+/** Longer than another worker takes to start, on a busy machine too: they must still run when the network is lost. */
+const RUN_MS = 5_000
 
 /** The network of one worker swallows everything: its jobs go to another one, and it comes back when the network does. */
 export const blackHole: BatteryTest = {
@@ -32,7 +34,7 @@ export const blackHole: BatteryTest = {
     for (let round = 1; round <= (context.long ? 10 : 1); round++) {
       for (const inFlight of [false, true]) {
         // Only one worker yet: all of these are its own.
-        for (const task of tasks) await queue.enqueue(task, [{ n: n++, ms: 3_000 }])
+        for (const task of tasks) await queue.enqueue(task, [{ n: n++, ms: RUN_MS }])
         await cutOff.heard('run', cutOff.told.filter(([event]) => event === 'run').length + missing(cutOff, n))
         const other = context.worker(queue, { tasks, options })
         await other.heard('ready')
