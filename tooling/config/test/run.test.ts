@@ -57,7 +57,7 @@ function repository({ turbo = quick } = {}): Repository {
   symlinkSync(fileURLToPath(new URL('../../../node_modules/tsx', import.meta.url)), join(root, 'node_modules/tsx'))
   write('apps/example/src/main.ts', application)
   write('apps/example/package.json', '{ "type": "module" }')
-  write('tooling/config/tsconfig.base.json', '{}')
+  for (const name of ['tsconfig.json', 'tooling/config/tsconfig.base.json']) write(name, '{}')
   cpSync(script, join(root, 'tooling/run.mjs'))
 
   return {
