@@ -12,6 +12,8 @@ const GOODBYE_MS = 500
 export class Connection implements PreparingClient {
   #client: Promise<pg.Client> | undefined
   readonly #closing = new AbortController()
+  /** What was said when a client broke. Later statements on it are told no more than that it is broken. */
+  readonly #losses = new WeakMap<pg.Client, Error>()
   #keepsStatements = true
   #openedAt = 0
   #last: Promise<unknown> = Promise.resolve()
@@ -65,6 +67,11 @@ export class Connection implements PreparingClient {
     this.#drop(client, new Error('This connection was given up.'))
   }
 
+  /** Why this client broke, if that was said. */
+  lossOf(client: pg.Client): Error | undefined {
+    return this.#losses.get(client)
+  }
+
   /** Drops the client, if there is one; the next use opens another. */
   async reset(): Promise<void> {
     const client = this.#client
@@ -98,7 +105,10 @@ export class Connection implements PreparingClient {
   async #open(): Promise<pg.Client> {
     const client = new pg.Client(this.config)
     // A client emits its error also when nobody waits for it; without a listener that would end the process.
-    client.on('error', (error) => this.#drop(client, error))
+    client.on('error', (error) => {
+      if (!this.#losses.has(client)) this.#losses.set(client, error)
+      this.#drop(client, error)
+    })
     client.on('end', () => this.#drop(client, new Error('The server closed the connection.')))
     const giveUp = () => client.connection.stream.destroy()
     this.closed.addEventListener('abort', giveUp)

@@ -238,7 +238,11 @@ describe('transactional', () => {
     expect(await effects()).toEqual([{ n: 1 }])
   })
 
-  test('a handler that waits longer than the server lets a transaction be idle: a failed attempt', async () => {
+  // Mutant: the error of the statement, which says that the client is not queryable.
+  test.each([
+    ['asks again', true],
+    ['just ends', false],
+  ])('a handler that waits longer than the server lets a transaction be idle, and %s', async (_, asksAgain) => {
     const idle = { connectionString: db.url, idle_in_transaction_session_timeout: 200 }
     const worker = await db.worker(
       [
@@ -247,6 +251,7 @@ describe('transactional', () => {
           const { rows } = await sql<{ pid: number }>`select pg_backend_pid() as pid`.execute(trx)
           const session = 'select count(*)::int from pg_stat_activity where pid = $1'
           await until(async () => (await db.value(session, [rows[0]!.pid])) === 0)
+          if (asksAgain) await sql`select 1`.execute(trx)
         }),
       ],
       { connection: idle },
@@ -255,7 +260,13 @@ describe('transactional', () => {
     await task.enqueue(db.pool, 1)
     await until(() => settled.some(({ outcome }) => outcome.type === 'success'))
     expect(settled.map(({ attempt }) => attempt)).toEqual([1, 2])
-    expect(settled[0]).toMatchObject({ outcome: { type: 'error' }, settlement: { kind: 'requeue' } })
+    expect(settled[0]).toMatchObject({
+      outcome: {
+        type: 'error',
+        error: { message: expect.stringContaining('for longer than idle_in_transaction_session_timeout') },
+      },
+      settlement: { kind: 'requeue' },
+    })
   })
 })
 

@@ -177,6 +177,13 @@ class OpenTransaction {
     this.#end(this.#commit())
   }
 
+  /** What a statement failed of, when it only says that the connection was broken before. */
+  explain(error: unknown): unknown {
+    const loss = this.slot.connection.lossOf(this.client)
+    if (!loss || !breaksConnection(error)) return error
+    return (loss as { code?: unknown }).code === IDLE_TOO_LONG ? new Error(IDLE, { cause: loss }) : loss
+  }
+
   #break(error: unknown): void {
     this.broken ??= error
     this.slot.connection.drop(this.client)
@@ -194,7 +201,7 @@ class OpenTransaction {
       if (breaksConnection(error)) this.slot.connection.drop(this.client)
       const { lease, job } = this.#done[0]!
       const isKept = breaksConnection(error) && (await this.#isCommitted(lease, job))
-      if (!isKept) return this.#refuse(error)
+      if (!isKept) return this.#refuse(this.explain(error))
     }
     for (const { lease } of this.#done) acknowledger.committed(lease)
   }
@@ -297,16 +304,28 @@ class HeldClaim implements Claim {
     this.mode.leave(slot)
   }
 
-  #send(text: string, values: unknown[]): Promise<pg.QueryResult> {
-    const { client } = this.#transaction!
-    if (this.#hasWritten) return client.query(text, values)
+  async #send(text: string, values: unknown[]): Promise<pg.QueryResult> {
+    const transaction = this.#transaction!
+    const { client } = transaction
+    const isFirst = !this.#hasWritten
     this.#hasWritten = true
-    return together(client, () => {
-      this.#transaction!.enter()
-      return client.query(text, values)
-    })
+    try {
+      if (!isFirst) return await client.query(text, values)
+      return await together(client, () => {
+        transaction.enter()
+        return client.query(text, values)
+      })
+    } catch (error) {
+      throw transaction.explain(error)
+    }
   }
 }
+
+/** SQLSTATE idle_in_transaction_session_timeout. */
+const IDLE_TOO_LONG = '25P03'
+
+const IDLE =
+  'The server ended the transaction of this handler: it waited between two statements for longer than idle_in_transaction_session_timeout. Nothing of it was committed. Do what takes long before the first statement of job.trx, or raise that setting, as in connection: { idle_in_transaction_session_timeout: 300_000 }.'
 
 const BEGIN = 'begin isolation level read committed'
 
