@@ -134,7 +134,7 @@ function optionsOf(
         ...steps,
         grid: { stroke: grid, width: 1 },
         size: 68,
-        space: 34,
+        space: 28,
         values: (_plot, values) => values.map((value) => format(value)),
       },
     ],

@@ -90,10 +90,10 @@ export async function threeDeadLetters() {
   return { database, pool, ids }
 }
 
-/** An hour with a morning rush in it, minute by minute. */
+/** An hour with a morning rush in it, minute by minute: 61 of them, as the first and the last one are cut by the hour. */
 async function recordHour(pool: pg.Pool, tasks: readonly string[]): Promise<void> {
   const none = { snoozed: 0, exhausted: 0, failed: 0, cancelled: 0 }
-  for (let minute = 0; minute < 60; minute++) {
+  for (let minute = 0; minute <= 60; minute++) {
     const rush = 1 + Math.exp(-((minute - 34) ** 2) / 60) * 1.6 + Math.sin(minute / 4) * 0.12
     await recordStats(
       pool,
@@ -116,7 +116,7 @@ async function recordHour(pool: pg.Pool, tasks: readonly string[]): Promise<void
     )
     await pool.query(
       `update pgq.job_stats set begun_at = begun_at - $1 * interval '1 minute' where id > (select max(id) - $2 from pgq.job_stats)`,
-      [59 - minute, tasks.length],
+      [60 - minute, tasks.length],
     )
   }
 }
