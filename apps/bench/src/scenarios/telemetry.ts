@@ -4,7 +4,7 @@ import { COSTS, RATE, type Scenario } from './scenario.js'
 /** What it costs to be watched: the drain with its handlers counted, or traced; and what of that is the SDK's. */
 export const telemetry: readonly Scenario[] = [
   {
-    name: 'telemetry',
+    name: 'telemetry/nothing',
     title: 'Drain 100,000 jobs, at-least-once, one process, with metrics and traces; the handler does nothing',
     systems: [
       'pgq',
@@ -18,5 +18,18 @@ export const telemetry: readonly Scenario[] = [
     columns: [RATE, ...COSTS],
     run: (stage, scale) =>
       measureDrain(stage, { jobs: Math.round(100_000 * scale), processes: 1, mode: 'at-least-once' }),
+  },
+  {
+    name: 'telemetry/insert',
+    title: 'Drain 20,000 jobs, transactional, one process, with metrics and traces; one INSERT in the handler',
+    systems: ['pgq', 'pgq-prometheus', 'pgq-sampled-traces', 'pgq-traces'],
+    columns: [RATE, ...COSTS],
+    run: (stage, scale) =>
+      measureDrain(stage, {
+        jobs: Math.round(20_000 * scale),
+        processes: 1,
+        mode: 'transactional',
+        work: 'insert',
+      }),
   },
 ]
