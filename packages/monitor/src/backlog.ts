@@ -26,7 +26,7 @@ export interface QueueBacklog {
 }
 
 /**
- * The backlog of every queue that has a waiting job or a worker, or is paused, ordered by name. Tables beyond 8 MB are estimated, unless
+ * The backlog of every queue that has a waiting job or a worker, or is paused, ordered by name. Tables beyond 4 MB are estimated, unless
  * `exact` is asked for: then every row is read.
  */
 export async function backlog(

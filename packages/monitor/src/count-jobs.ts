@@ -20,7 +20,7 @@ export interface JobCount {
 }
 
 /**
- * Counts the jobs by queue, task and state, ordered by these; what is not there has no row. Tables beyond 8 MB are estimated,
+ * Counts the jobs by queue, task and state, ordered by these; what is not there has no row. Tables beyond 4 MB are estimated,
  * unless `exact` is asked for: then every row is read.
  */
 export async function countJobs(
