@@ -10,6 +10,12 @@ export function testProjects(root: string): TestProjectConfiguration[] {
   return [...tested.map((workspace) => testsOf(root, workspace)), typeTests(root)]
 }
 
+/**
+ * Packages whose test files run in one process after each other: a process for each, with all its imports, takes a third of their time.
+ * Not those whose tests start processes of their own, from what goes with the file.
+ */
+const SHARE_A_PROCESS = ['@pgq/core', '@pgq/monitor', '@pgq/dashboard', '@pgq/telemetry', '@pgq/eager']
+
 function testsOf(root: string, { name, folder }: Workspace): TestProjectConfiguration {
   return {
     root: join(root, folder),
@@ -18,6 +24,7 @@ function testsOf(root: string, { name, folder }: Workspace): TestProjectConfigur
       name,
       include: ['test/**/*.test.ts'],
       environment: 'node',
+      isolate: !SHARE_A_PROCESS.includes(name),
       testTimeout: 15_000,
       hookTimeout: 30_000,
       // By default it gives up after a second, which a machine that has other work may take.

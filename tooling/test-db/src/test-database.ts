@@ -35,11 +35,24 @@ export async function testDatabase({ migrated = true } = {}): Promise<TestDataba
   return { url, name, adminUrl, truncate: (schema = 'pgq') => truncateTables(client, schema) }
 }
 
+/**
+ * Small tables are emptied by DELETE: TRUNCATE gives every table and index a new file, which takes 20 ms, before each of two thousand
+ * tests. The lock is that of TRUNCATE: whoever still writes is waited for.
+ */
 async function truncateTables(client: pg.Client, schema: string): Promise<void> {
-  const { rows } = await client.query<{ tables: string | null }>(
-    `select string_agg(format('%I.%I', schemaname, tablename), ', ') as tables
-     from pg_tables where schemaname = $1 and tablename <> 'migrations'`,
+  const { rows: tables } = await client.query<{ name: string; isSmall: boolean }>(
+    `select name, pg_relation_size(name::regclass) < 1000000 as "isSmall"
+     from (select format('%I.%I', schemaname, tablename) as name from pg_tables where schemaname = $1 and tablename <> 'migrations') as one`,
     [schema],
   )
-  if (rows[0]?.tables) await client.query(`truncate ${rows[0].tables} restart identity cascade`)
+  if (tables.length === 0) return
+  const names = tables.map(({ name }) => name)
+  const large = tables.filter(({ isSmall }) => !isSmall).map(({ name }) => name)
+  await client.query(`
+    begin;
+    lock table ${names.join()};
+    ${large.length > 0 ? `truncate ${large.join()} cascade;` : ''}
+    ${names.map((name) => `delete from ${name};`).join(' ')}
+    select setval(format('%I.%I', schemaname, sequencename), start_value, false) from pg_sequences where schemaname = '${schema}';
+    commit`)
 }
