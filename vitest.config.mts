@@ -10,8 +10,8 @@ export default defineConfig({
     // Once per run: the server, and the migrated database that each test file copies.
     globalSetup: ['./vitest.global-setup.mts'],
     reporters: ['default', './tooling/config/src/tally-reporter.ts'],
-    // The database works while a test waits for it, so two files at a time pay off on the smallest machine too.
-    maxWorkers: Math.max(2, availableParallelism() - 1),
+    // A test waits for the database, or for a clock, for a good part of its time: so one file more than there are processors.
+    maxWorkers: availableParallelism() + 1,
     passWithNoTests: false,
     coverage: {
       provider: 'v8',

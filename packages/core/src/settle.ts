@@ -205,7 +205,10 @@ const finishHeldStatement = defineStatement<
     select * from unnest(${param('workerIds')}::integer[], ${param('numbers')}::bigint[], ${param('ordinals')}::smallint[])`,
 )
 
-/** Whether a lease is still the worker's. Ask in a session that holds the worker's liveness lock: it stays so while that lives. */
+/**
+ * Whether a lease is still the worker's. Ask in a session that holds the worker's liveness lock: it stays so while that lives. With a lock
+ * on the row, which a server that cannot write refuses (SQLSTATE 25006): a standby may know nothing of the lease yet.
+ */
 export async function holdsLease(
   executor: Executor,
   schema: string,
@@ -217,7 +220,7 @@ export async function holdsLease(
 const holdsLeaseStatement = defineStatement<Pick<LeasePlace, 'workerId' | 'number'>, { number: string }>(
   'holds_lease',
   ({ table, param }) => sql`
-    select number from ${table('leases')} where worker_id = ${param('workerId')} and number = ${param('number')}`,
+    select number from ${table('leases')} where worker_id = ${param('workerId')} and number = ${param('number')} for key share`,
 )
 
 /** As finishHeld, one job, where no lock tells whether a session lives: the lease is locked, as by finishInTransaction. */

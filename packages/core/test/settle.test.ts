@@ -245,6 +245,10 @@ describe('the end of a transactional lease', () => {
     const { workerId } = await leases()
     expect(await holdsLease(pool, 'pgq', place(workerId))).toBe(true)
     expect(await holdsLease(pool, 'pgq', place(workerId, 1, 3))).toBe(false)
+    // Mutant: a plain look. A worker whose connections lead to a standby keeps them, and gives up all it claims.
+    const readOnly = await database.connect()
+    await readOnly.query('set default_transaction_read_only = on')
+    await expect(holdsLease(readOnly, 'pgq', place(workerId, 1, 3))).rejects.toMatchObject({ code: '25006' })
     await acknowledge(pool, 'pgq', { workerId, finished: [2], partial: [] })
     expect(await holdsLease(pool, 'pgq', place(workerId, 1, 2))).toBe(false)
     await pool.query('delete from pgq.workers')

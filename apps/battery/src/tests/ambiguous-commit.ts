@@ -87,7 +87,7 @@ async function bytesOf(proxy: TcpProxy, work: () => Promise<void>): Promise<Reco
 
 /** All of them; in the short form forty, spread evenly, so that no message of some size is passed over. */
 function bytesToCut({ long, random }: TestContext, size: number): number[] {
-  const step = long ? 1 : size / 40
+  const step = long ? 1 : size / 25
   const first = random.between(1, Math.ceil(step))
   return Array.from({ length: Math.floor(size / step) }, (_, index) => Math.min(first + Math.floor(index * step), size))
 }

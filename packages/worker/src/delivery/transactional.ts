@@ -65,6 +65,7 @@ export class Transactional extends LeaseMode {
       this.backoff.succeeded()
       if (isHeld) return slot
     } catch (error) {
+      if (slot.transaction && breaksConnection(error)) slot.connection.drop(slot.transaction.client)
       slot.transaction?.commit() // which fails, too
       await delay(this.backoff.failed(error), slot.connection.closed)
     }
