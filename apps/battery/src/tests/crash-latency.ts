@@ -39,7 +39,7 @@ export const crashLatency: BatteryTest = {
   ],
   async run(context) {
     const kills = context.long ? 100 : 4
-    const crews = context.long ? [2, 4, 10] : [2, 6]
+    const crews = context.long ? [2, 4, 10] : [2]
     // The figures are for 100 kills on a machine that does nothing else. A few kills on a busy one only tell whether anybody looks:
     // with the lease alone it would be 30 s, and 12 s with nobody who looks after a newcomer.
     const slack = context.long ? 1 : 6

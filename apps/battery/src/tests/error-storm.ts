@@ -53,14 +53,14 @@ export const errorStorm: BatteryTest = {
     const rounds = long ? 10 : 1
     for (let round = 0; round < rounds; round++) {
       await setStorm(queue, true)
-      for (const end = performance.now() + (long ? 60_000 : 6_000); performance.now() < end; ) {
+      for (const end = performance.now() + (long ? 60_000 : 4_000); performance.now() < end; ) {
         await produce()
         await sleep(random.between(10, 50))
       }
       await setStorm(queue, false)
       // Longer than a statement may wait for a lock (5 s), or take in all (9 s).
       for (let times = 0; times < 10; times++) await produce()
-      await standStill(queue, long ? 25_000 : 6_000)
+      await standStill(queue, long ? 25_000 : 4_000)
       await until('everything is done', async () => (await queue.waiting()) === 0)
     }
     const account = await verify(context, queue)

@@ -34,7 +34,7 @@ export const kill9AtLeastOnce: BatteryTest = {
   async run(context) {
     const { random, long } = context
     const queue = await context.queue()
-    const [jobs, kills] = long ? [20_000, 200] : [1_500, 25]
+    const [jobs, kills] = long ? [20_000, 200] : [1_000, 15]
     await queue.enqueue('plain', works(jobs, random, 40))
     await queue.enqueue('finish', works(jobs, random, 40))
     // Killed between its own commit and the worker's acknowledgement: it is finished all the same.

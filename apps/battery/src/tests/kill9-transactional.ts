@@ -23,7 +23,7 @@ export const kill9Transactional: BatteryTest = {
   async run(context) {
     const { random, long } = context
     const queue = await context.queue()
-    const [jobs, kills] = long ? [20_000, 200] : [1_500, 25]
+    const [jobs, kills] = long ? [20_000, 200] : [1_000, 15]
     await queue.enqueue('transactional', works(jobs, random, 40))
     const start = () =>
       context.worker(queue, { tasks: ['transactional'], options: { concurrency: 4, maxCrashes: 1_000 } })

@@ -73,7 +73,7 @@ async function work(context: TestContext): Promise<string> {
 }
 
 async function cycle(context: TestContext): Promise<string> {
-  const cycles = context.long ? 10_000 : 200
+  const cycles = context.long ? 10_000 : 120
   const every = cycles / 10
   const queue = await context.queue()
   const program = context.program('cycles', { url: queue.url, cycles, every }, { nodeArgs: COLLECT })

@@ -24,7 +24,7 @@ export const migrationRace: BatteryTest = {
     },
   ],
   async run(context) {
-    const rounds = context.long ? 50 : 3
+    const rounds = context.long ? 50 : 2
     let [killed, applied] = [0, 0]
     for (let round = 0; round < rounds; round++) {
       const result = await race(context)

@@ -46,7 +46,7 @@ export const mixedChaos: BatteryTest = {
       })
     const plan = long
       ? { kill: 200, crash: 20, freeze: 50, terminate: 500, cut: 50, stop: 50 }
-      : { kill: 12, crash: 2, freeze: 3, terminate: 20, cut: 3, stop: 3 }
+      : { kill: 8, crash: 2, freeze: 2, terminate: 12, cut: 2, stop: 2 }
     const faults: Record<keyof typeof plan, () => Promise<unknown>> = {
       kill: async () => (await pickAwake()).kill('SIGKILL'),
       stop: async () => (await pickAwake()).kill('SIGTERM'),
@@ -60,7 +60,7 @@ export const mixedChaos: BatteryTest = {
       kinds.flatMap((kind) => Array<keyof typeof plan>(plan[kind]).fill(kind)),
       random.next,
     )
-    const jobs = long ? 100_000 : 4_000
+    const jobs = long ? 100_000 : 3_000
     const batch = Math.ceil(jobs / schedule.length / tasks.length)
     let [next, refused] = [0, 0]
     for (const kind of schedule) {

@@ -25,7 +25,7 @@ export const serverCrash: BatteryTest = {
     const { random, long } = context
     const server = await context.server()
     const queue = await context.queue(server)
-    const crashes = long ? 20 : 5
+    const crashes = long ? 20 : 3
     const tasks = ['plain', 'finish', 'transactional', 'once'] as const
     const start = () => context.worker(queue, { tasks: [...tasks], options: { concurrency: 6, maxCrashes: 1_000 } })
     await startCrew(context, 3, start)

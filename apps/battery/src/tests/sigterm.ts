@@ -14,6 +14,7 @@ const GRACE_MS = 700
 export const sigterm: BatteryTest = {
   number: 27,
   name: 'sigterm',
+  waits: true,
   mutants: [
     {
       name: 'an aborted job counts as failed',
