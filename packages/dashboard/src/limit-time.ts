@@ -1,4 +1,4 @@
-import type { SqlClient } from '@pgq/core'
+import { InvalidOptionError, type SqlClient } from '@pgq/core'
 
 /** A pool of pg. */
 interface Pool {
@@ -11,9 +11,12 @@ interface Pool {
 /**
  * The pool as an executor that ends each statement after so many ms, on the server, also through PgBouncer. In a transaction of its
  * own, since its settings end with it: a pooler refuses a timeout among the options of a connection, and what is set for a session
- * there stays with whoever gets it next.
+ * there stays with whoever gets it next. Throws InvalidOptionError for ms that are no whole number over 0.
  */
 export function limitTime(pool: Pool, timeoutMs: number): SqlClient {
+  if (!(Number.isInteger(timeoutMs) && timeoutMs > 0 && timeoutMs < 2 ** 31)) {
+    throw new InvalidOptionError(`limitTime: timeoutMs is ${String(timeoutMs)}; use a whole number over 0.`)
+  }
   const begin = `begin; set local statement_timeout = ${timeoutMs}; set local jit = off`
   return {
     async query(sql, params) {
