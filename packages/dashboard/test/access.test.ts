@@ -139,13 +139,19 @@ test('served alone, a question that takes longer than 2 s is ended on the server
   const served = await serveDashboard({ connectionString: database.url, port: 0 })
   const blocker = await pool.connect()
   await blocker.query('begin; lock table pgq.workers')
-  const answer = await fetch(`${served.url}/api/workers`)
-  const waiting = await pool.query(
-    `select from pg_stat_activity where application_name = 'pgq dashboard' and wait_event_type = 'Lock'`,
-  )
-  expect(waiting.rows).toEqual([])
-  await blocker.query('rollback')
-  blocker.release()
+  const waiting = () =>
+    pool.query(
+      `select from pg_stat_activity
+       where application_name = 'pgq dashboard' and datname = current_database() and wait_event_type = 'Lock'`,
+    )
+  let answer: Response
+  try {
+    answer = await fetch(`${served.url}/api/workers`, { signal: AbortSignal.timeout(10_000) })
+    await expect.poll(async () => (await waiting()).rows, { timeout: 5000 }).toEqual([])
+  } finally {
+    await blocker.query('rollback')
+    blocker.release()
+  }
   expect([answer.status, await answer.text()]).toEqual([500, expect.stringContaining('statement timeout')])
   expect((await fetch(`${served.url}/api/workers`)).status).toBe(200)
   await served.close()

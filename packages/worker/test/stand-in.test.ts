@@ -32,7 +32,11 @@ test('a handler that blocks the event loop for longer than the lease keeps its j
   await victim.heard('job.settled')
   expect(rescued).toEqual([])
   expect(await db.rows('select attempt from runs')).toEqual([{ attempt: 1 }])
-  await until(() => db.value(`select count(*) = 0 from pg_stat_activity where application_name = 'pgq stand-in'`))
+  await until(() =>
+    db.value(
+      `select count(*) = 0 from pg_stat_activity where application_name = 'pgq stand-in' and datname = current_database()`,
+    ),
+  )
 })
 
 // Mutant: a stand-in without end: a process that hangs for good keeps its jobs.
