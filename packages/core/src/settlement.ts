@@ -18,7 +18,7 @@ export interface JobError {
 export type Settlement =
   | { readonly kind: 'complete' }
   | { readonly kind: 'requeue'; readonly attempt: number; readonly delayMs: number; readonly error?: JobError }
-  | { readonly kind: 'bury'; readonly reason: DeadReason; readonly error?: JobError }
+  | { readonly kind: 'bury'; readonly reason: Exclude<DeadReason, 'crashed'>; readonly error?: JobError }
 
 /** What decideSettlement needs to know of a job: the attempt that just ran (from 1) and its own retry policy. */
 export interface SettledJob {

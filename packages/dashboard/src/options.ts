@@ -1,4 +1,4 @@
-import { DEFAULT_SCHEMA, type Executor, InvalidOptionError } from '@pgq/core'
+import { checkOptionNames, DEFAULT_SCHEMA, type Executor, InvalidOptionError, optionNames } from '@pgq/core'
 import type { AuditEvent, Logger } from './audit.js'
 import { PERMISSIONS, type Permission } from './permissions.js'
 
@@ -32,6 +32,11 @@ export interface DashboardOptions {
   readonly questionTimeoutMs?: number
 }
 
+const OPTIONS = optionNames<DashboardOptions>({
+  ...{ executor: true, schema: true, basePath: true, authenticate: true, allow: true, allowedHosts: true },
+  ...{ redact: true, onAudit: true, logger: true, questionTimeoutMs: true },
+})
+
 /** The options with their defaults. */
 export interface ResolvedOptions extends Required<Omit<DashboardOptions, 'allowedHosts' | 'basePath'>> {
   readonly allowedHosts: readonly string[] | undefined
@@ -46,6 +51,8 @@ export const LOOPBACK_HOSTS: readonly string[] = Object.freeze(['localhost', '12
 
 /** Fills in the defaults. Throws InvalidOptionError for what cannot be. */
 export function resolveOptions(options: DashboardOptions): ResolvedOptions {
+  // A redact that is misspelt would show what it should hide.
+  checkOptionNames(options, OPTIONS, 'dashboard')
   const { authenticate, basePath = '/', allow = defaults.allow } = options
   if (authenticate !== false && typeof authenticate !== 'function') {
     throw new InvalidOptionError(

@@ -55,6 +55,7 @@ describe('who comes in', () => {
       { basePath: 'jobs' },
       { basePath: '/"><script>' },
       { allow: ['everything'] },
+      { redakt: ['card.number'] },
     ]) {
       expect(() => open(wrong as object)).toThrow(InvalidOptionError)
     }

@@ -3,7 +3,7 @@ import { checkHistory } from './check-history.js'
 import { MigrationError } from './migration-error.js'
 import { labelOf, loadMigrations, type Migration, readDownSql } from './migration-files.js'
 import { inMigrationSession } from './migration-session.js'
-import { checkSchemaName } from './schema-name.js'
+import { schemaOf } from './schema-name.js'
 import { inspectSchema } from './schema-state.js'
 import { enterSchema } from './search-path.js'
 
@@ -38,7 +38,7 @@ export async function migrateDown(
   connection: Client | string,
   options: MigrateDownOptions = {},
 ): Promise<MigrateDownResult> {
-  const schema = checkSchemaName(options.schema)
+  const schema = schemaOf(options, { schema: true, to: true })
   const migrations = await loadMigrations()
   return inMigrationSession(connection, schema, async (client) => {
     const state = await inspectSchema(client, schema)

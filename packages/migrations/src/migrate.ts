@@ -3,7 +3,7 @@ import { migrate as applyMigrations } from 'postgres-migrations'
 import { checkHistory } from './check-history.js'
 import { labelOf, loadMigrations, sqlFolder } from './migration-files.js'
 import { inMigrationSession } from './migration-session.js'
-import { checkSchemaName } from './schema-name.js'
+import { schemaOf } from './schema-name.js'
 import { inspectSchema } from './schema-state.js'
 import { enterSchema } from './search-path.js'
 
@@ -34,7 +34,7 @@ export interface MigrateResult {
  * and the unfinished one is not there: call it again.
  */
 export async function migrate(connection: Client | string, options: MigrateOptions = {}): Promise<MigrateResult> {
-  const schema = checkSchemaName(options.schema)
+  const schema = schemaOf(options, { schema: true })
   const migrations = await loadMigrations()
   const to = migrations.length - 1
   return inMigrationSession(connection, schema, async (client) => {

@@ -7,6 +7,7 @@ export type MigrationErrorCode =
   | 'PGQ_IN_TRANSACTION' // the client has a transaction open
   | 'PGQ_MIGRATION_CHANGED' // the database has run another text of a migration than this package has
   | 'PGQ_MIGRATION_FAILED' // the database said no; its reason is in the message, and the cause
+  | 'PGQ_OPTION' // an option that does not exist
   | 'PGQ_POSTGRES_TOO_OLD'
   | 'PGQ_SCHEMA_NAME'
   | 'PGQ_SCHEMA_TOO_NEW' // a newer version of this package was here

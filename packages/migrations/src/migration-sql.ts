@@ -1,6 +1,6 @@
 import { MigrationError } from './migration-error.js'
 import { loadMigrations, type Migration, type Migrations, readDownSql } from './migration-files.js'
-import { checkSchemaName } from './schema-name.js'
+import { schemaOf } from './schema-name.js'
 import { schemaPath } from './search-path.js'
 
 /** Options of migrationSql. */
@@ -22,7 +22,7 @@ export interface MigrationSqlOptions {
  * else run it in one. The search path is changed and put back. Throws {@link MigrationError}; needs no database.
  */
 export async function migrationSql(options: MigrationSqlOptions = {}): Promise<string> {
-  const schema = checkSchemaName(options.schema)
+  const schema = schemaOf(options, { schema: true, direction: true, from: true, to: true })
   const migrations = await loadMigrations()
   const latest = migrations.length - 1
   const { direction = 'up', from = direction === 'up' ? 0 : latest, to = direction === 'up' ? latest : 0 } = options

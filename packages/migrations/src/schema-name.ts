@@ -6,6 +6,19 @@ export const defaultSchema = 'pgq'
 const allowedName = /^[a-z_][a-z0-9_]{0,47}$/
 const reservedName = /^(pg_|information_schema$)/
 
+/**
+ * The schema that a call is about. Throws `PGQ_OPTION` for an option that does not exist: with a misspelt one passed over, the call
+ * would change, or drop, the schema `pgq`.
+ */
+export function schemaOf<Options extends { readonly schema?: string }>(
+  options: Options,
+  known: Readonly<Record<keyof Options, true>>,
+): string {
+  const unknown = Object.keys(options).find((name) => !Object.hasOwn(known, name))
+  if (unknown === undefined) return checkSchemaName(options.schema)
+  throw new MigrationError('PGQ_OPTION', `Unknown option ${unknown}. The options are ${Object.keys(known).join(', ')}.`)
+}
+
 /** Answers the schema's name, safe to put between double quotes, or throws `PGQ_SCHEMA_NAME`. */
 export function checkSchemaName(schema: unknown = defaultSchema): string {
   if (typeof schema !== 'string' || !allowedName.test(schema) || reservedName.test(schema)) {

@@ -1,5 +1,5 @@
 import type { ClientBase } from 'pg'
-import { checkSchemaName } from './schema-name.js'
+import { schemaOf } from './schema-name.js'
 import { inspectSchema, versionOf } from './schema-state.js'
 
 /** Options of schemaVersion. */
@@ -17,5 +17,5 @@ export async function schemaVersion(
   client: Pick<ClientBase, 'query'>,
   options: SchemaVersionOptions = {},
 ): Promise<number> {
-  return versionOf(await inspectSchema(client, checkSchemaName(options.schema)))
+  return versionOf(await inspectSchema(client, schemaOf(options, { schema: true })))
 }

@@ -34,6 +34,20 @@ describe('schema names', () => {
     await expect(schemaVersion(nowhere, { schema })).rejects.toEqual(refusal)
   })
 
+  // Mutant: an option that does not exist is passed over, and the schema pgq is dropped.
+  test('one that stands under another option is not passed over', async () => {
+    const nowhere = new pg.Client()
+    const options = { schem: 'mine' } as object
+    const refusal = expect.objectContaining({
+      code: 'PGQ_OPTION',
+      message: expect.stringMatching(/schem\. The .* schema/),
+    })
+    await expect(migrate(nowhere, options)).rejects.toEqual(refusal)
+    await expect(migrateDown(nowhere, options)).rejects.toEqual(refusal)
+    await expect(migrationSql(options)).rejects.toEqual(refusal)
+    await expect(schemaVersion(nowhere, options)).rejects.toEqual(refusal)
+  })
+
   test.each(['a', '_', 'a'.repeat(48), 'job_queue_2'])('%j is allowed', async (schema) => {
     expect((await migrate(await emptyDatabase(), { schema })).schema).toBe(schema)
   })

@@ -1,4 +1,4 @@
-import { InvalidOptionError } from '@pgq/core'
+import { checkOptionNames, InvalidOptionError, optionNames } from '@pgq/core'
 import type { ObservedEvents, ObservedJob, ObservedWorker } from './observed-worker.js'
 import { type MetricsRegistry, registerMetrics } from './scraped-metric.js'
 import { workerMetrics } from './worker-metrics.js'
@@ -13,6 +13,8 @@ export interface ObserveWorkerOptions {
   readonly waitBuckets?: readonly number[]
 }
 
+const OPTIONS = optionNames<ObserveWorkerOptions>({ registry: true, runBuckets: true, waitBuckets: true })
+
 const RUN_BUCKETS = [0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 600]
 const WAIT_BUCKETS = [0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3_600]
 
@@ -22,8 +24,9 @@ const WAIT_BUCKETS = [0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 
  * counting; what was counted stays. Throws InvalidOptionError.
  */
 export function observeWorker(worker: ObservedWorker, options: ObserveWorkerOptions): () => void {
+  checkOptionNames(options, OPTIONS, 'observeWorker')
   const tally = tallyOf(options)
-  const state: WorkerState = { running: new Map(), cutOff: new Set() }
+  const state: WorkerState = { worker, cutOff: new Set() }
   tally.workers.add(state)
   const offs = observersOf(tally, state).map((observe) => observe(worker))
   return () => {
@@ -58,7 +61,7 @@ function checkBuckets(name: string, bounds: readonly number[]): readonly number[
 
 type Observe = (worker: ObservedWorker) => () => void
 
-function observersOf(tally: WorkerTally, { running, cutOff }: WorkerState): Observe[] {
+function observersOf(tally: WorkerTally, { cutOff }: WorkerState): Observe[] {
   const on =
     <Name extends keyof ObservedEvents>(name: Name, observer: (event: ObservedEvents[Name]) => void): Observe =>
     (worker) =>
@@ -66,25 +69,16 @@ function observersOf(tally: WorkerTally, { running, cutOff }: WorkerState): Obse
   const met = (mishap: Mishap) => (job: ObservedJob) => {
     tally.seriesOf(job).mishaps[mishap] += 1
   }
-  // A job may be given back or lost that was never started: then there is nothing to forget.
-  const endedBy = (mishap: Mishap) => (job: ObservedJob) => {
-    running.delete(job.jobId)
-    met(mishap)(job)
-  }
   const lost = (connection: Connection) => () => {
     cutOff.add(connection)
     tally.outages[connection] += 1
   }
   return [
     on('jobs.claimed', (event) => tally.claimed(event)),
-    on('job.started', (job) => void running.set(job.jobId, tally.seriesOf(job))),
-    on('job.settled', (event) => {
-      running.delete(event.jobId)
-      tally.settled(event)
-    }),
-    on('job.released', endedBy('released')),
-    on('job.lost', endedBy('lost')),
-    on('job.unsettled', endedBy('unsettled')),
+    on('jobs.settled', (event) => tally.settled(event)),
+    on('job.released', met('released')),
+    on('job.lost', met('lost')),
+    on('job.unsettled', met('unsettled')),
     on('job.stuck', met('stuck')),
     on('workers.rescued', ({ workers, requeued, buried }) => {
       tally.rescues += workers.length
@@ -98,9 +92,6 @@ function observersOf(tally: WorkerTally, { running, cutOff }: WorkerState): Obse
     on('listener.lost', lost('listener')),
     on('database.restored', () => void cutOff.delete('database')),
     on('listener.restored', () => void cutOff.delete('listener')),
-    on('worker.stopped', () => {
-      running.clear()
-      cutOff.clear()
-    }),
+    on('worker.stopped', () => cutOff.clear()),
   ]
 }

@@ -1,11 +1,20 @@
-import type { DeliveryModeName, Outcome, Settlement } from '@pgq/core'
+import type { DeliveryModeName } from '@pgq/core'
 
-/** What tells one job from another in a worker's events. */
+/** What kind of job an event is about. */
 export interface ObservedJob {
-  readonly jobId: string
   readonly task: string
   readonly queue: string
   readonly mode: DeliveryModeName
+}
+
+/** How a run ended: done; to run again, after a failure or because it asked for it; or dead, by the reason. */
+export type ObservedEnd = 'completed' | 'retried' | 'snoozed' | 'exhausted' | 'failed' | 'cancelled'
+
+/** A run whose end is durable. */
+export interface ObservedRun {
+  readonly end: ObservedEnd
+  readonly waitMs: number
+  readonly durationMs: number
 }
 
 /** The events of a worker that are counted. Durations in ms. */
@@ -13,13 +22,7 @@ export interface ObservedEvents {
   'worker.stopped': object
   'worker.replaced': object
   'jobs.claimed': { readonly mode: DeliveryModeName; readonly jobs: number; readonly durationMs: number }
-  'job.started': ObservedJob
-  'job.settled': ObservedJob & {
-    readonly outcome: Outcome
-    readonly settlement: Settlement
-    readonly waitMs: number
-    readonly durationMs: number
-  }
+  'jobs.settled': ObservedJob & { readonly runs: readonly ObservedRun[] }
   'job.released': ObservedJob
   'job.lost': ObservedJob
   'job.unsettled': ObservedJob
@@ -33,5 +36,7 @@ export interface ObservedEvents {
 
 /** A worker of @pgq/worker, as far as it is observed: this package does not depend on that one. */
 export interface ObservedWorker {
+  /** The jobs whose handlers run now. */
+  readonly running: readonly ObservedJob[]
   on<Name extends keyof ObservedEvents>(name: Name, observer: (event: ObservedEvents[Name]) => void): () => void
 }

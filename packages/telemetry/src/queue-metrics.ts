@@ -1,4 +1,4 @@
-import { type Executor, InvalidOptionError } from '@pgq/core'
+import { checkOptionNames, type Executor, InvalidOptionError, optionNames } from '@pgq/core'
 import { backlog, countJobs, type JobCount, listWorkers, type QueueBacklog, type WorkerStatus } from '@pgq/monitor'
 import { LabelLimit } from './label-limit.js'
 import { type MetricDefinition, type MetricsRegistry, registerMetrics, type Sample } from './scraped-metric.js'
@@ -19,6 +19,10 @@ export interface QueueMetricsOptions {
   readonly onError?: (error: unknown) => void
 }
 
+const OPTIONS = optionNames<QueueMetricsOptions>({
+  ...{ registry: true, schema: true, cacheMs: true, timeoutMs: true, maxSeries: true, onError: true },
+})
+
 /** What one look at the database finds. */
 interface Queues {
   readonly backlog: readonly QueueBacklog[]
@@ -32,6 +36,7 @@ interface Queues {
  * rest of the registry is scraped as ever. Answers how to take them out again. Throws InvalidOptionError.
  */
 export function queueMetrics(executor: Executor, options: QueueMetricsOptions): () => void {
+  checkOptionNames(options, OPTIONS, 'queueMetrics')
   const { registry, schema, maxSeries = 1_000, onError = () => {} } = options
   const times = { cacheMs: options.cacheMs ?? 5_000, timeoutMs: options.timeoutMs ?? 2_000 }
   for (const [name, value] of Object.entries({ ...times, maxSeries })) checkCount(name, value)

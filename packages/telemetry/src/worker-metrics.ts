@@ -1,5 +1,5 @@
 import type { MetricDefinition, Sample } from './scraped-metric.js'
-import { CONNECTIONS, type JobSeries, type Mishap, OUTCOMES, type WorkerTally } from './worker-tally.js'
+import { CONNECTIONS, ENDS, type JobSeries, type Mishap, type WorkerTally } from './worker-tally.js'
 
 /** The metrics of a process's workers, and how each is read. Seconds, as Prometheus wants it. */
 export function workerMetrics(tally: WorkerTally): MetricDefinition[] {
@@ -34,7 +34,7 @@ export function workerMetrics(tally: WorkerTally): MetricDefinition[] {
       name: 'pgq_jobs_running',
       type: 'gauge',
       help: 'Jobs whose handler runs in this process.',
-      read: perSeries((series) => sum([...tally.workers], ({ running }) => countOf(running.values(), series))),
+      read: () => runningSamples(tally),
     },
     mishap('released', 'Jobs given back unrun or unfinished, their attempt not counted.'),
     mishap('lost', 'Jobs that were given to another worker while they ran here; their results were dropped.'),
@@ -93,12 +93,18 @@ export function workerMetrics(tally: WorkerTally): MetricDefinition[] {
 }
 
 const settledSamples = ({ labels, settled }: JobSeries): Sample[] =>
-  OUTCOMES.map((outcome) => ({ labels: { ...labels, outcome }, value: settled[outcome] }))
+  ENDS.map((outcome) => ({ labels: { ...labels, outcome }, value: settled[outcome] }))
 
-function countOf<Value>(values: Iterable<Value>, wanted: Value): number {
-  let count = 0
-  for (const value of values) if (value === wanted) count += 1
-  return count
+/** With a 0 for every series that is known: a gauge that comes and goes cannot be drawn. */
+function runningSamples(tally: WorkerTally): Sample[] {
+  const running = new Map<JobSeries, number>()
+  for (const { worker } of tally.workers) {
+    for (const job of worker.running) {
+      const series = tally.seriesOf(job)
+      running.set(series, (running.get(series) ?? 0) + 1)
+    }
+  }
+  return tally.series.map((series) => ({ labels: series.labels, value: running.get(series) ?? 0 }))
 }
 
 const sum = <Value>(values: readonly Value[], numberOf: (value: Value) => number): number =>

@@ -1,10 +1,8 @@
 import type { DeliveryModeName } from '@pgq/core'
 import { BucketCounts } from './bucket-counts.js'
-import type { ObservedEvents, ObservedJob } from './observed-worker.js'
+import type { ObservedEnd, ObservedEvents, ObservedJob, ObservedWorker } from './observed-worker.js'
 
-/** What became of a job: finished; to run again, after a failure or because it asked for it; or dead, by the reason. */
-export const OUTCOMES = ['completed', 'retried', 'snoozed', 'exhausted', 'failed', 'cancelled', 'crashed'] as const
-export type SettledOutcome = (typeof OUTCOMES)[number]
+export const ENDS: readonly ObservedEnd[] = ['completed', 'retried', 'snoozed', 'exhausted', 'failed', 'cancelled']
 
 /** What a job may meet other than being settled. */
 export const MISHAPS = ['released', 'lost', 'unsettled', 'stuck'] as const
@@ -16,7 +14,7 @@ export type Connection = (typeof CONNECTIONS)[number]
 /** The counts of one task in one queue and mode. */
 export interface JobSeries {
   readonly labels: { readonly queue: string; readonly task: string; readonly mode: DeliveryModeName }
-  readonly settled: Record<SettledOutcome, number>
+  readonly settled: Record<ObservedEnd, number>
   readonly mishaps: Record<Mishap, number>
   readonly run: BucketCounts
   readonly wait: BucketCounts
@@ -24,8 +22,7 @@ export interface JobSeries {
 
 /** What one worker does at this moment. */
 export interface WorkerState {
-  /** By job id: more than the events tell is not needed to know when one ends. */
-  readonly running: Map<string, JobSeries>
+  readonly worker: ObservedWorker
   readonly cutOff: Set<Connection>
 }
 
@@ -47,7 +44,6 @@ export class WorkerTally {
   buried = 0
   replacements = 0
   readonly #series: JobSeries[] = []
-  #last: JobSeries | undefined
   readonly #byName = new Map<DeliveryModeName, Map<string, Map<string, JobSeries>>>()
 
   constructor(private readonly buckets: Buckets) {}
@@ -62,27 +58,25 @@ export class WorkerTally {
     claims.seconds.observe(durationMs / 1_000)
   }
 
-  settled(event: ObservedEvents['job.settled']): void {
-    const series = this.seriesOf(event)
-    series.settled[outcomeOf(event)] += 1
-    series.run.observe(event.durationMs / 1_000)
-    series.wait.observe(event.waitMs / 1_000)
+  settled({ runs, ...kind }: ObservedEvents['jobs.settled']): void {
+    const series = this.seriesOf(kind)
+    for (const { end, waitMs, durationMs } of runs) {
+      series.settled[end] += 1
+      series.run.observe(durationMs / 1_000)
+      series.wait.observe(waitMs / 1_000)
+    }
   }
 
-  /** Mostly the one of the job before; else found by three looks in a map: a text of the three names would cost more. */
   seriesOf({ mode, task, queue }: ObservedJob): JobSeries {
-    const last = this.#last?.labels
-    if (last?.task === task && last.queue === queue && last.mode === mode) return this.#last!
     const byTask = getOrAdd(this.#byName, mode, () => new Map<string, Map<string, JobSeries>>())
     const byQueue = getOrAdd(byTask, task, () => new Map<string, JobSeries>())
-    this.#last = getOrAdd(byQueue, queue, () => this.#add({ queue, task, mode }))
-    return this.#last
+    return getOrAdd(byQueue, queue, () => this.#add({ queue, task, mode }))
   }
 
   #add(labels: JobSeries['labels']): JobSeries {
     const series: JobSeries = {
       labels,
-      settled: zeros(OUTCOMES),
+      settled: zeros(ENDS),
       mishaps: zeros(MISHAPS),
       run: new BucketCounts(this.buckets.run),
       wait: new BucketCounts(this.buckets.wait),
@@ -90,12 +84,6 @@ export class WorkerTally {
     this.#series.push(series)
     return series
   }
-}
-
-function outcomeOf({ settlement, outcome }: ObservedEvents['job.settled']): SettledOutcome {
-  if (settlement.kind === 'complete') return 'completed'
-  if (settlement.kind === 'bury') return settlement.reason
-  return outcome.type === 'snooze' ? 'snoozed' : 'retried'
 }
 
 const zeros = <Name extends string>(names: readonly Name[]): Record<Name, number> =>

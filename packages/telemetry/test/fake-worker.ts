@@ -1,8 +1,9 @@
 import type { WorkerEvents } from '@pgq/worker'
-import type { ObservedEvents, ObservedWorker } from '../src/prometheus.js'
+import type { ObservedEvents, ObservedJob, ObservedWorker } from '../src/prometheus.js'
 
 /** Emits what a worker would emit. */
 export class FakeWorker implements ObservedWorker {
+  running: ObservedJob[] = []
   readonly #observers: { readonly name: string; readonly observer: (event: never) => void }[] = []
 
   on<Name extends keyof ObservedEvents>(name: Name, observer: (event: ObservedEvents[Name]) => void): () => void {

@@ -184,6 +184,12 @@ test('what it answers takes the metrics out again', async () => {
   queueMetrics(db.pool, { registry })
 })
 
+test('an option that does not exist is refused', () => {
+  expect(() =>
+    queueMetrics(db.pool, { registry: new Registry(), cachMs: 1 } as object as { registry: Registry }),
+  ).toThrow('queueMetrics: unknown option cachMs; did you mean cacheMs?')
+})
+
 test.each([{ cacheMs: -1 }, { timeoutMs: 0.5 }, { maxSeries: Number.NaN }])('%j is refused', (options) => {
   expect(() => queueMetrics(db.pool, { registry: new Registry(), ...options })).toThrow(/use a whole number/)
 })

@@ -32,8 +32,8 @@ export async function queue() {
 export function settled(worker: Worker, jobs: number): Promise<void> {
   return new Promise((resolve) => {
     let count = 0
-    worker.on('job.settled', () => {
-      count += 1
+    worker.on('jobs.settled', ({ runs }) => {
+      count += runs.length
       if (count === jobs) resolve()
     })
   })

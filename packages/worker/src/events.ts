@@ -10,6 +10,16 @@ export interface JobLabel {
   readonly mode: DeliveryModeName
 }
 
+/** How a run ended: done; to run again, after a failure or because it asked for it; or dead, by the reason. A crash is told by who rescues the job. */
+export type JobEnd = 'completed' | 'retried' | 'snoozed' | 'exhausted' | 'failed' | 'cancelled'
+
+/** A run whose end is durable. waitMs: ready to start; durationMs: the handler's run. */
+export interface SettledRun {
+  readonly end: JobEnd
+  readonly waitMs: number
+  readonly durationMs: number
+}
+
 /** What a worker tells, each after it is true. Durations in ms. */
 export interface WorkerEvents {
   'worker.started': { readonly workerId: number }
@@ -27,6 +37,13 @@ export interface WorkerEvents {
     readonly settlement: Settlement
     readonly waitMs: number
     readonly durationMs: number
+  }
+  /** The same for all runs of a task that were settled together, without what tells them apart: enough to count them, at a tenth of the cost. */
+  'jobs.settled': {
+    readonly mode: DeliveryModeName
+    readonly task: string
+    readonly queue: string
+    readonly runs: readonly SettledRun[]
   }
   /** Given back unrun or unfinished, its attempt not counted. */
   'job.released': JobLabel

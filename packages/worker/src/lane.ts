@@ -13,7 +13,7 @@ import type { Claim, DeliveryMode } from './delivery/delivery-mode.js'
 import type { Events } from './events.js'
 import type { ResolvedOptions } from './options.js'
 import { type JobResult, JobRun } from './run-job.js'
-import type { Stats } from './stats.js'
+import type { SettledRuns } from './settled-runs.js'
 import { WakeUp } from './wake-up.js'
 
 /** A claimed job that has waited this long for a slot goes back, so that another worker can take it, in ms. */
@@ -22,8 +22,7 @@ const STALE_MS = 1_000
 /** What a lane asks of the worker around it. */
 export interface LaneHost {
   readonly workerId: number
-  /** Where settled jobs are counted, when they are. */
-  readonly stats: Stats | undefined
+  readonly settled: SettledRuns
   /** The lane found nothing to claim and sleeps until it is rung. */
   idle(): void
   /** The lane found jobs; full: as many as it asked for, so there may be more. */
@@ -307,7 +306,7 @@ export class Lane {
       this.mode,
       this.events,
       this.options.around,
-      this.host.stats,
+      this.host.settled,
     )
   }
 }

@@ -17,7 +17,7 @@ import {
 import { type Claim, CommitRefused, type DeliveryMode, FinishedAlready } from './delivery/delivery-mode.js'
 import type { Events, JobLabel } from './events.js'
 import type { Around } from './options.js'
-import type { Stats } from './stats.js'
+import type { SettledRuns } from './settled-runs.js'
 
 /** A handler that heeds its aborted signal no sooner than this is reported, and its job settled without it, in ms. */
 const HEED_MS = 1_000
@@ -44,7 +44,7 @@ export class JobRun {
     private readonly mode: DeliveryMode,
     private readonly events: Events,
     private readonly around: Around | undefined,
-    private readonly stats: Stats | undefined,
+    private readonly settled: SettledRuns,
   ) {}
 
   get label(): JobLabel {
@@ -88,7 +88,7 @@ export class JobRun {
       const settlement = decideSettlement(job, outcome, this.handler.task.retry, this.mode)
       await this.claim.settle(settlement)
       const waitMs = Math.max(startedAt - job.readyAt.getTime(), 0)
-      this.stats?.count(job, settlement, waitMs, durationMs)
+      this.settled.add(this.mode.name, job, settlement, waitMs, durationMs)
       if (this.events.has('job.settled')) {
         // Field by field: spreading the label costs 2 us.
         const { id: jobId, task, queue, attempt } = job

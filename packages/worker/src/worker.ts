@@ -10,12 +10,13 @@ import { AtLeastOnce } from './delivery/at-least-once.js'
 import { AtMostOnce } from './delivery/at-most-once.js'
 import type { DeliveryMode } from './delivery/delivery-mode.js'
 import { Transactional } from './delivery/transactional.js'
-import { Events, type WorkerEvents } from './events.js'
+import { Events, type JobLabel, type WorkerEvents } from './events.js'
 import { Lane } from './lane.js'
 import { logEvents, silentLogger } from './logger.js'
 import { type ResolvedOptions, resolveOptions, type WorkerOptions } from './options.js'
 import { probe } from './probe.js'
 import { Session } from './session.js'
+import { SettledRuns } from './settled-runs.js'
 import { StandIn } from './stand-in.js'
 import { Stats } from './stats.js'
 import { onStopSignals } from './stop-signals.js'
@@ -31,6 +32,8 @@ const HEED_MS = 2_000
 export interface Worker {
   /** Changes when the worker was taken for dead and started anew; 0 before start(). */
   readonly id: number
+  /** The jobs whose handlers run here now. */
+  readonly running: readonly JobLabel[]
   /**
    * Connects, registers and begins to claim. Rejects when the database cannot be reached or is not migrated. When stop() comes
    * meanwhile, it resolves with that.
@@ -51,6 +54,7 @@ export const createWorker = (options: WorkerOptions): Worker => new RunningWorke
 
 class RunningWorker implements Worker {
   readonly #events: Events
+  readonly #settled: SettledRuns
   readonly #session: Session
   readonly #outage: Outage
   readonly #standIn: StandIn
@@ -71,6 +75,7 @@ class RunningWorker implements Worker {
 
   constructor(private readonly options: ResolvedOptions) {
     this.#events = new Events((error, event) => options.logger.error({ err: error, event }, 'an observer threw'))
+    this.#settled = new SettledRuns(this.#events)
     if (options.logger !== silentLogger) logEvents(this.#events, options.logger)
     this.#outage = new Outage(this.#events)
     this.#session = new Session(options)
@@ -86,6 +91,10 @@ class RunningWorker implements Worker {
 
   get id(): number {
     return this.#session.workerId
+  }
+
+  get running(): readonly JobLabel[] {
+    return this.#lanes.flatMap((lane) => [...lane.running].map(({ label }) => label))
   }
 
   on<Name extends keyof WorkerEvents>(name: Name, observer: (event: WorkerEvents[Name]) => void): () => void {
@@ -159,7 +168,7 @@ class RunningWorker implements Worker {
           this.#session,
         ),
     }
-    if (this.options.stats) this.#stats = new Stats(schema, control, this.options.logger)
+    if (this.options.stats) this.#stats = new Stats(schema, control, this.options.logger, this.#events)
     this.#lanes = modes.map((mode) => this.#lane(make[mode]()))
   }
 
@@ -169,7 +178,7 @@ class RunningWorker implements Worker {
       get workerId() {
         return session.workerId
       },
-      stats: this.#stats,
+      settled: this.#settled,
       idle: () => this.#laneIdle(lane),
       busy: (full) => this.#laneBusy(lane, full),
     })
@@ -305,7 +314,7 @@ class RunningWorker implements Worker {
 
   async #shutDown(): Promise<void> {
     this.#state = 'stopping'
-    this.#events.emit('worker.stopping', { workerId: this.id, running: this.#running().length })
+    this.#events.emit('worker.stopping', { workerId: this.id, running: this.running.length })
     await this.#withDeadline(this.#starting, HEED_MS)
     await this.#withDeadline(Promise.all(this.#lanes.map((lane) => lane.stop())), HEED_MS)
     const drained = Promise.all(this.#lanes.map((lane) => lane.drain()))
@@ -315,6 +324,7 @@ class RunningWorker implements Worker {
     }
     await this.#withDeadline(this.#caretaker.stop(), HEED_MS)
     await this.#withDeadline(this.#standIn.stop(), HEED_MS)
+    this.#settled.tell()
     if (this.#stats) await this.#withDeadline(this.#stats.stop(), HEED_MS)
     await this.#withDeadline(removeWorker(this.#control.connection, this.options.schema, this.id), HEED_MS)
     this.#control.close()
@@ -323,8 +333,6 @@ class RunningWorker implements Worker {
     this.#state = 'stopped'
     this.#events.emit('worker.stopped', { workerId: this.id })
   }
-
-  #running = () => this.#lanes.flatMap((lane) => [...lane.running])
 
   /** True when the work ended in time. Failures count as ended: the rescue finds what they left. */
   async #withDeadline(work: Promise<unknown>, ms: number): Promise<boolean> {

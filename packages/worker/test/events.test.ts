@@ -4,7 +4,7 @@ import { sql } from 'kysely'
 import pg from 'pg'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { Events } from '../src/events.js'
-import { all, gate, MODES, next, numbered, pause, queue, until } from './queue.js'
+import { all, gate, MODES, next, numbered, numbers, pause, queue, until } from './queue.js'
 
 const db = await queue()
 beforeAll(() =>
@@ -226,5 +226,45 @@ describe('each event comes after it is true', () => {
     expect(await db.rows('select state, attempt, crash_count from pgq.job_states')).toEqual([
       { state: 'ready', attempt: 1, crash_count: 1 },
     ])
+  })
+})
+
+describe('runs that are settled together', () => {
+  // Mutants: one batch for all tasks; what is left at the end is not told, or after the end.
+  test.each(MODES)('%s: are told together, each once, all before the end', async (mode) => {
+    const [work, other] = [numbered('work', { mode }), numbered('other', { mode })]
+    const worker = await db.worker([work.handle(() => {}), other.handle(() => undefined)])
+    const batches = all(worker, 'jobs.settled')
+    const single = all(worker, 'job.settled')
+    let atTheEnd = 0
+    worker.on('worker.stopped', () => {
+      atTheEnd = batches.length
+    })
+    await work.enqueueMany(db.pool, numbers(100))
+    await other.enqueue(db.pool, 1)
+    await until(() => single.length === 101)
+    await worker.stop()
+    expect(atTheEnd).toBe(batches.length)
+    expect(batches.length).toBeLessThan(101)
+    const runsOf = (task: string) => batches.filter((batch) => batch.task === task).flatMap(({ runs }) => runs)
+    expect([runsOf('work').length, runsOf('other').length]).toEqual([100, 1])
+    expect(new Set(batches.map((batch) => `${batch.mode} ${batch.queue}`))).toEqual(new Set([`${mode} default`]))
+    const durations = ({ waitMs, durationMs }: { waitMs: number; durationMs: number }) => waitMs + durationMs
+    const sum = (all: readonly number[]) => all.reduce((total, ms) => total + ms, 0)
+    expect(sum(batches.flatMap(({ runs }) => runs.map(durations)))).toBeCloseTo(sum(single.map(durations)))
+  })
+
+  test('what runs can be asked for, by its labels', async () => {
+    const work = numbered('work')
+    const { open, opened } = gate()
+    const worker = await db.worker([work.handle(() => opened)])
+    const started = next(worker, 'job.started')
+    await work.enqueue(db.pool, 1)
+    const label = await started
+    expect(worker.running).toEqual([label])
+    const settled = next(worker, 'job.settled')
+    open()
+    await settled
+    expect(worker.running).toEqual([])
   })
 })

@@ -1,6 +1,7 @@
 import { cancel, defineTask, fail, snooze } from '@pgq/core'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { Connection } from '../src/connection.js'
+import { Events } from '../src/events.js'
 import { silentLogger } from '../src/logger.js'
 import { Stats } from '../src/stats.js'
 import { all, MODES, numbered, numbers, queue } from './queue.js'
@@ -115,8 +116,10 @@ describe('the clock', () => {
       return queryPrepared(name, sql, params)
     }
     await connection.query('select 1')
-    const stats = new Stats('pgq', connection, silentLogger)
-    const settled = () => stats.count({ queue: 'default', task: 'work' }, { kind: 'complete' }, 3, 4)
+    const events = new Events(() => {})
+    const stats = new Stats('pgq', connection, silentLogger, events)
+    const runs = [{ end: 'completed', waitMs: 3, durationMs: 4 } as const]
+    const settled = () => events.emit('jobs.settled', { mode: 'at-least-once', queue: 'default', task: 'work', runs })
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
     for (let n = 0; n < 1_000; n++) settled()
     expect(vi.getTimerCount()).toBe(1)

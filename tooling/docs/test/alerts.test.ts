@@ -61,7 +61,7 @@ async function everySeries(): Promise<Map<string, readonly string[]>> {
   const worker = createWorker({ connectionString: database.url, handlers: [task.handle(() => {})] })
   observeWorker(worker, { registry })
   queueMetrics(pool, { registry })
-  const settled = new Promise((resolve) => worker.on('job.settled', resolve))
+  const settled = new Promise((resolve) => worker.on('jobs.settled', resolve))
   await task.enqueueMany(pool, [{ args: 1 }, { args: 2, delayMs: 3_600_000 }])
   await worker.start()
   await settled

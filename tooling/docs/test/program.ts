@@ -59,7 +59,7 @@ export function startStage(cwd: string, environment: Environment): Stage {
 const envOf = ({ url, tsconfig }: Environment): NodeJS.ProcessEnv => ({
   ...process.env,
   DATABASE_URL: url,
-  // The sources of our packages, not what was built of them: also for a node that a shell starts.
+  // Not the one of the repository, which leads to the sources of our packages.
   TSX_TSCONFIG_PATH: tsconfig,
   NODE_OPTIONS: '--import tsx',
 })

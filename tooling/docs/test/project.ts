@@ -17,19 +17,12 @@ export interface ProjectFile {
   readonly path: string
 }
 
-/** Writes the files. Pages may import whatever this package depends on; our own packages are their sources. */
+/** Writes the files. Pages may import whatever this package depends on, our own packages as they were built. */
 export function writeProject(folder: string, blocks: readonly Block[]): Project {
   const tsconfig = join(folder, 'tsconfig.json')
   const config = {
     extends: join(root, 'tooling/config/tsconfig.base.json'),
-    compilerOptions: {
-      moduleDetection: 'force',
-      paths: {
-        '@pgq/core/adapters': [join(root, 'packages/core/src/adapters.ts')],
-        '@pgq/telemetry/*': [join(root, 'packages/telemetry/src/*.ts')],
-        '@pgq/*': [join(root, 'packages/*/src/index.ts')],
-      },
-    },
+    compilerOptions: { moduleDetection: 'force' },
   }
   writeFileSync(tsconfig, JSON.stringify(config))
   symlinkSync(join(root, 'tooling/docs/node_modules'), join(folder, 'node_modules'))

@@ -17,7 +17,7 @@ const SETTINGS = ['json', 'yaml', 'ini']
  * - ts: a file that an sh block runs (`npx tsx order.ts`) is a program: it must end by itself, or, when it makes a worker,
  *   at SIGTERM. All other code runs in one process, piece by piece.
  * - sql: every query must answer at least one row.
- * - sh: commands of npm must name packages and scripts that exist; everything else is run, `npx pgq` from its sources.
+ * - sh: commands of npm must name packages and scripts that exist; everything else is run.
  * - text: must have been printed.
  *
  * With a worker on the page, every job of the page must have been done in the end, and none may have failed.

@@ -34,9 +34,9 @@ function judge(command: string): Command {
   return { kind: 'run', command }
 }
 
-/** Our own command, from its sources. */
+/** Our own command, as it was built. */
 function judgePgq(command: string, [verb, ...rest]: readonly string[]): Command {
-  const own = command.replace('npx pgq', `node ${join(root, 'packages/cli/src/main.ts')}`)
+  const own = command.replace('npx pgq', `node ${join(root, 'packages/cli/bin/pgq.js')}`)
   const stays = verb === 'work' || verb === 'dashboard' || rest.includes('--watch')
   // A shell in between would keep the signal to itself.
   return stays ? { kind: 'stay', command: `exec ${own}` } : { kind: 'run', command: own }

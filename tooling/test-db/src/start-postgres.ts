@@ -113,6 +113,7 @@ const initdbOptions = [
   '--locale-provider=builtin',
   '--builtin-locale=C.UTF-8',
   '--no-sync',
+  '--set=scram_iterations=1',
 ]
 
 async function serve(cluster: Cluster, options: PostgresOptions): Promise<PostgresServer> {
