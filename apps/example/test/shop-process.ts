@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { bundleProgram } from '@pgq/config/bundle'
 import { type Told, toldBy } from '@pgq/config/told-by'
-import { afterAll, onTestFinished } from 'vitest'
+import { onTestFinished } from 'vitest'
 
 export interface ShopProcess extends Told {
   readonly child: ChildProcess
@@ -20,7 +20,6 @@ export const root = join(import.meta.dirname, '../../..')
 const npmStart = ['npm', 'start', '--']
 // From the sources of the other packages, as all tests; `npm start` itself runs what was built.
 const main = await bundleProgram(join(root, 'apps/example'), 'src/main.ts')
-afterAll(main.remove)
 
 /** The example as a process of its own: through `npm start` as it is, or without it. Killed after the test. */
 export function shopProcess(
@@ -29,7 +28,7 @@ export function shopProcess(
 ): ShopProcess {
   const folder = mkdtempSync(join(tmpdir(), 'pgq-example-'))
   chmodSync(folder, 0o755) // root's server is another user's process
-  const [program, ...given] = [...(throughNpm ? npmStart : [process.execPath, main.file]), ...args]
+  const [program, ...given] = [...(throughNpm ? npmStart : [process.execPath, main]), ...args]
   const { DATABASE_URL: _, ...env } = process.env
   const child = spawn(program!, given, {
     cwd: root,

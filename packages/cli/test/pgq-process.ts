@@ -45,7 +45,7 @@ export function startPgq(
   args: readonly string[],
   { env = {}, cwd = root, terminal, input, typescript = false }: PgqOptions = {},
 ): PgqProcess {
-  const command = [process.execPath, ...(typescript ? ['--import', tsx, source] : [bundled.file]), ...args]
+  const command = [process.execPath, ...(typescript ? ['--import', tsx, source] : [bundled]), ...args]
   const [file, ...rest] = terminal ? onTerminal(command, terminal.columns) : command
   const child = spawn(file!, rest, { cwd, env: { ...cleared(process.env), ...env }, stdio: ['pipe', 'pipe', 'pipe'] })
   const told = toldBy(child)
@@ -64,7 +64,6 @@ export const pgq = (args: readonly string[], options?: PgqOptions): Promise<Ende
 
 const tsx = import.meta.resolve('tsx')
 const bundled = await bundleProgram(join(root, 'packages/cli'), 'src/main.ts')
-afterAll(bundled.remove)
 
 /** Without what would name a database, or colours. */
 function cleared(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {

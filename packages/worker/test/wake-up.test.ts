@@ -28,7 +28,7 @@ test('a wait without end needs no timer, and one beyond what timers hold does no
   const before = timers()
   const endless = new WakeUp()
   const waiting = endless.wait(Number.POSITIVE_INFINITY)
-  expect(timers()).toBe(before)
+  expect(timers()).toBeLessThanOrEqual(before)
   const long = new WakeUp()
   let ended = false
   const longWait = long.wait(2 ** 40).then(() => {

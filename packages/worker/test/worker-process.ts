@@ -2,7 +2,7 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { bundleProgram } from '@pgq/config/bundle'
-import { afterAll, onTestFinished } from 'vitest'
+import { onTestFinished } from 'vitest'
 import type { ChildOptions } from './child-worker.js'
 
 export interface WorkerProcess {
@@ -20,11 +20,10 @@ export interface WorkerProcess {
 }
 
 const program = await bundleProgram(join(import.meta.dirname, '..'), 'test/child-worker.ts')
-afterAll(program.remove)
 
 /** A worker in a process of its own; killed after the test. */
 export function workerProcess(options: ChildOptions): WorkerProcess {
-  const child = fork(program.file, [JSON.stringify(options)], { execArgv: [], silent: true })
+  const child = fork(program, [JSON.stringify(options)], { execArgv: [], silent: true })
   let output = ''
   for (const stream of [child.stdout!, child.stderr!]) stream.on('data', (text) => (output += text))
   onTestFinished(() => void child.kill('SIGKILL'))

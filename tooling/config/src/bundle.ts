@@ -1,25 +1,21 @@
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { basename, join, relative } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { build, type Plugin } from 'esbuild'
+import { isAlive } from './is-alive.js'
 
 const root = fileURLToPath(new URL('../../../', import.meta.url))
 
-/** A program, ready to run. */
-export interface BundledProgram {
-  readonly file: string
-  remove(): void
-}
-
 /**
- * Makes plain JavaScript of a program of the package in `folder`, from the sources as they are. Node starts it with a third of the
- * work that it has with tsx, which looks at every file of every library.
+ * Makes plain JavaScript of a program of the package in `folder`, from the sources as they are, and answers its path. Node starts it
+ * with a third of the work that it has with tsx, which looks at every file of every library. It is there for as long as this process.
  */
-export async function bundleProgram(folder: string, program: string): Promise<BundledProgram> {
+export async function bundleProgram(folder: string, program: string): Promise<string> {
   const cache = join(folder, 'node_modules/.cache')
   mkdirSync(cache, { recursive: true })
-  const outdir = mkdtempSync(join(cache, 'pgq-'))
+  sweep(cache)
+  const outdir = mkdtempSync(join(cache, `pgq-${process.pid}-`))
   await build({
     entryPoints: [join(folder, program)],
     outdir,
@@ -32,9 +28,14 @@ export async function bundleProgram(folder: string, program: string): Promise<Bu
     sourcemap: 'inline',
     plugins: [workspaceSources(folder)],
   })
-  return {
-    file: join(outdir, `${basename(program, '.ts')}.mjs`),
-    remove: () => rmSync(outdir, { recursive: true, force: true }),
+  return join(outdir, `${basename(program, '.ts')}.mjs`)
+}
+
+/** Removes what processes left that are gone. */
+function sweep(cache: string): void {
+  for (const name of readdirSync(cache)) {
+    const [, pid] = /^pgq-(\d+)-/.exec(name) ?? []
+    if (pid && !isAlive(Number(pid))) rmSync(join(cache, name), { recursive: true, force: true })
   }
 }
 

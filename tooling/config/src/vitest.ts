@@ -12,9 +12,9 @@ export function testProjects(root: string): TestProjectConfiguration[] {
 
 /**
  * Packages whose test files run in one process after each other: a process for each, with all its imports, takes a third of their time.
- * Not those whose tests start processes of their own, from what goes with the file.
+ * Not those where what the files share (module by module) ends with a file.
  */
-const SHARE_A_PROCESS = ['@pgq/core', '@pgq/monitor', '@pgq/dashboard', '@pgq/telemetry', '@pgq/eager']
+const SHARE_A_PROCESS = ['core', 'worker', 'eager', 'monitor', 'dashboard', 'telemetry'].map((name) => `@pgq/${name}`)
 
 function testsOf(root: string, { name, folder }: Workspace): TestProjectConfiguration {
   return {
