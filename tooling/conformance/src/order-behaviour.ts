@@ -36,8 +36,8 @@ export function orderBehaviour({ mode, open }: Harness): void {
     recorder.delivery = delivery
     const start = delivery.now()
     await task.enqueueMany(delivery.target, [
-      { args: 'at', executeAt: new Date(start + 600) },
-      { args: 'delayed', delayMs: 300 },
+      { args: 'at', executeAt: new Date(start + 2_000) },
+      { args: 'delayed', delayMs: 1_500 },
       { args: 'past', executeAt: new Date(start - 60_000) },
       { args: 'now', delayMs: 0 },
     ])
@@ -45,8 +45,8 @@ export function orderBehaviour({ mode, open }: Harness): void {
     expect(await delivery.unfinished()).toMatchObject([{ state: 'scheduled' }, { state: 'scheduled' }])
     await delivery.settled(4)
     expect(recorder.args).toEqual(['past', 'now', 'delayed', 'at'])
-    expect(recorder.runs[2]!.at - start).toBeGreaterThanOrEqual(300)
-    expect(recorder.runs[3]!.at - start).toBeGreaterThanOrEqual(600)
+    expect(recorder.runs[2]!.at - start).toBeGreaterThanOrEqual(1_500)
+    expect(recorder.runs[3]!.at - start).toBeGreaterThanOrEqual(2_000)
   })
 
   it('a bulk takes options per job, and answers an id for each, in order', async () => {
