@@ -4,7 +4,7 @@ import type { TestContext } from './test-context.js'
 export interface BatteryTest {
   readonly number: number
   readonly name: string
-  /** It waits for most of its time, and leaves the processors to others: it runs beside another one like it. */
+  /** It waits for most of its time, and leaves the processors to others: it runs beside others like it. */
   readonly waits?: true
   /** Safety tests name builds that must fail them: proof that the test can see what it looks for. */
   readonly mutants?: readonly Mutant[]

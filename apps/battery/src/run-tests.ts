@@ -24,14 +24,14 @@ process.on('disconnect', () => process.exit(1))
 // What a test has made outside of this process goes when it exits, and only then.
 process.on('SIGTERM', () => process.exit(143))
 const chosen = tests.filter(({ name }) => request.names.includes(name))
-// First those that wait, two at a time; then the others, each alone: they count milliseconds, or need both processors.
+// First those that wait, three at a time; then the others, each alone: they count milliseconds, or need both processors.
 const waiting = chosen.filter(({ waits }) => waits)
-await Promise.all([runInTurn(waiting), runInTurn(waiting)])
+await Promise.all([runInTurn(waiting), runInTurn(waiting), runInTurn(waiting)])
 await runInTurn(chosen.filter(({ waits }) => !waits))
 await (await starting)?.close()
 process.exit(0)
 
-/** Until none is left; two may take from the same list. */
+/** Until none is left; several may take from the same list. */
 async function runInTurn(left: BatteryTest[]): Promise<void> {
   for (let test = left.shift(); test; test = left.shift()) process.send?.([test.name, await runTest(test)])
 }
