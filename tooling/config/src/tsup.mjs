@@ -1,4 +1,5 @@
-import { existsSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { isAbsolute, join, relative } from 'node:path'
 import { defineConfig } from 'tsup'
 
 /**
@@ -18,6 +19,19 @@ export function packageBuild({ entries = {}, ...rest } = {}) {
     shims: true,
     splitting: true,
     silent: true,
+    onSuccess: nameSourcesFromHere,
     ...rest,
   })
+}
+
+/** The maps of CommonJS builds name a file that was between two steps, by where the build was made: that would be published. */
+async function nameSourcesFromHere() {
+  for (const name of readdirSync('dist').filter((file) => file.endsWith('.cjs.map'))) {
+    const file = join('dist', name)
+    const map = JSON.parse(readFileSync(file, 'utf8'))
+    const fromHere = (path) => (isAbsolute(path) ? relative('dist', path) : path)
+    map.file = fromHere(map.file)
+    map.sources = map.sources.map(fromHere)
+    writeFileSync(file, JSON.stringify(map))
+  }
 }

@@ -92,6 +92,13 @@ describe.each(packageFolders.map((folder, index) => ({ folder, index })))('$fold
     ).toMatchFileSnapshot(`packed-files/${folder}.txt`)
   })
 
+  // Mutant: maps as tsup leaves them.
+  test('does not tell where it was built', async () => {
+    const text = await runProgram('tar', ['-xzOf', published[index]!.tarball], { cwd: here })
+    expect(text).toContain('dist')
+    expect(text).not.toContain(fileURLToPath(new URL('../../..', import.meta.url)))
+  })
+
   test('has no fault that publint knows', async () => {
     const tarball = new Uint8Array(readFileSync(published[index]!.tarball)).buffer
     const { messages, pkg } = await publint({ pack: { tarball }, strict: true })
