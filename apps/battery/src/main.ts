@@ -17,9 +17,9 @@ const count = (...wanted: Verdict[]) => verdicts.filter((verdict) => wanted.incl
 console.log(`\n${count('passed')} passed, ${count('failed', 'broken')} failed, ${count('skipped')} skipped`)
 process.exit(count('failed', 'broken') > 0 ? 1 : 0)
 
-async function runProduct({ seed, long, chosen }: Options): Promise<Verdict[]> {
+async function runProduct({ seed, long, within, chosen }: Options): Promise<Verdict[]> {
   const names = chosen.map(({ name }) => name)
-  const verdicts = await run(await build('product'), { seed, long, names }, 'inherit')
+  const verdicts = await run(await build('product'), { seed, long, within, names }, 'inherit')
   return names.map((name) => verdicts.get(name) ?? 'broken')
 }
 

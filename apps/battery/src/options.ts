@@ -5,6 +5,8 @@ export interface Options {
   readonly seed: number
   readonly long: boolean
   readonly mutants: boolean
+  /** No test begins later than this, in seconds from the start; those that are left are skipped. */
+  readonly within: number | undefined
   readonly chosen: readonly BatteryTest[]
 }
 
@@ -19,6 +21,7 @@ export function readOptions(argv: string[], tests: readonly BatteryTest[]): Opti
     .option('--long', 'More of everything: hours')
     .option('--seed <number>', 'Repeat the random choices of an earlier run')
     .option('--only <names>', 'Only these tests, separated by commas')
+    .option('--within <seconds>', 'Skip what has not begun after this time')
     .option('--mutants', 'Instead, check that every safety test fails with each defect that it is there to find')
     .action((options) => options)
   cli.help()
@@ -28,8 +31,11 @@ export function readOptions(argv: string[], tests: readonly BatteryTest[]): Opti
     cli.runMatchedCommand()
     const seed = Number(options.seed ?? Math.floor(Math.random() * 1_000_000))
     if (!Number.isInteger(seed)) throw new Error(`--seed ${options.seed} is no whole number`)
+    const within = options.within === undefined ? undefined : Number(options.within)
+    if (Number.isNaN(within)) throw new Error(`--within ${options.within} is no number`)
     return {
       seed,
+      within,
       long: options.long === true,
       mutants: options.mutants === true,
       chosen: choose(tests, options.only),

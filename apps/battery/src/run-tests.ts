@@ -7,6 +7,8 @@ export interface RunRequest {
   readonly seed: number
   readonly long: boolean
   readonly names: readonly string[]
+  /** In seconds. */
+  readonly within?: number | undefined
 }
 
 /** failed: something did not hold; broken: the test itself could not go on. */
@@ -42,6 +44,7 @@ async function runTest(test: BatteryTest): Promise<Verdict> {
   let verdict: Verdict = 'passed'
   let says: string
   try {
+    if (start > (request.within ?? Number.POSITIVE_INFINITY) * 1_000) throw new Skipped('there was no time left for it')
     says = await test.run(context)
   } catch (error) {
     verdict = error instanceof Skipped ? 'skipped' : error instanceof CheckFailed ? 'failed' : 'broken'

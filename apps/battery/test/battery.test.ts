@@ -47,9 +47,18 @@ test('runs what it is told, and counts', { timeout: 60_000 }, async () => {
   expect(code).toBe(0)
 })
 
+test('skips what has not begun in time, and says so', { timeout: 60_000 }, async () => {
+  const { code, stdout } = await battery('--only', 'claim-vs-death', '--within', '0')
+  expect(stdout).toMatch(
+    /\nskip 12 claim-vs-death +there was no time left for it .*\n\n0 passed, 0 failed, 1 skipped\n$/,
+  )
+  expect(code).toBe(0)
+})
+
 test.for([
   [['--only', 'nothing'], /there is no test "nothing"; there are: kill9-transactional, /],
   [['--seed', 'seven'], /--seed seven is no whole number/],
+  [['--within', 'soon'], /--within soon is no number/],
   [['--quick'], /Unknown option `--quick`/],
   [['long'], /Unused args: `long`/],
 ] as const)('%j is refused', async ([args, message]) => {
