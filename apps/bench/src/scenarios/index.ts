@@ -10,6 +10,7 @@ import { large } from './large.js'
 import { latency } from './latency.js'
 import { memory } from './memory.js'
 import { mixed } from './mixed.js'
+import { monitor } from './monitor.js'
 import type { Scenario } from './scenario.js'
 import { slow } from './slow.js'
 import { telemetry } from './telemetry.js'
@@ -30,4 +31,5 @@ export const scenarios: readonly Scenario[] = [
   ...memory,
   ...coldStart,
   ...telemetry,
+  ...monitor,
 ]
