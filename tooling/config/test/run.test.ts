@@ -89,17 +89,22 @@ describe('npm start', () => {
     ['kill', 'npm', 'SIGTERM', false],
     ['kill without npm', 'node', 'SIGTERM', false],
     ['kill of the whole group', 'npm', 'SIGTERM', true],
-  ] as const)('%s reaches the application once, and nothing is left', async (_, through, signal, toGroup) => {
-    const started = repository()
-    const child = started.start(through)
-    const pids = await pidsOf(started)
-    const signalledAt = Date.now()
-    process.kill(toGroup ? -(child.pid as number) : (child.pid as number), signal)
-    await once(child, 'exit')
-    await expect.poll(() => pids.filter(isAlive), { interval: 10 }).toEqual([])
-    expect(Date.now() - signalledAt).toBeLessThan(endsWithinMs)
-    expect(started.heard().slice(1)).toEqual([signal])
-  })
+    // Again, because the time is a promise of the script, and a busy machine may give the application none of it.
+  ] as const)(
+    '%s reaches the application once, and nothing is left',
+    { retry: 2 },
+    async (_, through, signal, toGroup) => {
+      const started = repository()
+      const child = started.start(through)
+      const pids = await pidsOf(started)
+      const signalledAt = Date.now()
+      process.kill(toGroup ? -(child.pid as number) : (child.pid as number), signal)
+      await once(child, 'exit')
+      await expect.poll(() => pids.filter(isAlive), { interval: 10 }).toEqual([])
+      expect(Date.now() - signalledAt).toBeLessThan(endsWithinMs)
+      expect(started.heard().slice(1)).toEqual([signal])
+    },
+  )
 
   // Catches: no bound, and a bound that ends the application but not what it started.
   test('an application that does not listen ends as well', async () => {
