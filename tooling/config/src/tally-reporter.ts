@@ -9,8 +9,14 @@ export default class TallyReporter implements Reporter {
     const tally = count(modules)
     tally.failed += unhandledErrors.length
     if (tally.passed + tally.failed === 0) tally.failed = 1
+    const again = modules
+      .flatMap((module) => [...module.children.allTests()])
+      .filter((test) => test.diagnostic()?.flaky)
     // After the coverage and everything else that has something to say.
     process.once('exit', (code) => {
+      if (again.length > 0) process.stdout.write('\nPassed when they ran again:\n')
+      for (const { module, fullName } of again)
+        process.stdout.write(`  ${module.project.name} ${module.relativeModuleId}: ${fullName}\n`)
       if (tally.failed > 0 && code === 0) process.exitCode = 1
       process.stdout.write(`${lineOf(tally)}\n`)
     })
