@@ -49,7 +49,7 @@ async function work(context: TestContext): Promise<string> {
   const tasks = ['plain', 'transactional', 'once'] as const
   const worker = context.worker(queue, { tasks: [...tasks], options: { concurrency: 10 } }, { nodeArgs: COLLECT })
   await worker.heard('ready')
-  const rounds = long ? 400 : 15
+  const rounds = long ? 400 : 11
   const batch = long ? 1_000 : 400
   const samples: { jobs: number; heapUsed: number; rss: number }[] = []
   let jobs = 0
@@ -73,7 +73,7 @@ async function work(context: TestContext): Promise<string> {
 }
 
 async function cycle(context: TestContext): Promise<string> {
-  const cycles = context.long ? 10_000 : 120
+  const cycles = context.long ? 10_000 : 100
   const every = cycles / 10
   const queue = await context.queue()
   const program = context.program('cycles', { url: queue.url, cycles, every }, { nodeArgs: COLLECT })
