@@ -85,7 +85,7 @@ async function bytesOf(proxy: TcpProxy, work: () => Promise<void>): Promise<Reco
   return { toServer: proxy.passed.toServer - before.toServer, toClient: proxy.passed.toClient - before.toClient }
 }
 
-/** All of them; in the short form forty, spread evenly, so that no message of some size is passed over. */
+/** All of them; in the short form 25, spread evenly, so that no message of some size is passed over. */
 function bytesToCut({ long, random }: TestContext, size: number): number[] {
   const step = long ? 1 : size / 25
   const first = random.between(1, Math.ceil(step))
