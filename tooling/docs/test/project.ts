@@ -1,4 +1,4 @@
-import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import ts from 'typescript'
 import { type Block, placeOf, root } from './page.js'
@@ -19,6 +19,7 @@ export interface ProjectFile {
 
 /** Writes the files. Pages may import whatever this package depends on, our own packages as they were built. */
 export function writeProject(folder: string, blocks: readonly Block[]): Project {
+  if (!existsSync(join(root, 'packages/cli/dist'))) throw new Error('Pages run on what was built: npm run build first.')
   const tsconfig = join(folder, 'tsconfig.json')
   const config = {
     extends: join(root, 'tooling/config/tsconfig.base.json'),
