@@ -94,7 +94,7 @@ export {
 } from './settle.js'
 export { decideSettlement, type JobError, type SettledJob, type Settlement } from './settlement.js'
 export { defineStatement, type Statement, type StatementParts } from './statement.js'
-export { bucketEndMs, bucketOf, compactStats, type JobStats, recordStats, STATS_BATCH } from './stats.js'
+export { bucketEndMs, bucketOf, compactStats, type JobEnd, type JobStats, recordStats, STATS_BATCH } from './stats.js'
 export {
   claimSuspectAndDelete,
   claimSuspectIntoLease,

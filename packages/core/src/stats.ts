@@ -2,21 +2,16 @@ import { type RawBuilder, sql } from 'kysely'
 import { type Executor, run } from './executor.js'
 import { defineStatement } from './statement.js'
 
+/**
+ * How a run ended. retried: failed, to be tried again; snoozed: put off by its handler, no attempt counted. Dead: exhausted, attempts
+ * used up; failed for good; cancelled. A crash is told by who rescues the job.
+ */
+export type JobEnd = 'completed' | 'retried' | 'snoozed' | 'exhausted' | 'failed' | 'cancelled'
+
 /** How jobs of one task in one queue ended, counted. */
-export interface JobStats {
+export interface JobStats extends Readonly<Record<JobEnd, number>> {
   readonly queue: string
   readonly task: string
-  readonly completed: number
-  /** Failed attempts that are tried again. */
-  readonly retried: number
-  /** Put off by their handlers, no attempt counted. */
-  readonly snoozed: number
-  /** Dead: attempts used up. */
-  readonly exhausted: number
-  /** Dead: failed for good. */
-  readonly failed: number
-  /** Dead: cancelled. */
-  readonly cancelled: number
   /** How many waited how long for their start: count by bucketOf(ms). */
   readonly waits: ReadonlyMap<number, number>
   /** How many ran how long. */

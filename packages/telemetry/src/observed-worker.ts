@@ -1,4 +1,4 @@
-import type { DeliveryModeName } from '@pgq/core'
+import type { DeliveryModeName, JobEnd } from '@pgq/core'
 
 /** What kind of job an event is about. */
 export interface ObservedJob {
@@ -7,12 +7,9 @@ export interface ObservedJob {
   readonly mode: DeliveryModeName
 }
 
-/** How a run ended: done; to run again, after a failure or because it asked for it; or dead, by the reason. */
-export type ObservedEnd = 'completed' | 'retried' | 'snoozed' | 'exhausted' | 'failed' | 'cancelled'
-
 /** A run whose end is durable. */
 export interface ObservedRun {
-  readonly end: ObservedEnd
+  readonly end: JobEnd
   readonly waitMs: number
   readonly durationMs: number
 }

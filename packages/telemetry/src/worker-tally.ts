@@ -1,8 +1,8 @@
-import type { DeliveryModeName } from '@pgq/core'
+import type { DeliveryModeName, JobEnd } from '@pgq/core'
 import { BucketCounts } from './bucket-counts.js'
-import type { ObservedEnd, ObservedEvents, ObservedJob, ObservedWorker } from './observed-worker.js'
+import type { ObservedEvents, ObservedJob, ObservedWorker } from './observed-worker.js'
 
-export const ENDS: readonly ObservedEnd[] = ['completed', 'retried', 'snoozed', 'exhausted', 'failed', 'cancelled']
+export const ENDS: readonly JobEnd[] = ['completed', 'retried', 'snoozed', 'exhausted', 'failed', 'cancelled']
 
 /** What a job may meet other than being settled. */
 export const MISHAPS = ['released', 'lost', 'unsettled', 'stuck'] as const
@@ -14,7 +14,7 @@ export type Connection = (typeof CONNECTIONS)[number]
 /** The counts of one task in one queue and mode. */
 export interface JobSeries {
   readonly labels: { readonly queue: string; readonly task: string; readonly mode: DeliveryModeName }
-  readonly settled: Record<ObservedEnd, number>
+  readonly settled: Record<JobEnd, number>
   readonly mishaps: Record<Mishap, number>
   readonly run: BucketCounts
   readonly wait: BucketCounts

@@ -1,5 +1,5 @@
 import { EventEmitter } from 'node:events'
-import type { DeliveryModeName, LostLeaseError, Outcome, Settlement } from '@pgq/core'
+import type { DeliveryModeName, JobEnd, LostLeaseError, Outcome, Settlement } from '@pgq/core'
 
 /** A job in an event: enough to find it, and nothing of its args. */
 export interface JobLabel {
@@ -9,9 +9,6 @@ export interface JobLabel {
   readonly attempt: number
   readonly mode: DeliveryModeName
 }
-
-/** How a run ended: done; to run again, after a failure or because it asked for it; or dead, by the reason. A crash is told by who rescues the job. */
-export type JobEnd = 'completed' | 'retried' | 'snoozed' | 'exhausted' | 'failed' | 'cancelled'
 
 /** A run whose end is durable. waitMs: ready to start; durationMs: the handler's run. */
 export interface SettledRun {
@@ -38,7 +35,7 @@ export interface WorkerEvents {
     readonly waitMs: number
     readonly durationMs: number
   }
-  /** The same for all runs of a task that were settled together, without what tells them apart: enough to count them, at a tenth of the cost. */
+  /** The same for all runs of a task that were settled together, without what tells them apart: enough to count them, where job.settled costs each job 4 us of the 6.5 that one takes in all. */
   'jobs.settled': {
     readonly mode: DeliveryModeName
     readonly task: string

@@ -1,4 +1,4 @@
-export type { JobEnd, JobLabel, SettledRun, WorkerEvents } from './events.js'
+export type { JobLabel, SettledRun, WorkerEvents } from './events.js'
 export type { Logger } from './logger.js'
 export type { Around, WorkerOptions } from './options.js'
 export { createWorker, type Worker } from './worker.js'

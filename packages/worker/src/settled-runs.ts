@@ -1,5 +1,5 @@
-import type { ClaimedJob, DeliveryModeName, Settlement } from '@pgq/core'
-import type { Events, JobEnd, SettledRun, WorkerEvents } from './events.js'
+import type { ClaimedJob, DeliveryModeName, JobEnd, Settlement } from '@pgq/core'
+import type { Events, SettledRun, WorkerEvents } from './events.js'
 
 type Batch = WorkerEvents['jobs.settled'] & { readonly runs: SettledRun[] }
 

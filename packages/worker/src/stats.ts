@@ -1,6 +1,6 @@
-import { bucketOf, compactStats, type JobStats, recordStats, STATS_BATCH } from '@pgq/core'
+import { bucketOf, compactStats, type JobEnd, type JobStats, recordStats, STATS_BATCH } from '@pgq/core'
 import type { Connection } from './connection.js'
-import type { Events, JobEnd, WorkerEvents } from './events.js'
+import type { Events, WorkerEvents } from './events.js'
 import { type Logger, loggableError } from './logger.js'
 
 /** How often a working worker writes what it counted, in ms. */
