@@ -33,7 +33,7 @@ export class StandIn {
   /** How often the loop moved, and the worker's id. */
   readonly #shared = new Int32Array(new SharedArrayBuffer(8))
   #pulse: NodeJS.Timeout | undefined
-  #thread: Thread | undefined
+  #leave = () => {}
   #isStopped = false
 
   constructor(private readonly observer: StandInObserver) {}
@@ -53,9 +53,8 @@ export class StandIn {
         application_name: 'pgq stand-in',
       }
       if (this.#isStopped) return
-      const workerData = {
+      const watch = {
         shared: this.#shared,
-        pg: pathOfPg(),
         config,
         ...heartbeatSql(options.schema),
         locks: options.locks,
@@ -63,26 +62,70 @@ export class StandIn {
         stillLooks: STILL_LOOKS,
         mostLooks: Math.ceil(options.maxBlockedMs / lookMs),
       }
-      // Without the loaders that the program was started with: it loads one module, and that only when it is needed.
-      this.#thread = new Thread(THREAD, { eval: true, workerData, execArgv: [], name: 'pgq stand-in' })
+      this.#leave = joinThread(watch, this.observer)
     } catch (error) {
       return this.observer.failed(error as Error)
     }
-    this.#thread.on('error', (error) => this.observer.failed(error as Error))
-    this.#thread.on('message', ({ looks, failed }: { looks?: number; failed?: string }) => {
-      if (looks !== undefined) this.observer.stoodIn(looks * lookMs)
-      if (failed !== undefined) this.observer.failed(new Error(failed))
-    })
-    this.#thread.unref()
     this.#pulse = setInterval(() => Atomics.add(this.#shared, 0, 1), lookMs / 2).unref()
   }
 
-  async stop(): Promise<void> {
+  stop(): void {
     this.#isStopped = true
     clearInterval(this.#pulse)
-    await this.#thread?.terminate()
-    this.#thread = undefined
+    this.#leave()
   }
+}
+
+/** What the thread is told of a worker. */
+interface Watch {
+  readonly shared: Int32Array
+  readonly config: pg.ClientConfig
+  readonly lock: string
+  readonly beat: string
+  readonly locks: boolean
+  readonly lookMs: number
+  readonly stillLooks: number
+  readonly mostLooks: number
+}
+
+/** One thread for all workers of the process, because to start one takes 50 ms of CPU; and for the next worker, this long. */
+const LINGER_MS = 10_000
+let thread: Thread | undefined
+let watches = 0
+const observers = new Map<number, (told: { blockedForMs?: number; failed?: string }) => void>()
+
+/** Has the thread watch over a worker; answers how to end that. */
+function joinThread(watch: Watch, observer: StandInObserver): () => void {
+  thread ??= startThread()
+  const joined = thread
+  const id = ++watches
+  observers.set(id, ({ blockedForMs, failed }) => {
+    if (blockedForMs !== undefined) observer.stoodIn(blockedForMs)
+    if (failed !== undefined) observer.failed(new Error(failed))
+  })
+  joined.postMessage({ id, watch })
+  return () => {
+    observers.delete(id)
+    joined.postMessage({ id })
+    const endUnused = () => {
+      if (observers.size > 0 || thread !== joined) return
+      thread = undefined
+      void joined.terminate()
+    }
+    setTimeout(endUnused, LINGER_MS).unref()
+  }
+}
+
+function startThread(): Thread {
+  // Without the loaders that the program was started with: it loads one module, and that only when it is needed.
+  const started = new Thread(THREAD, { eval: true, workerData: pathOfPg(), execArgv: [], name: 'pgq stand-in' })
+  started.on('message', ({ id, ...told }) => observers.get(id)?.(told))
+  started.on('error', ({ message }) => {
+    if (thread === started) thread = undefined
+    for (const tell of observers.values()) tell({ failed: message })
+  })
+  started.unref()
+  return started
 }
 
 /** Where pg lies: a thread from a text has no place of its own to look from. In a bundle that holds pg, there is none. */
@@ -103,49 +146,64 @@ async function plainConfig(config: pg.ClientConfig): Promise<pg.ClientConfig> {
 
 /** JavaScript as a text, because a file of its own would be lost in a bundle. A count of looks, not a clock: a frozen process has none. */
 const THREAD = `
-const { parentPort, workerData } = require('node:worker_threads')
-const { shared, config, lock, beat, locks, lookMs, stillLooks, mostLooks } = workerData
-let client, seen = 0, still = 0, beats = 0, busy = false, told = false
-const drop = () => {
-  client?.end().catch(() => {})
-  client = undefined
-}
-const open = async () => {
-  const { Client } = require(workerData.pg)
-  const opened = new Client(config)
-  opened.on('error', () => client === opened && drop())
-  try {
-    await opened.connect()
-    if (locks) await opened.query(lock, [Atomics.load(shared, 1)])
-  } catch (error) {
-    opened.end().catch(() => {})
-    throw error
+const { parentPort, workerData: pathOfPg } = require('node:worker_threads')
+const watches = new Map()
+parentPort.on('message', ({ id, watch }) => {
+  if (watch) watches.set(id, watchOver(watch, (told) => parentPort.postMessage({ id, ...told })))
+  else {
+    watches.get(id)()
+    watches.delete(id)
   }
-  return opened
-}
-const standIn = async () => {
-  try {
-    client ??= await open()
-    await client.query(beat, [Atomics.load(shared, 1)])
-    beats += 1
-  } catch (error) {
-    drop()
-    if (!told) parentPort.postMessage({ failed: String(error.message) })
-    told = true
+})
+const watchOver = ({ shared, config, lock, beat, locks, lookMs, stillLooks, mostLooks }, tell) => {
+  let client, seen = 0, still = 0, beats = 0, busy = false, told = false, over = false
+  const drop = () => {
+    client?.end().catch(() => {})
+    client = undefined
+  }
+  const open = async () => {
+    const { Client } = require(pathOfPg)
+    const opened = new Client(config)
+    opened.on('error', () => client === opened && drop())
+    try {
+      await opened.connect()
+      if (locks) await opened.query(lock, [Atomics.load(shared, 1)])
+    } catch (error) {
+      opened.end().catch(() => {})
+      throw error
+    }
+    return opened
+  }
+  const standIn = async () => {
+    try {
+      client ??= await open()
+      await client.query(beat, [Atomics.load(shared, 1)])
+      beats += 1
+    } catch (error) {
+      drop()
+      if (!told) tell({ failed: String(error.message) })
+      told = true
+    }
+  }
+  const look = setInterval(async () => {
+    const moved = Atomics.load(shared, 0)
+    if (moved !== seen) {
+      if (beats > 0) tell({ blockedForMs: still * lookMs })
+      seen = moved
+      still = beats = 0
+    } else still += 1
+    const isNeeded = still >= stillLooks && still <= mostLooks && Atomics.load(shared, 1) !== 0
+    if (!isNeeded && !busy) drop()
+    if (!isNeeded || busy) return
+    busy = true
+    await standIn()
+    busy = false
+    if (over) drop()
+  }, lookMs)
+  return () => {
+    over = true
+    clearInterval(look)
+    if (!busy) drop()
   }
 }
-setInterval(async () => {
-  const moved = Atomics.load(shared, 0)
-  if (moved !== seen) {
-    if (beats > 0) parentPort.postMessage({ looks: still })
-    seen = moved
-    still = beats = 0
-  } else still += 1
-  const isNeeded = still >= stillLooks && still <= mostLooks && Atomics.load(shared, 1) !== 0
-  if (!isNeeded && !busy) drop()
-  if (!isNeeded || busy) return
-  busy = true
-  await standIn()
-  busy = false
-}, lookMs)
 `

@@ -323,7 +323,7 @@ class RunningWorker implements Worker {
       await this.#withDeadline(drained, HEED_MS)
     }
     await this.#withDeadline(this.#caretaker.stop(), HEED_MS)
-    await this.#withDeadline(this.#standIn.stop(), HEED_MS)
+    this.#standIn.stop()
     this.#settled.tell()
     if (this.#stats) await this.#withDeadline(this.#stats.stop(), HEED_MS)
     await this.#withDeadline(removeWorker(this.#control.connection, this.options.schema, this.id), HEED_MS)
