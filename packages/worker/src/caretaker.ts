@@ -72,6 +72,7 @@ export class Caretaker {
   #wentAlone = false
   #stopping = false
   #running: Promise<unknown> = Promise.resolve()
+  #nextRescueMs = 0
   readonly #lookNow = new WakeUp()
   readonly #rescueNow = new WakeUp()
   readonly #stopNow = new WakeUp()
@@ -92,13 +93,13 @@ export class Caretaker {
 
   /** Before the first claim: a job that took the last worker down must be counted before it runs again. */
   async rescueFirst(): Promise<void> {
-    await this.#rescue()
+    this.#nextRescueMs = await this.#rescue()
   }
 
   start(): void {
     this.#running = Promise.all([
       this.#every(this.#lookNow, () => this.#look()),
-      this.#every(this.#rescueNow, () => this.#rescue()),
+      this.#every(this.#rescueNow, () => this.#rescue(), this.#nextRescueMs),
       this.#every(this.#stopNow, () => this.#reportUnknownTasks()),
     ])
   }
@@ -144,7 +145,8 @@ export class Caretaker {
   }
 
   /** Runs work again and again, each time after the ms that it answered or when rung; after a failure, when the backoff says. */
-  async #every(wakeUp: WakeUp, work: () => Promise<number>): Promise<void> {
+  async #every(wakeUp: WakeUp, work: () => Promise<number>, firstAfterMs = 0): Promise<void> {
+    if (firstAfterMs > 0) await wakeUp.wait(firstAfterMs)
     while (!this.#stopping) {
       const ms = await work().then(
         (answer) => {

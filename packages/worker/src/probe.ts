@@ -22,6 +22,8 @@ export async function probe(
   one: Connection,
   other: Connection,
 ): Promise<Capabilities> {
+  // Both open at the same time; what is wrong with the first is told when it is needed.
+  one.client().catch(() => {})
   // Not on the listening connection: a standby refuses LISTEN, with an error that does not say what to do.
   const { rows } = await other.query(`
     select pg_is_in_recovery() as "isStandby", current_setting('max_connections')::integer as max,

@@ -31,6 +31,8 @@ export class Session {
   /** Whether a pooler stands in between: a session does not belong to its client then. Undefined before the first connection. */
   isPooled: boolean | undefined
   readonly #connections = new Set<Connection>()
+  /** Those that were opened while there was no id. */
+  readonly #nameless = new Set<Connection>()
 
   constructor(private readonly options: ResolvedOptions) {}
 
@@ -50,10 +52,19 @@ export class Session {
     })
   }
 
-  /** Drops all clients, but for one connection's: the next use of each opens a new one, under the present worker id. */
-  async reset(except?: Connection): Promise<void> {
-    const others = [...this.#connections].filter((connection) => connection !== except)
-    await Promise.all(others.map((connection) => connection.reset()))
+  /** The worker was registered, on this connection: those that were open already take their share of its liveness lock. */
+  async registered(workerId: number, on: Connection): Promise<void> {
+    this.workerId = workerId
+    this.#nameless.delete(on)
+    const open = [...this.#nameless]
+    this.#nameless.clear()
+    // One that breaks meanwhile opens again, under the id.
+    await Promise.all(open.map((connection) => connection.use((client) => this.#lock(client)).catch(() => {})))
+  }
+
+  /** Drops all clients: the next use of each connection opens a new one. */
+  async reset(): Promise<void> {
+    await Promise.all([...this.#connections].map((connection) => connection.reset()))
   }
 
   async close(): Promise<void> {
@@ -76,13 +87,14 @@ export class Session {
     prepare?: (client: pg.Client) => Promise<void>,
     onLost?: (error: Error) => void,
   ) {
-    const connection = new Connection(
+    const connection: Connection = new Connection(
       config,
       async (client) => {
         this.isPooled ??= await isBehindPooler(client)
         // What is set through a pooler would be set for whoever gets that server session next.
         if (!this.isPooled) await client.query(`${ALL_CONNECTIONS};${settings}`)
-        if (this.workerId && this.locks) await lockLiveness(client, this.options.schema, this.workerId)
+        if (this.workerId) await this.#lock(client)
+        else this.#nameless.add(connection)
         await prepare?.(client)
         return { keepsStatements: !this.isPooled }
       },
@@ -90,6 +102,10 @@ export class Session {
     )
     this.#connections.add(connection)
     return connection
+  }
+
+  async #lock(client: pg.Client): Promise<void> {
+    if (this.locks) await lockLiveness(client, this.options.schema, this.workerId)
   }
 }
 

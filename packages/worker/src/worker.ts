@@ -228,11 +228,10 @@ class RunningWorker implements Worker {
     const { locks } = this.#session
     const { listens, connection } = this.#control
     const labels = { hostname: hostname(), pid: process.pid, queues, tasks: [...handlers.keys()] }
-    // The other connections take their share of the liveness lock under the new id; those that are open begin anew. A lane that was
-    // still claiming may have opened one while there was no id: without a share, nobody could end it if this worker froze.
-    this.#session.workerId = await registerWorker(connection, schema, { ...labels, locks, listens })
-    this.#standIn.workerId = this.id
-    await this.#session.reset(connection)
+    const id = await registerWorker(connection, schema, { ...labels, locks, listens })
+    // Also those that a lane that was still claiming opened meanwhile: without a share, nobody could end one if this worker froze.
+    await this.#session.registered(id, connection)
+    this.#standIn.workerId = id
     await this.#control.listenAsWorker()
   }
 
