@@ -20,7 +20,8 @@ export async function createDatabase(
   { template }: CreateDatabaseOptions = {},
 ): Promise<TemporaryDatabase> {
   const name = `pgq_test_${randomBytes(8).toString('hex')}`
-  await runOn(adminUrl, `create database ${name}${template ? ` template ${pg.escapeIdentifier(template)}` : ''}`)
+  const from = template ? ` template ${pg.escapeIdentifier(template)}` : ''
+  await onClient(adminUrl, (client) => client.query(`create database ${name}${from}`))
   const url = new URL(adminUrl)
   url.pathname = `/${name}`
   return {
@@ -33,20 +34,19 @@ export async function createDatabase(
 // A pool that has ended may still have a backend on its way out; sending that one away would be an error nobody awaits.
 async function dropWhenLeft(adminUrl: string, name: string): Promise<void> {
   const patienceEndsAt = Date.now() + 2_000
-  while (Date.now() < patienceEndsAt && (await isInUse(adminUrl, name))) await setTimeout(20)
-  await runOn(adminUrl, `drop database if exists ${name} with (force)`)
+  await onClient(adminUrl, async (client) => {
+    const isInUse = async () =>
+      (await client.query('select from pg_stat_activity where datname = $1', [name])).rowCount !== 0
+    while (Date.now() < patienceEndsAt && (await isInUse())) await setTimeout(20)
+    await client.query(`drop database if exists ${name} with (force)`)
+  })
 }
 
-async function isInUse(adminUrl: string, name: string): Promise<boolean> {
-  const { rowCount } = await runOn(adminUrl, `select from pg_stat_activity where datname = '${name}'`)
-  return rowCount !== 0
-}
-
-async function runOn(url: string, sql: string): Promise<pg.QueryResult> {
+async function onClient(url: string, work: (client: pg.Client) => Promise<unknown>): Promise<void> {
   const client = new pg.Client(url)
   await client.connect()
   try {
-    return await client.query(sql)
+    await work(client)
   } finally {
     await client.end()
   }
