@@ -10,12 +10,21 @@ import type { RunRequest, Verdict } from './run-tests.js'
 import { tests } from './tests.js'
 
 process.setMaxListeners(0)
-const options = readOptions(process.argv.slice(2), tests)
+const options = optionsOrExit()
 console.log(`seed ${options.seed}${options.long ? ', long' : ''}\n`)
 const verdicts = options.mutants ? await runMutants(options) : await runProduct(options)
 const count = (...wanted: Verdict[]) => verdicts.filter((verdict) => wanted.includes(verdict)).length
 console.log(`\n${count('passed')} passed, ${count('failed', 'broken')} failed, ${count('skipped')} skipped`)
 process.exit(count('failed', 'broken') > 0 ? 1 : 0)
+
+function optionsOrExit(): Options {
+  try {
+    return readOptions(process.argv.slice(2), tests)
+  } catch (error) {
+    console.error(`${error instanceof Error ? error.message : error}. See: npm run battery -- --help`)
+    process.exit(2)
+  }
+}
 
 async function runProduct({ seed, long, within, chosen }: Options): Promise<Verdict[]> {
   const names = chosen.map(({ name }) => name)

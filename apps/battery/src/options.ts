@@ -10,7 +10,7 @@ export interface Options {
   readonly chosen: readonly BatteryTest[]
 }
 
-/** The command line. Ends the process after --help, and with code 2 when there is something that it does not know. */
+/** The command line. Throws when there is something that it does not know; ends the process after --help. */
 export function readOptions(argv: string[], tests: readonly BatteryTest[]): Options {
   const cli = cac('npm run battery --')
   cli
@@ -25,24 +25,19 @@ export function readOptions(argv: string[], tests: readonly BatteryTest[]): Opti
     .option('--mutants', 'Instead, check that every safety test fails with each defect that it is there to find')
     .action((options) => options)
   cli.help()
-  try {
-    const { options } = cli.parse(['', '', ...argv], { run: false })
-    if (options.help) process.exit(0)
-    cli.runMatchedCommand()
-    const seed = Number(options.seed ?? Math.floor(Math.random() * 1_000_000))
-    if (!Number.isInteger(seed)) throw new Error(`--seed ${options.seed} is no whole number`)
-    const within = options.within === undefined ? undefined : Number(options.within)
-    if (Number.isNaN(within)) throw new Error(`--within ${options.within} is no number`)
-    return {
-      seed,
-      within,
-      long: options.long === true,
-      mutants: options.mutants === true,
-      chosen: choose(tests, options.only),
-    }
-  } catch (error) {
-    console.error(`${error instanceof Error ? error.message : error}. See: npm run battery -- --help`)
-    process.exit(2)
+  const { options } = cli.parse(['', '', ...argv], { run: false })
+  if (options.help) process.exit(0)
+  cli.runMatchedCommand()
+  const seed = Number(options.seed ?? Math.floor(Math.random() * 1_000_000))
+  if (!Number.isInteger(seed)) throw new Error(`--seed ${options.seed} is no whole number`)
+  const within = options.within === undefined ? undefined : Number(options.within)
+  if (Number.isNaN(within)) throw new Error(`--within ${options.within} is no number`)
+  return {
+    seed,
+    within,
+    long: options.long === true,
+    mutants: options.mutants === true,
+    chosen: choose(tests, options.only),
   }
 }
 

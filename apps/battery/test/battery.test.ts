@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
+import { readOptions } from '../src/options.js'
 import { tests } from '../src/tests.js'
 
 const own = fileURLToPath(new URL('..', import.meta.url))
@@ -61,8 +62,12 @@ test.for([
   [['--within', 'soon'], /--within soon is no number/],
   [['--quick'], /Unknown option `--quick`/],
   [['long'], /Unused args: `long`/],
-] as const)('%j is refused', async ([args, message]) => {
-  const { code, stderr } = await battery(...args)
-  expect(stderr).toMatch(message)
+] as const)('%j is refused', ([args, message]) => {
+  expect(() => readOptions([...args], tests)).toThrow(message)
+})
+
+test('what is refused is said, with code 2', async () => {
+  const { code, stderr } = await battery('--quick')
+  expect(stderr).toBe('Unknown option `--quick`. See: npm run battery -- --help\n')
   expect(code).toBe(2)
 })

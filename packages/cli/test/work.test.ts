@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { bundleProgram } from '@pgq/config/bundle'
 import { afterAll, describe, expect, test } from 'vitest'
 import { startPgq } from './pgq-process.js'
 import { enqueue, QUEUE, testQueue } from './test-queue.js'
@@ -9,16 +10,18 @@ const { env, pool } = await testQueue()
 const folder = mkdtempSync(join(tmpdir(), 'pgq-cli-'))
 afterAll(() => rmSync(folder, { recursive: true }))
 
-const core = join(import.meta.dirname, '../../core/src/index.ts')
+const core = join(import.meta.dirname, '../../core')
+const source = join(core, 'src/index.ts')
 const HANDLER = `defineTask('send', { queue: '${QUEUE}' }).handle(async ({ number }) => { console.log('sent', number) })`
-const ESM = `import { defineTask } from '${core}'`
-const CJS = `const { defineTask } = require('${core}')`
+const ESM = `import { defineTask } from '${await bundleProgram(core, 'src/index.ts')}'`
+const CJS = `const { defineTask } = require('${source}')`
+const TS = `import { defineTask } from '${source}'`
 
 /** Writes a module, and starts a worker of it. */
 function work(name: string, text: string, ...args: string[]) {
   const file = join(folder, name)
   writeFileSync(file, text)
-  return startPgq(['work', file, ...args], { env, typescript: true })
+  return startPgq(['work', file, ...args], { env, typescript: !name.endsWith('.mjs') })
 }
 
 test.each([
@@ -32,7 +35,7 @@ test.each([
   ['a list as default', 'list.mjs', `${ESM}\nexport default [${HANDLER}]`],
   ['CommonJS', 'common.cjs', `${CJS}\nmodule.exports = { handlers: [${HANDLER}] }`],
   ['CommonJS from a compiler', 'compiled.cjs', `${CJS}\nexports.__esModule = true\nexports.default = [${HANDLER}]`],
-  ['TypeScript, with a loader', 'typed.ts', `${ESM}\nexport const handlers: unknown[] = [${HANDLER}]`],
+  ['TypeScript, with a loader', 'typed.ts', `${TS}\nexport const handlers: unknown[] = [${HANDLER}]`],
 ])('runs the handlers of %s, and drains', async (_, name, text) => {
   await enqueue(pool, 1)
   const worker = work(name, text)
@@ -101,7 +104,7 @@ export const handlers = [defineTask('send', { queue: '${QUEUE}' }).handle(async 
   test('lets a handler end, and the process ends though the module holds it open', async () => {
     await enqueue(pool, 1)
     writeFileSync(join(folder, 'slow.mjs'), `${slow}\nsetInterval(() => {}, 1_000)`)
-    const worker = startPgq(['work', join(folder, 'slow.mjs')], { env, input: '', typescript: true })
+    const worker = startPgq(['work', join(folder, 'slow.mjs')], { env, input: '' })
     await worker.printed(/begun/)
     worker.signal('SIGINT')
     await worker.printed(/worker stopping/)
@@ -115,7 +118,7 @@ export const handlers = [defineTask('send', { queue: '${QUEUE}' }).handle(async 
   test('twice ends it at once', async () => {
     await enqueue(pool, 1)
     writeFileSync(join(folder, 'slow.mjs'), slow)
-    const worker = startPgq(['work', join(folder, 'slow.mjs')], { env, input: '', typescript: true })
+    const worker = startPgq(['work', join(folder, 'slow.mjs')], { env, input: '' })
     await worker.printed(/begun/)
     worker.signal('SIGINT')
     await worker.printed(/worker stopping/)
@@ -134,7 +137,7 @@ test('a file that Node cannot load is told how', async () => {
 test('a database that is not there is said at once', async () => {
   writeFileSync(join(folder, 'fine.mjs'), `${ESM}\nexport const handlers = [${HANDLER}]`)
   const args = ['work', join(folder, 'fine.mjs'), '--database-url', 'postgres://127.0.0.1:1/x']
-  const { code, stderr } = await startPgq(args, { env, typescript: true }).ended
+  const { code, stderr } = await startPgq(args, { env }).ended
   expect(stderr).toMatch(/^pgq: No PostgreSQL answers at 127\.0\.0\.1:1/)
   expect(code).toBe(1)
 })
