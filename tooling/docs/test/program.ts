@@ -33,8 +33,12 @@ export function startProgram(
   args: readonly string[],
   cwd: string,
   environment: Environment,
+  /** What has no TypeScript to load starts in half the time without it. */
+  loader: 'tsx' | 'plain',
 ): Program {
-  const child = spawn(command, args, { cwd, env: envOf(environment), stdio: ['ignore', 'pipe', 'pipe'] })
+  const { NODE_OPTIONS, ...plain } = envOf(environment)
+  const env = loader === 'tsx' ? { ...plain, NODE_OPTIONS } : plain
+  const child = spawn(command, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] })
   return Object.assign(watch(child), { block })
 }
 

@@ -145,7 +145,7 @@ class PageRun {
   async #command(block: Block, command: ReturnType<typeof commandsOf>[number]): Promise<void> {
     const cwd = folderOf(this.project.folder, block.page)
     if (command.kind === 'wrong') this.#report(block, command.why)
-    if (command.kind === 'run') await this.#mustEnd(this.#start(block, 'sh', ['-ec', command.command], cwd))
+    if (command.kind === 'run') await this.#mustEnd(this.#start(block, 'sh', ['-ec', command.command], cwd, 'plain'))
     if (command.kind === 'stay') return this.#stay(this.#start(block, 'sh', ['-ec', command.command], cwd))
     if (command.kind !== 'program') return
     const file = this.blocks.find((one) => this.project.files.get(one)?.name === command.file)
@@ -165,8 +165,14 @@ class PageRun {
     this.#check(program.block, isUp, 'this does not come up')
   }
 
-  #start(block: Block, command: string, args: readonly string[], cwd: string): Program {
-    const program = startProgram(block, command, args, cwd, this.environment)
+  #start(
+    block: Block,
+    command: string,
+    args: readonly string[],
+    cwd: string,
+    loader: 'tsx' | 'plain' = 'tsx',
+  ): Program {
+    const program = startProgram(block, command, args, cwd, this.environment, loader)
     this.#started.push(program)
     return program
   }
