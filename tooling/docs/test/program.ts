@@ -1,6 +1,5 @@
 import { type ChildProcess, fork, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { join } from 'node:path'
 import type { Block } from './page.js'
 
 export interface Environment {
@@ -33,19 +32,16 @@ export function startProgram(
   args: readonly string[],
   cwd: string,
   environment: Environment,
-  /** What has no TypeScript to load starts in half the time without it. */
-  loader: 'tsx' | 'plain',
+  loader: Loader,
 ): Program {
-  const { NODE_OPTIONS, ...plain } = envOf(environment)
-  const env = loader === 'tsx' ? { ...plain, NODE_OPTIONS } : plain
-  const child = spawn(command, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(command, args, { cwd, env: envOf(environment, loader), stdio: ['ignore', 'pipe', 'pipe'] })
   return Object.assign(watch(child), { block })
 }
 
-export function startStage(cwd: string, environment: Environment): Stage {
-  const child = fork(join(import.meta.dirname, 'stage.ts'), {
+export function startStage(file: string, cwd: string, environment: Environment): Stage {
+  const child = fork(file, {
     cwd,
-    env: envOf(environment),
+    env: envOf(environment, 'plain'),
     execArgv: [],
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
   })
@@ -60,12 +56,15 @@ export function startStage(cwd: string, environment: Environment): Stage {
   return Object.assign(program, { run })
 }
 
-const envOf = ({ url, tsconfig }: Environment): NodeJS.ProcessEnv => ({
+/** What has no TypeScript to load starts in half the time without it. */
+export type Loader = 'tsx' | 'plain'
+
+const envOf = ({ url, tsconfig }: Environment, loader: Loader): NodeJS.ProcessEnv => ({
   ...process.env,
   DATABASE_URL: url,
   // Not the one of the repository, which leads to the sources of our packages.
   TSX_TSCONFIG_PATH: tsconfig,
-  NODE_OPTIONS: '--import tsx',
+  NODE_OPTIONS: loader === 'tsx' ? '--import tsx' : '',
 })
 
 function watch(child: ChildProcess) {

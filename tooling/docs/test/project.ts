@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import ts from 'typescript'
 import { type Block, placeOf, root } from './page.js'
@@ -7,6 +7,8 @@ import { type Block, placeOf, root } from './page.js'
 export interface Project {
   readonly folder: string
   readonly tsconfig: string
+  /** The program that runs the pieces of code (stage.ts). */
+  readonly stage: string
   readonly files: ReadonlyMap<Block, ProjectFile>
 }
 
@@ -15,6 +17,8 @@ export interface ProjectFile {
   /** What the block calls itself in its first line (`// tasks.ts`), else a name made of its place. */
   readonly name: string
   readonly path: string
+  /** The same as JavaScript: a piece of code needs no loader then, which would take longer than the code. */
+  readonly js: string
 }
 
 /** Writes the files. Pages may import whatever this package depends on, our own packages as they were built. */
@@ -40,10 +44,18 @@ export function writeProject(folder: string, blocks: readonly Block[]): Project 
       throw new Error(`${placeOf(block)}: there is a ${file.name} on this page already`)
     }
     writeFileSync(file.path, block.code)
+    writeFileSync(file.js, javascriptOf(block.code))
     files.set(block, file)
   }
-  return { folder, tsconfig, files }
+  const stage = join(folder, 'stage.js')
+  writeFileSync(stage, javascriptOf(readFileSync(join(import.meta.dirname, 'stage.ts'), 'utf8')))
+  return { folder, tsconfig, stage, files }
 }
+
+const javascriptOf = (code: string): string =>
+  ts.transpileModule(code, {
+    compilerOptions: { target: ts.ScriptTarget.ES2023, module: ts.ModuleKind.ESNext, verbatimModuleSyntax: true },
+  }).outputText
 
 const MODULES = '{ "type": "module" }'
 
@@ -60,7 +72,8 @@ export const folderOf = (project: string, page: string): string => join(project,
 
 function fileOf(folder: string, { code, line }: Block): ProjectFile {
   const [, name = `line-${line}.ts`] = /^\/\/ ([\w-]+(?:\.[\w-]+)*\.ts)\b/.exec(code) ?? []
-  return { folder, name, path: join(folder, name) }
+  const path = join(folder, name)
+  return { folder, name, path, js: path.replace(/\.ts$/, '.js') }
 }
 
 /** What the compiler says of each block, in its page's own lines. */

@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import pg from 'pg'
 import { everyState, STAGED } from './every-state.js'
 import { type Block, placeOf } from './page.js'
-import { type Environment, type Program, type Stage, startProgram, startStage } from './program.js'
+import { type Environment, type Loader, type Program, type Stage, startProgram, startStage } from './program.js'
 import { folderOf, type Project, type ProjectFile } from './project.js'
 import { commandsOf } from './shell.js'
 
@@ -127,8 +127,8 @@ class PageRun {
 
   async #takeFile(block: Block, file: ProjectFile): Promise<void> {
     if (this.#programs.has(file.name)) return
-    this.#stage ??= startStage(file.folder, this.environment)
-    const error = await this.#stage.run(file.path)
+    this.#stage ??= startStage(this.project.stage, file.folder, this.environment)
+    const error = await this.#stage.run(file.js)
     if (error) this.#report(block, error)
   }
 
@@ -165,13 +165,7 @@ class PageRun {
     this.#check(program.block, isUp, 'this does not come up')
   }
 
-  #start(
-    block: Block,
-    command: string,
-    args: readonly string[],
-    cwd: string,
-    loader: 'tsx' | 'plain' = 'tsx',
-  ): Program {
+  #start(block: Block, command: string, args: readonly string[], cwd: string, loader: Loader = 'tsx'): Program {
     const program = startProgram(block, command, args, cwd, this.environment, loader)
     this.#started.push(program)
     return program
