@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { join } from 'node:path'
 import { bundleProgram } from '@pgq/config/bundle'
 import { type Told, toldBy } from '@pgq/config/told-by'
-import { afterAll, vi } from 'vitest'
+import { onTestFinished } from 'vitest'
 
 const root = join(import.meta.dirname, '../../..')
 const source = join(root, 'packages/cli/src/main.ts')
@@ -14,7 +14,7 @@ export interface Ended {
   readonly stderr: string
 }
 
-/** pgq, running. What is left of it is killed after the file's last test. */
+/** pgq, running. What is left of it is killed after the test. */
 export interface PgqProcess extends Told {
   readonly child: ChildProcess
   readonly ended: Promise<Ended>
@@ -32,14 +32,6 @@ export interface PgqOptions {
   readonly typescript?: boolean
 }
 
-// Each run starts a Node: on a busy machine that takes its time.
-vi.setConfig({ testTimeout: 60_000 })
-
-const running = new Set<ChildProcess>()
-afterAll(() => {
-  for (const child of running) child.kill('SIGKILL')
-})
-
 /** The program itself, on the sources, in a process of its own; no other database than the one that is named. */
 export function startPgq(
   args: readonly string[],
@@ -52,8 +44,7 @@ export function startPgq(
   const ended = new Promise<Ended>((resolve) => {
     child.on('close', (code) => resolve({ code, stdout: told.stdout, stderr: told.stderr }))
   })
-  running.add(child)
-  void ended.then(() => running.delete(child))
+  onTestFinished(() => void child.kill('SIGKILL'))
   if (input !== undefined) child.stdin.write(input)
   else if (!terminal) child.stdin.end()
   return Object.assign(told, { child, ended, signal: (signal: NodeJS.Signals) => void child.kill(signal) })

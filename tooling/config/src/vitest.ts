@@ -14,7 +14,9 @@ export function testProjects(root: string): TestProjectConfiguration[] {
  * Packages whose test files run in one process after each other: a process for each, with all its imports, takes a third of their time.
  * Not those where what the files share (module by module) ends with a file.
  */
-const SHARE_A_PROCESS = ['core', 'worker', 'eager', 'monitor', 'dashboard', 'telemetry'].map((name) => `@pgq/${name}`)
+const SHARE_A_PROCESS = ['core', 'worker', 'eager', 'monitor', 'dashboard', 'telemetry', 'cli'].map(
+  (name) => `@pgq/${name}`,
+)
 
 function testsOf(root: string, { name, folder }: Workspace): TestProjectConfiguration {
   return {
@@ -25,8 +27,9 @@ function testsOf(root: string, { name, folder }: Workspace): TestProjectConfigur
       include: ['test/**/*.test.ts'],
       environment: 'node',
       isolate: !SHARE_A_PROCESS.includes(name),
-      testTimeout: 15_000,
-      hookTimeout: 30_000,
+      // Many start a Node or a server, which on a busy machine takes its time.
+      testTimeout: 60_000,
+      hookTimeout: 60_000,
       // By default it gives up after a second, which a machine that has other work may take.
       expect: { poll: { timeout: 10_000 } },
     },
