@@ -39,8 +39,11 @@ function sweep(cache: string): void {
   }
 }
 
+/** Libraries of hundreds of files: Node takes longer to open them than for all the rest of a short program. */
+const BUNDLED = ['kysely']
+
 /**
- * A plugin of esbuild that bundles our packages from their sources and leaves all others to Node. The bundle lies somewhere in
+ * A plugin of esbuild that bundles our packages from their sources and leaves most others to Node. The bundle lies somewhere in
  * `folder`: what its package.json names, Node finds from there. `edit` may change a source, which it gets with its path from the root.
  */
 export function workspaceSources(
@@ -55,6 +58,7 @@ export function workspaceSources(
     setup({ onResolve, onLoad }) {
       onResolve({ filter: /^[^./]/ }, ({ path, importer }) => {
         if (path.startsWith('@pgq/')) return { path: sourceOf(path) }
+        if (BUNDLED.includes(path)) return undefined
         if (path.startsWith('node:') || isDeclared(path)) return { path, external: true }
         return { path: createRequire(importer || import.meta.url).resolve(path), external: true }
       })
