@@ -91,11 +91,13 @@ interface Watch {
 /** One thread for all workers of the process, because to start one takes 50 ms of CPU; and for the next worker, this long. */
 const LINGER_MS = 10_000
 let thread: Thread | undefined
+let lingering: NodeJS.Timeout | undefined
 let watches = 0
 const observers = new Map<number, (told: { blockedForMs?: number; failed?: string }) => void>()
 
 /** Has the thread watch over a worker; answers how to end that. */
 function joinThread(watch: Watch, observer: StandInObserver): () => void {
+  clearTimeout(lingering)
   thread ??= startThread()
   const joined = thread
   const id = ++watches
@@ -107,13 +109,13 @@ function joinThread(watch: Watch, observer: StandInObserver): () => void {
   return () => {
     observers.delete(id)
     joined.postMessage({ id })
-    const endUnused = () => {
-      if (observers.size > 0 || thread !== joined) return
-      thread = undefined
-      void joined.terminate()
-    }
-    setTimeout(endUnused, LINGER_MS).unref()
+    if (observers.size === 0) lingering = setTimeout(endThread, LINGER_MS).unref()
   }
+}
+
+function endThread(): void {
+  void thread?.terminate()
+  thread = undefined
 }
 
 function startThread(): Thread {

@@ -1,11 +1,9 @@
-import { execFile } from 'node:child_process'
-import { randomBytes } from 'node:crypto'
-import { appendFileSync, chmodSync, cpSync, rmSync, writeFileSync } from 'node:fs'
+import { appendFileSync, chmodSync, cpSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
-import { promisify } from 'node:util'
 import pg from 'pg'
 import { type Binaries, reachableBinaries } from './binaries.js'
 import { freePort } from './free-port.js'
+import { newCluster } from './new-cluster.js'
 import { giveTo, makeServerFolder, removeServerFolder, sweepStaleFolders } from './server-folder.js'
 import { type RunningServer, runServer, type StopMode } from './server-process.js'
 import { type ServerUser, serverUser } from './server-user.js'
@@ -66,18 +64,8 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Post
 
 async function initialise(folder: string, user: ServerUser | undefined): Promise<Cluster> {
   const binaries = reachableBinaries(folder, user)
-  const dataDir = join(folder, 'data')
-  const password = randomBytes(12).toString('hex')
-  const passwordFile = join(folder, 'password')
-  writeFileSync(passwordFile, password, { mode: 0o600 })
-  giveTo(user, passwordFile)
-  await promisify(execFile)(
-    binaries.initdb,
-    [`--pgdata=${dataDir}`, '--username=postgres', '--auth=password', `--pwfile=${passwordFile}`, ...initdbOptions],
-    { cwd: folder, ...user },
-  )
-  rmSync(passwordFile)
-  return { folder, dataDir, binaries, user, password }
+  const password = await newCluster(folder, binaries, user)
+  return { folder, dataDir: join(folder, 'data'), binaries, user, password }
 }
 
 // What pg_basebackup does: that program is not among ours.
@@ -105,16 +93,6 @@ async function copy(
   giveTo(user, dataDir)
   return { folder, dataDir, binaries: reachableBinaries(folder, user), user, password }
 }
-
-// The locale is the server's own and always the same; and nothing that a crash of the machine could lose is kept here.
-const initdbOptions = [
-  '--encoding=UTF8',
-  '--locale=C',
-  '--locale-provider=builtin',
-  '--builtin-locale=C.UTF-8',
-  '--no-sync',
-  '--set=scram_iterations=1',
-]
 
 async function serve(cluster: Cluster, options: PostgresOptions): Promise<PostgresServer> {
   const start = (port: number) => runServer({ ...cluster, args: serverArgs(cluster, options, port) })
