@@ -11,12 +11,10 @@ export function testProjects(root: string): TestProjectConfiguration[] {
 }
 
 /**
- * Packages whose test files run in one process after each other: a process for each, with all its imports, takes a third of their time.
- * Not those where what the files share (module by module) ends with a file.
+ * The files of a package run in one process after each other: a process for each, with all its imports, takes a third of their time.
+ * Not here, where what the files share (module by module) ends with a file.
  */
-const SHARE_A_PROCESS = ['core', 'worker', 'eager', 'monitor', 'dashboard', 'telemetry', 'cli'].map(
-  (name) => `@pgq/${name}`,
-)
+const A_PROCESS_FOR_EACH_FILE = ['@pgq/migrations', '@pgq/publish']
 
 function testsOf(root: string, { name, folder }: Workspace): TestProjectConfiguration {
   return {
@@ -26,7 +24,7 @@ function testsOf(root: string, { name, folder }: Workspace): TestProjectConfigur
       name,
       include: ['test/**/*.test.ts'],
       environment: 'node',
-      isolate: !SHARE_A_PROCESS.includes(name),
+      isolate: A_PROCESS_FOR_EACH_FILE.includes(name),
       // Many start a Node or a server, which on a busy machine takes its time.
       testTimeout: 60_000,
       hookTimeout: 60_000,

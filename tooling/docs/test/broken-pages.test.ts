@@ -76,6 +76,7 @@ const broken: Record<string, readonly [markdown: string, said: string, patienceM
 
 const pages = Object.entries(broken).map(([name, [markdown]]) => blocksOf(name, markdown))
 const project = writeProject(temporaryFolder(), pages.flat())
+const [uncompiled, named] = [temporaryFolder(), temporaryFolder()]
 const servers: (() => Promise<void>)[] = []
 afterAll(async () => void (await Promise.all(servers.map((drop) => drop()))))
 
@@ -100,7 +101,7 @@ test('code that does not compile', () => {
     ...blocksOf('c.md', page('ts', 'export const text: string = missing')),
     ...blocksOf('d.md', page('ts', 'export const text = db.selectFrom(')),
   ]
-  const errors = [...typeErrors(writeProject(temporaryFolder(), blocks)).values()].flat().join('\n')
+  const errors = [...typeErrors(writeProject(uncompiled, blocks)).values()].flat().join('\n')
   expect(errors).toContain('a.md:5: ')
   expect(errors).toContain(`b.md:4: Type 'number' is not assignable to type 'string'`)
   expect(errors).toContain(`c.md:4: Cannot find name 'missing'`)
@@ -110,5 +111,5 @@ test('code that does not compile', () => {
 test('a block without an end, and two files of one name', () => {
   expect(() => blocksOf('a.md', 'Text.\n\n```ts\nboom()\n')).toThrow('a.md:3: ')
   const twice: Block[] = blocksOf('a.md', page('ts', '// a.ts') + page('ts', '// a.ts'))
-  expect(() => writeProject(temporaryFolder(), twice)).toThrow('a.md:9: there is a a.ts on this page already')
+  expect(() => writeProject(named, twice)).toThrow('a.md:9: there is a a.ts on this page already')
 })
