@@ -30,7 +30,13 @@ export function openBrowser() {
     async page(url: string, options: BrowserContextOptions = {}): Promise<WatchedPage> {
       started ??= chromium.launch({
         executablePath: chromiumPath!,
-        args: ['--no-sandbox', '--disable-dev-shm-usage', '--force-color-profile=srgb', '--renderer-process-limit=1', '--in-process-gpu'],
+        args: [
+          '--no-sandbox',
+          '--disable-dev-shm-usage',
+          '--force-color-profile=srgb',
+          '--renderer-process-limit=1',
+          '--in-process-gpu',
+        ],
       })
       const context = await (await started).newContext({
         viewport: { width: 1280, height: 860 },
