@@ -5,8 +5,8 @@ import type { openQueue } from './queue.js'
 export async function everyState(queue: ReturnType<typeof openQueue>) {
   const worker = await queue.worker()
   const names = ['done', 'finished', 'retried', 'buried', 'leased'] as const
-  const first = []
-  for (const name of names) first.push([name, await queue.enqueue('mail', { args: { name } })])
+  const first = {} as Record<(typeof names)[number], string>
+  for (const name of names) first[name] = await queue.enqueue('mail', { args: { name } })
   const lease = await queue.claim(worker, 5)
   const bill = await queue.enqueue('bill', { args: { name: 'bill' }, priority: 1 })
   const leasedToo = await queue.enqueue('mail', { args: { name: 'leasedToo' } })
@@ -16,33 +16,38 @@ export async function everyState(queue: ReturnType<typeof openQueue>) {
 
   const holder = await queue.worker()
   const transactional = await queue.claim(holder, 2, { transactional: true })
-  await finishHeld(queue.pool, 'pgq', [{ workerId: holder, number: transactional.number, ordinal: 2 }])
+  await finishHeld(queue.pool, 'pgq', [{ workerId: holder, ...placeOf(transactional, committed) }])
 
   await acknowledge(queue.pool, 'pgq', {
     workerId: worker,
     finished: [],
-    partial: [{ number: lease.number, done: [1] }],
+    partial: [{ number: lease.number, done: [placeOf(lease, first.done).ordinal] }],
   })
-  await finishInTransaction(queue.pool, 'pgq', { workerId: worker, number: lease.number, ordinal: 2 }, first[1]![1]!)
+  await finishInTransaction(queue.pool, 'pgq', { workerId: worker, ...placeOf(lease, first.finished) }, first.finished)
   await returnJobs(queue.pool, 'pgq', {
     workerId: worker,
     returns: [
-      { number: lease.number, ordinal: 3, kind: 'requeue', attempt: 1, delayMs: 7_200_000, error: failure('again') },
-      { number: lease.number, ordinal: 4, kind: 'bury', reason: 'failed', error: failure('for good') },
+      { ...placeOf(lease, first.retried), kind: 'requeue', attempt: 1, delayMs: 7_200_000, error: failure('again') },
+      { ...placeOf(lease, first.buried), kind: 'bury', reason: 'failed', error: failure('for good') },
     ],
   })
   const ready = await queue.enqueue('mail', { args: { name: 'ready' } })
   const readyToo = await queue.enqueue('mail', { args: { name: 'readyToo' }, priority: 2 })
   const delayed = await queue.enqueue('mail', { args: { name: 'delayed' }, delayMs: 3_600_000 })
   const elsewhere = await queue.enqueue('mail', { args: { name: 'elsewhere' }, queue: 'other' })
-  const ids = {
-    ...(Object.fromEntries(first) as Record<(typeof names)[number], string>),
-    ...{ bill, leasedToo, held, committed, ready, readyToo, delayed, elsewhere },
-  }
+  const ids = { ...first, bill, leasedToo, held, committed, ready, readyToo, delayed, elsewhere }
   return {
     ids,
     workers: { worker, holder },
   }
 }
+
+type Claim = Awaited<ReturnType<ReturnType<typeof openQueue>['claim']>>
+
+/** In a lease, jobs stand as they were stored, not as they were claimed. */
+const placeOf = ({ number, jobs }: Claim, id: string) => ({
+  number,
+  ordinal: jobs.find((job) => job.id === id)!.ordinal,
+})
 
 const failure = (message: string) => ({ attempt: 1, at: '2026-01-02T03:04:05.678Z', name: 'Error', message })

@@ -1,7 +1,7 @@
 import { acknowledge, hangDoorbell, NotMigratedError, pauseQueue, rescueLostWorkers, resumeQueue } from '@pgq/core'
 import { createDatabase, testDatabase } from '@pgq/test-db'
 import pg from 'pg'
-import { beforeEach, describe, expect, inject, test } from 'vitest'
+import { beforeEach, describe, expect, inject, onTestFinished, test } from 'vitest'
 import {
   backlog,
   countJobs,
@@ -231,6 +231,7 @@ test('a database without the queue is named as that', async () => {
 test('every question can be asked in a transaction that may not write', async () => {
   const { ids } = await everyState(queue)
   const client = await queue.pool.connect()
+  onTestFinished(() => client.release())
   await client.query('begin read only')
   expect(await countJobs(client)).toHaveLength(6)
   expect(await backlog(client)).toHaveLength(2)
@@ -245,5 +246,4 @@ test('every question can be asked in a transaction that may not write', async ()
   expect((await failures(client)).failures).toHaveLength(2)
   expect(await health(client)).toMatchObject({ status: expect.any(String) })
   await client.query('commit')
-  client.release()
 })
