@@ -29,6 +29,8 @@ export interface TcpProxy {
   cut(): void
   /** Lets that many bytes more pass, over all connections together, and closes the connection of the last of them on both sides. */
   cutAfter(bytes: number, direction: Direction): void
+  /** Closes the connection on which the text comes next, on both sides: what stands before it passes. */
+  cutBefore(text: string, direction: Direction): void
   /** New connections go to another port; open ones stay where they are. */
   retarget(port: number): void
   /** Resets every connection and takes no new ones. */
@@ -72,6 +74,7 @@ export async function startProxy(targetPort: number, targetHost = '127.0.0.1'): 
     },
     cut,
     cutAfter: (bytes, direction) => meter.limit(bytes, direction),
+    cutBefore: (text, direction) => meter.refuse(text, direction),
     retarget(port) {
       target = port
     },
@@ -89,13 +92,25 @@ export async function startProxy(targetPort: number, targetHost = '127.0.0.1'): 
 class Meter {
   readonly passed = { toServer: 0, toClient: 0 }
   #limits: Partial<Record<Direction, number>> = {}
+  #refused: Partial<Record<Direction, string>> = {}
 
   limit(bytes: number, direction: Direction): void {
     this.#limits[direction] = bytes
   }
 
-  /** What of the chunk may pass; last: the limit is reached. */
+  refuse(text: string, direction: Direction): void {
+    this.#refused[direction] = text
+  }
+
+  /** What of the chunk may pass; last: the limit is reached, or what is refused came. */
   admit(chunk: Buffer, direction: Direction): { admitted: Buffer; last: boolean } {
+    const refused = this.#refused[direction]
+    const end = refused === undefined ? -1 : chunk.indexOf(refused)
+    if (end >= 0) {
+      delete this.#refused[direction]
+      this.passed[direction] += end
+      return { admitted: chunk.subarray(0, end), last: true }
+    }
     const limit = this.#limits[direction]
     const admitted = limit === undefined ? chunk : chunk.subarray(0, limit)
     this.passed[direction] += admitted.length

@@ -142,6 +142,27 @@ test('cutAfter lets exactly that many bytes pass and closes both sides', async (
   expect(await echo(await client(proxy), 'again')).toBe('again')
 })
 
+// Mutant: a proxy that lets the text pass, and closes then.
+test('cutBefore closes both sides before a text, and only once', async () => {
+  const { proxy } = await echoBehindProxy()
+  const socket = await client(proxy)
+  proxy.cutBefore('def', 'toClient')
+  expect(await echo(socket, 'ab')).toBe('ab')
+  let heard = ''
+  socket.on('data', (data) => {
+    heard += data
+  })
+  const closed = once(
+    socket.on('error', () => {}),
+    'close',
+  )
+  socket.write('cdef')
+  await closed
+  expect(heard).toBe('c')
+  expect(proxy.passed).toEqual({ toServer: 6, toClient: 3 })
+  expect(await echo(await client(proxy), 'defdef')).toBe('defdef')
+})
+
 test('retarget sends new connections elsewhere', async () => {
   const { proxy } = await echoBehindProxy()
   const old = await client(proxy)

@@ -70,6 +70,12 @@ async function cutEverywhere(context: TestContext, task: TaskName): Promise<stri
       cuts += 1
     }
   }
+  // The server has committed, and the worker never hears of it.
+  for (let times = 0; times < 5 && (task === 'finish' || task === 'transactional'); times++) {
+    proxy.cutBefore('COMMIT', 'toClient')
+    await runOne()
+    cuts += 1
+  }
   await verify(context, queue)
   // The last answer was lost, too: the worker has to ask before it can tell.
   await until('each is told', async () => toldOnce(task, n, worker).length === 0, 30_000).catch(() => {})
