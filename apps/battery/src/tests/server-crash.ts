@@ -5,6 +5,8 @@ import { until } from '../test-context.js'
 import { verify } from '../verify.js'
 import { works } from '../works.js'
 
+const CRASHES_AMID_CLAIMS = 3
+
 /** The server crashes again and again under load; nothing that it acknowledged is lost, nothing that was done is done again. */
 export const serverCrash: BatteryTest = {
   number: 3,
@@ -54,7 +56,7 @@ export const serverCrash: BatteryTest = {
       )
     await until('the server answers, and all is done', isWorkedOff)
     // Nothing is committed now that would take an at-most-once claim to the disk along: it has to wait for that itself.
-    for (let crash = 0; crash < 3; crash++) {
+    for (let crash = 0; crash < CRASHES_AMID_CLAIMS; crash++) {
       const first = next
       next += 12
       await queue.enqueue(
@@ -68,7 +70,7 @@ export const serverCrash: BatteryTest = {
     }
     const account = await verify(context, queue)
     return (
-      `${crashes + 3} crashes; ${account.jobs} acknowledged jobs in ${account.runs} runs, ${refused} calls refused: ` +
+      `${crashes + CRASHES_AMID_CLAIMS} crashes; ${account.jobs} acknowledged jobs in ${account.runs} runs, ${refused} calls refused: ` +
       'none lost, effects once, at-most-once never twice'
     )
   },
