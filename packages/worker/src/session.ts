@@ -58,8 +58,10 @@ export class Session {
     this.#nameless.delete(on)
     const open = [...this.#nameless]
     this.#nameless.clear()
-    // One that breaks meanwhile opens again, under the id.
-    await Promise.all(open.map((connection) => connection.use((client) => this.#lock(client)).catch(() => {})))
+    // One that cannot begins anew: without a share, nobody could end it if this worker froze.
+    const share = (connection: Connection) =>
+      connection.use((client) => this.#lock(client)).catch(() => connection.reset())
+    await Promise.all(open.map(share))
   }
 
   /** Drops all clients: the next use of each connection opens a new one. */

@@ -229,7 +229,7 @@ class RunningWorker implements Worker {
     const { listens, connection } = this.#control
     const labels = { hostname: hostname(), pid: process.pid, queues, tasks: [...handlers.keys()] }
     const id = await registerWorker(connection, schema, { ...labels, locks, listens })
-    // Also those that a lane that was still claiming opened meanwhile: without a share, nobody could end one if this worker froze.
+    // Also those that a lane that was still claiming opened meanwhile.
     await this.#session.registered(id, connection)
     this.#standIn.workerId = id
     await this.#control.listenAsWorker()
