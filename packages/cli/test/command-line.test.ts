@@ -37,7 +37,7 @@ test('the README names every command and every option', () => {
 })
 
 // Nothing is connected to: there is no database here.
-test.concurrent.each<[string, string[], string]>([
+test.each<[string, string[], string]>([
   ['no command', [], 'Usage: pgq'],
   ['an unknown command', ['statsu'], "unknown command 'statsu'\n(Did you mean status?)"],
   ['an unknown command to explain', ['help', 'statsu'], 'statsu'],
@@ -63,7 +63,7 @@ test.concurrent.each<[string, string[], string]>([
 })
 
 // Every one of them says what to do, and none prints the password.
-test.concurrent.each<[string, Record<string, string>, string, number]>([
+test.each<[string, Record<string, string>, string, number]>([
   ['no server', { DATABASE_URL: `postgres://ada:secret@127.0.0.1:1/x` }, 'No PostgreSQL answers at 127.0.0.1:1', 1],
   ['no such host', { DATABASE_URL: `postgres://ada:secret@nowhere.invalid/x` }, 'nowhere.invalid:5432', 1],
   ['no such database', { DATABASE_URL: database.url.replace(/\/[^/]*$/, '/nothing') }, 'no database "nothing"', 1],

@@ -7,7 +7,7 @@ import { temporaryFolder } from './temporary-folder.js'
 
 const blocks = allPages().map((page) => blocksOf(page))
 const project = writeProject(temporaryFolder(), blocks.flat())
-const errors = typeErrors(project)
+const errors = await typeErrors(project)
 
 describe.each(allPages().map((page, index) => [page, blocks[index]!] as const))('%s', (_page, shown) => {
   test('compiles', () => {

@@ -1,7 +1,11 @@
+import { execFile } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
-import ts from 'typescript'
+import { join, relative } from 'node:path'
+import { promisify } from 'node:util'
+import { transformSync } from 'esbuild'
 import { type Block, placeOf, root } from './page.js'
+
+const run = promisify(execFile)
 
 /** The TypeScript of some pages as files, one folder a page, as a user would have them. */
 export interface Project {
@@ -17,19 +21,13 @@ export interface ProjectFile {
   /** What the block calls itself in its first line (`// tasks.ts`), else a name made of its place. */
   readonly name: string
   readonly path: string
-  /** The same as JavaScript: a piece of code needs no loader then, which would take longer than the code. */
+  /** The same as JavaScript: it needs no loader then, which would take longer than most of this code. */
   readonly js: string
 }
 
 /** Writes the files. Pages may import whatever this package depends on, our own packages as they were built. */
 export function writeProject(folder: string, blocks: readonly Block[]): Project {
   if (!existsSync(join(root, 'packages/cli/dist'))) throw new Error('Pages run on what was built: npm run build first.')
-  const tsconfig = join(folder, 'tsconfig.json')
-  const config = {
-    extends: join(root, 'tooling/config/tsconfig.base.json'),
-    compilerOptions: { moduleDetection: 'force' },
-  }
-  writeFileSync(tsconfig, JSON.stringify(config))
   symlinkSync(join(root, 'tooling/docs/node_modules'), join(folder, 'node_modules'))
   writeFileSync(join(folder, 'package.json'), MODULES)
   writeFileSync(join(folder, 'globals.d.ts'), GLOBALS)
@@ -47,15 +45,26 @@ export function writeProject(folder: string, blocks: readonly Block[]): Project 
     writeFileSync(file.js, javascriptOf(block.code))
     files.set(block, file)
   }
+  const tsconfig = join(folder, 'tsconfig.json')
+  const config = {
+    extends: join(root, 'tooling/config/tsconfig.base.json'),
+    compilerOptions: { moduleDetection: 'force' },
+    files: [join(folder, 'globals.d.ts'), ...[...files.values()].map(({ path }) => path)],
+  }
+  writeFileSync(tsconfig, JSON.stringify(config))
   const stage = join(folder, 'stage.js')
   writeFileSync(stage, javascriptOf(readFileSync(join(import.meta.dirname, 'stage.ts'), 'utf8')))
   return { folder, tsconfig, stage, files }
 }
 
-const javascriptOf = (code: string): string =>
-  ts.transpileModule(code, {
-    compilerOptions: { target: ts.ScriptTarget.ES2023, module: ts.ModuleKind.ESNext, verbatimModuleSyntax: true },
-  }).outputText
+function javascriptOf(code: string): string {
+  const tsconfigRaw = { compilerOptions: { verbatimModuleSyntax: true } }
+  try {
+    return transformSync(code, { loader: 'ts', target: 'node20', tsconfigRaw, logLevel: 'silent' }).code
+  } catch {
+    return '' // typeErrors says what is wrong.
+  }
+}
 
 const MODULES = '{ "type": "module" }'
 
@@ -77,21 +86,19 @@ function fileOf(folder: string, { code, line }: Block): ProjectFile {
 }
 
 /** What the compiler says of each block, in its page's own lines. */
-export function typeErrors({ folder, tsconfig, files }: Project): Map<Block, string[]> {
-  const { config } = ts.readConfigFile(tsconfig, ts.sys.readFile)
-  const { options } = ts.parseJsonConfigFileContent({ ...config, files: [] }, ts.sys, folder)
-  const paths = [...files.values()].map(({ path }) => path)
-  const program = ts.createProgram([join(folder, 'globals.d.ts'), ...paths], options)
-  const wrong = [...program.getOptionsDiagnostics(), ...program.getGlobalDiagnostics()]
-  if (wrong.length > 0) throw new Error(wrong.map(messageOf).join('\n'))
-  const errorsOf = (block: Block, path: string): string[] => {
-    const source = program.getSourceFile(path)!
-    return [...program.getSyntacticDiagnostics(source), ...program.getSemanticDiagnostics(source)].map((diagnostic) => {
-      const line = block.line + source.getLineAndCharacterOfPosition(diagnostic.start ?? 0).line
-      return `${placeOf({ page: block.page, line })}: ${messageOf(diagnostic)}`
-    })
+export async function typeErrors({ folder, tsconfig, files }: Project): Promise<Map<Block, string[]>> {
+  const compiler = join(root, 'node_modules/typescript/bin/tsc')
+  const args = [compiler, '--project', tsconfig, '--pretty', 'false']
+  // It exits with 2 when it has found something.
+  const { stdout } = await run(process.execPath, args, { cwd: folder }).catch((error) => error as { stdout: string })
+  const errors = new Map([...files.keys()].map((block) => [block, [] as string[]]))
+  const blocks = new Map([...files].map(([block, { path }]) => [relative(folder, path), block]))
+  // What is indented explains the line before it.
+  for (const text of stdout.split(/\n(?! )/).filter((line) => line !== '')) {
+    const [, file, line, message] = /^(.+?)\((\d+),\d+\): error TS\d+: ([\s\S]*)$/.exec(text) ?? []
+    const block = blocks.get(file ?? '')
+    if (!block) throw new Error(text)
+    errors.get(block)!.push(`${placeOf({ page: block.page, line: block.line + Number(line) - 1 })}: ${message}`)
   }
-  return new Map([...files].map(([block, { path }]) => [block, errorsOf(block, path)]))
+  return errors
 }
-
-const messageOf = ({ messageText }: ts.Diagnostic): string => ts.flattenDiagnosticMessageText(messageText, '\n')

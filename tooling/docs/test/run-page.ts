@@ -1,4 +1,3 @@
-import { join } from 'node:path'
 import pg from 'pg'
 import { everyState, STAGED } from './every-state.js'
 import { type Block, placeOf } from './page.js'
@@ -145,13 +144,14 @@ class PageRun {
   async #command(block: Block, command: ReturnType<typeof commandsOf>[number]): Promise<void> {
     const cwd = folderOf(this.project.folder, block.page)
     if (command.kind === 'wrong') this.#report(block, command.why)
-    if (command.kind === 'run') await this.#mustEnd(this.#start(block, 'sh', ['-ec', command.command], cwd, 'plain'))
-    if (command.kind === 'stay') return this.#stay(this.#start(block, 'sh', ['-ec', command.command], cwd))
+    if (command.kind === 'run') await this.#mustEnd(this.#start(block, 'sh', ['-ec', command.command], cwd))
+    // What comes with a module in TypeScript needs a loader for it, as its README says.
+    const loader = /\.ts\b/.test(command.kind === 'stay' ? command.command : '') ? 'tsx' : 'plain'
+    if (command.kind === 'stay') return this.#stay(this.#start(block, 'sh', ['-ec', command.command], cwd, loader))
     if (command.kind !== 'program') return
     const file = this.blocks.find((one) => this.project.files.get(one)?.name === command.file)
     if (!file) return this.#report(block, `there is no ${command.file} on this page`)
-    const args = [...command.args, join(cwd, command.file)]
-    const program = this.#start(block, process.execPath, args, cwd)
+    const program = this.#start(block, process.execPath, [...command.args, this.project.files.get(file)!.js], cwd)
     if (!/\bcreateWorker\(/.test(file.code)) return this.#mustEnd(program)
     this.#workers.push(program)
     const isUp = await this.#until(async () => program.isOver || (await this.hasWorker()))
@@ -165,7 +165,7 @@ class PageRun {
     this.#check(program.block, isUp, 'this does not come up')
   }
 
-  #start(block: Block, command: string, args: readonly string[], cwd: string, loader: Loader = 'tsx'): Program {
+  #start(block: Block, command: string, args: readonly string[], cwd: string, loader: Loader = 'plain'): Program {
     const program = startProgram(block, command, args, cwd, this.environment, loader)
     this.#started.push(program)
     return program

@@ -1,4 +1,4 @@
-import { execFile } from 'node:child_process'
+import { type ExecFileOptions, execFile } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -8,7 +8,6 @@ import type { Binaries } from './binaries.js'
 import { giveTo } from './server-folder.js'
 import type { ServerUser } from './server-user.js'
 
-const run = promisify(execFile)
 const ownCache = fileURLToPath(new URL('../node_modules/.cache/', import.meta.url))
 
 // The locale is the server's own and always the same; and nothing that a crash of the machine could lose is kept here.
@@ -88,3 +87,15 @@ async function keep(folder: string, password: string, kept: string): Promise<voi
 
 /** With their owners and permissions, which PostgreSQL insists on. Node's own copying takes twice as long. */
 const copyFiles = (from: string, to: string) => run('cp', ['-a', from, to])
+
+/** Runs a program that does not outlive this process: it would go on writing to a folder that is being removed. */
+async function run(program: string, args: readonly string[], options: ExecFileOptions = {}): Promise<void> {
+  const running = promisify(execFile)(program, args, options)
+  const kill = () => running.child.kill('SIGKILL')
+  process.once('exit', kill)
+  try {
+    await running
+  } finally {
+    process.off('exit', kill)
+  }
+}

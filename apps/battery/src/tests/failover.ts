@@ -45,7 +45,7 @@ export const failover: BatteryTest = {
     const queue = await context.queue({ url: proxy.through(primary.url) })
     const tasks = ['plain', 'finish', 'transactional', 'once'] as const
     const options = { concurrency: 6, maxCrashes: 1_000 }
-    await startCrew(context, 3, () => context.worker(queue, { tasks, options }))
+    const crew = await startCrew(context, 3, () => context.worker(queue, { tasks, options }))
     let [next, refused] = [0, 0]
     const lasting = new Set<number>()
     const resumed: number[] = []
@@ -79,6 +79,9 @@ export const failover: BatteryTest = {
         1,
       )
       await primary.stop(random.pick(['immediate', 'kill']))
+      // One comes back when the others have been back for a while: they may not take it for dead.
+      const late = random.pick(crew.members)
+      late.kill('SIGSTOP')
       // Whoever decides takes their time: handlers that end meanwhile cannot write, fail, and are tried again.
       await sleep(random.between(0, 3_000))
       await run(standby, 'select pg_promote()')
@@ -96,6 +99,8 @@ export const failover: BatteryTest = {
       next += 1
       await until('work goes on', begun)
       resumed.push(now() - promotedAt)
+      await sleep(Math.max(promotedAt + LATE_MS - now(), 0))
+      late.kill('SIGCONT')
     }
     const account = await verify(context, queue)
     const repeats = findRepeats(account.history).filter(({ n }) => lasting.has(n))
@@ -110,6 +115,9 @@ export const failover: BatteryTest = {
     )
   },
 }
+
+/** How long after the promotion the last worker comes back, in ms: the others have looked for lost ones by then. */
+const LATE_MS = 2_500
 
 const IS_SYNCHRONOUS = "select count(*) = 1 from pg_stat_replication where sync_state = 'sync' and state = 'streaming'"
 

@@ -1,6 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { enqueueMany } from '@pgq/core'
 import { type BatteryTest, expectNone } from '../battery-test.js'
 import { percentile } from '../percentile.js'
+import type { TaskName } from '../programs/worker.js'
+import type { TestQueue } from '../test-queue.js'
 import { verify } from '../verify.js'
 import { works } from '../works.js'
 
@@ -36,10 +39,13 @@ export const lostWakeUp: BatteryTest = {
       // A busy worker takes its doorbell down; soon after the last of these jobs it hangs it up again, and sleeps.
       await queue.enqueue(task, works(BURST, random, 2, n))
       n += BURST
+      // Every second one is of a transaction that found no doorbell, and commits when the next one hangs: it rings nobody.
+      const late = round % 2 ? await begin(queue, task, n) : undefined
       await worker.heard('run', n)
       await sleep(random.next() < 0.3 ? 0 : random.between(0, 6))
       const from = performance.now()
-      await queue.enqueue(task, [{ n: n++ }])
+      await (late ? late.commit() : queue.enqueue(task, [{ n }]))
+      n += 1
       await worker.heard('run', n, 60_000)
       waits.push(performance.now() - from)
     }
@@ -55,4 +61,18 @@ export const lostWakeUp: BatteryTest = {
       `p99 ${p99.toFixed(1)} ms, slowest ${slowest.toFixed(0)} ms`
     )
   },
+}
+
+/** Enqueues job n in a transaction that stays open until it is told. */
+async function begin(queue: TestQueue, task: TaskName, n: number) {
+  const client = await queue.pool.connect()
+  await client.query('begin')
+  await enqueueMany(client, task, [{ args: { n } }])
+  return {
+    async commit() {
+      await client.query('commit')
+      client.release()
+      queue.note({ kind: 'acknowledged', task, n })
+    },
+  }
 }
