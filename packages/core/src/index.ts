@@ -116,6 +116,7 @@ export {
   beat,
   endSession,
   hangDoorbell,
+  hasOthers,
   heartbeatSql,
   lockLiveness,
   type Rescue,

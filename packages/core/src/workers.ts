@@ -63,6 +63,19 @@ export interface RescuerBeat extends Beat {
   readonly clockMs: number
 }
 
+/** Whether there is anything to look after: other workers, or jobs that somebody holds. The first worker of all has nothing to rescue. */
+export async function hasOthers(executor: Executor, schema: string, workerId: number): Promise<boolean> {
+  const [row] = await run(executor, schema, othersStatement, { workerId })
+  return row!.hasOthers
+}
+
+const othersStatement = defineStatement<{ workerId: number }, { hasOthers: boolean }>(
+  'has_others',
+  ({ table, param }) => sql`
+    select exists (select from ${table('workers')} where id <> ${param('workerId')})
+      or exists (select from ${table('leases')}) as "hasOthers"`,
+)
+
 /**
  * Says that the worker lives, on this server. Null: it was declared dead and its jobs were given away; it must start anew
  * under a new id. Beat on a connection that holds the worker's liveness lock: from then on the lock is believed.

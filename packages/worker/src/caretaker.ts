@@ -4,6 +4,7 @@ import {
   type Executor,
   findUnknownTasks,
   goAlone,
+  hasOthers,
   promoteDueJobs,
   type Rescue,
   type RescuerBeat,
@@ -91,9 +92,18 @@ export class Caretaker {
     return this.#others > 0
   }
 
-  /** Before the first claim: a job that took the last worker down must be counted before it runs again. */
+  get #beatMs(): number {
+    return this.options.leaseMs * BEAT_SHARE
+  }
+
+  /**
+   * Before the first claim: a job that took the last worker down must be counted before it runs again. The rescue is planned anew for
+   * each connection, which takes most of the time of a start: not for nothing.
+   */
   async rescueFirst(): Promise<void> {
-    this.#nextRescueMs = await this.#rescue()
+    const { schema } = this.options
+    const isNeeded = await hasOthers(this.control, schema, this.charge.workerId)
+    this.#nextRescueMs = isNeeded ? await this.#rescue() : this.#beatMs
   }
 
   start(): void {
@@ -218,8 +228,7 @@ export class Caretaker {
     this.#others = Math.max(self.others - workers.length, 0)
     if (busy > 0) this.#alertUntil = performance.now() + ALERT_MS
     const cancelMs = this.#cancelAgainAt - performance.now()
-    const patience = this.options.leaseMs * BEAT_SHARE
-    const beatMs = cancelMs > 0 ? Math.min(cancelMs, patience) : patience
+    const beatMs = cancelMs > 0 ? Math.min(cancelMs, this.#beatMs) : this.#beatMs
     const isAlert = this.#others > 0 && performance.now() < this.#alertUntil
     if (!isAlert) return beatMs
     const turnMs = 'rank' in self ? nextTurnMs(self) : Math.max(this.#judgesFrom - performance.now(), 0)

@@ -67,7 +67,7 @@ describe('a group of transactional jobs', () => {
     const { settled, unsettled } = await run(10, async (n, { attempt, trx }) => {
       if (n === 3 && attempt === 1) await sql`insert into children values (99)`.execute(trx)
     })
-    expect(unsettled.length).toBeGreaterThan(5) // the first claim brings one job, which ran before the group
+    expect(unsettled.length).toBeGreaterThan(1) // how many are in its group, the pace of those before decides
     const errors = settled.filter(({ outcome }) => outcome.type === 'error')
     expect(errors).toMatchObject([{ attempt: 1, outcome: { error: { code: '23503' } } }])
     expect(await effects()).toEqual(countTo(10))
