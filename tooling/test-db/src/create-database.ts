@@ -21,7 +21,7 @@ export async function createDatabase(
 ): Promise<TemporaryDatabase> {
   const name = `pgq_test_${randomBytes(8).toString('hex')}`
   const from = template ? ` template ${pg.escapeIdentifier(template)}` : ''
-  await onClient(adminUrl, (client) => client.query(`create database ${name}${from}`))
+  await onClient(adminUrl, async (client) => client.query(`create database ${name}${from}${await byCopy(client)}`))
   const url = new URL(adminUrl)
   url.pathname = `/${name}`
   return {
@@ -29,6 +29,12 @@ export async function createDatabase(
     name,
     drop: () => dropWhenLeft(adminUrl, name),
   }
+}
+
+/** As files: by way of the log, which is the default since PostgreSQL 15, takes four times as long, and so does the drop. */
+async function byCopy(client: pg.Client): Promise<string> {
+  const { rows } = await client.query(`select current_setting('server_version_num')::integer >= 150000 as "canChoose"`)
+  return rows[0].canChoose ? ' strategy file_copy' : ''
 }
 
 // A pool that has ended may still have a backend on its way out; sending that one away would be an error nobody awaits.

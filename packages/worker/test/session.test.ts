@@ -1,0 +1,39 @@
+import { registerWorker } from '@pgq/core'
+import { expect, onTestFinished, test } from 'vitest'
+import type { Connection } from '../src/connection.js'
+import { resolveOptions } from '../src/options.js'
+import { Session } from '../src/session.js'
+import { numbered, queue, until } from './queue.js'
+
+const db = await queue()
+
+const pidOf = async (connection: Connection): Promise<number> =>
+  (await connection.query('select pg_backend_pid() as pid')).rows[0].pid
+
+// Mutant: such a connection goes on without its share: if this worker froze, nobody could end it.
+test('a connection that cannot take its share of the liveness lock begins anew, with its share', async () => {
+  const session = new Session(resolveOptions({ connectionString: db.url, handlers: [numbered().handle(() => {})] }))
+  onTestFinished(() => session.close())
+  const [control, other] = [session.open(), session.open()]
+  await pidOf(control)
+  const pid = await pidOf(other)
+  const worker = { hostname: 'here', pid: 1, queues: ['default'], tasks: ['work'], locks: false }
+  const id = await registerWorker(control, 'pgq', worker)
+  const key = `'pgq.workers'::regclass::oid::integer, ${id}`
+  const holder = await db.pool.connect()
+  await holder.query(`select pg_advisory_lock(${key})`)
+
+  const registered = session.registered(id, control)
+  const isWaiting = `select exists (select from pg_locks where pid = ${pid} and not granted)`
+  await until(async () => await db.value(isWaiting))
+  await db.pool.query(`select pg_cancel_backend(${pid})`)
+  await registered
+  await holder.query(`select pg_advisory_unlock(${key})`)
+  holder.release()
+
+  const newPid = await pidOf(other)
+  expect(newPid).not.toBe(pid)
+  expect(await db.rows(`select pid from pg_locks where locktype = 'advisory' and objid = ${id} and granted`)).toEqual([
+    { pid: newPid },
+  ])
+})
