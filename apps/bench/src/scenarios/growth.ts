@@ -1,6 +1,6 @@
 import type { FillOrder } from '../load.js'
 import type { Stage } from '../stage.js'
-import { type Measurement, RATE, type Scenario } from './scenario.js'
+import { COSTS, costs, type Measurement, RATE, type Scenario } from './scenario.js'
 
 const JOBS = 20_000
 
@@ -8,7 +8,7 @@ const growing = (name: string, title: string, behind: Partial<FillOrder> | undef
   name: `growth/${name}`,
   title: `Drain ${JOBS.toLocaleString('en')} jobs ${title}`,
   systems: ['pgq', 'graphile-tuned', 'pg-boss-loop', 'sql'],
-  columns: [RATE],
+  columns: [RATE, ...COSTS],
   run: (stage, scale) => measure(stage, scale, behind, fill),
 })
 
@@ -33,8 +33,8 @@ async function measure(
   if (inFront) await stage.assistant.call('fill', { jobs: Math.round(100_000 * scale), ...inFront })
   await stage.assistant.call('fill', { ...fill, jobs: Math.round(more * scale) + warmUp + jobs })
   await stage.analyze()
-  const [worker] = await stage.workers(1, { marks: [warmUp, warmUp + jobs] })
-  const begin = await stage.tickAt(worker!, warmUp)
-  const end = await stage.tickAt(worker!, warmUp + jobs)
-  return { rate: ((end.runs - begin.runs) / (end.at - begin.at)) * 1_000 }
+  const workers = await stage.workers(1, { marks: [warmUp, warmUp + jobs] })
+  const begin = await stage.reached(workers, warmUp)
+  const end = await stage.reached(workers, warmUp + jobs)
+  return { rate: ((end.runs - begin.runs) / (end.at - begin.at)) * 1_000, ...costs(begin, end, 'runs') }
 }
