@@ -4,7 +4,9 @@ import { type BatteryTest, expect, expectNone } from '../battery-test.js'
 import { until } from '../test-context.js'
 import { verify } from '../verify.js'
 
-const POLL_MS = 2_000
+const POLL_MS = 1_000
+/** How long a worker sleeps until it looks no more often than it must: 25 ms after it fell asleep, then twice as long each time. */
+const CALM_MS = 3_400
 
 /** The listening connection falls silent, without a word to either side; the others live. */
 export const halfOpenListener: BatteryTest = {
@@ -47,6 +49,7 @@ export const halfOpenListener: BatteryTest = {
     const restored: number[] = []
     for (let round = 1; round <= rounds; round++) {
       await until('the worker sleeps', () => queue.value<boolean>('select count(*) = 1 from pgq.idle_workers'))
+      await sleep(CALM_MS)
       const listening = proxy.connections.filter(({ sent }) => /listen "pgq/i.test(sent))
       expect(listening.length === 1, `${listening.length} connections listen.`)
       listening[0]!.pause()

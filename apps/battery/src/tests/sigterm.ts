@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
-import { type BatteryTest, expect, expectNone } from '../battery-test.js'
+import { type BatteryTest, CheckFailed, expect, expectNone } from '../battery-test.js'
 import type { TaskName, Work } from '../programs/worker.js'
 import { type TestContext, until } from '../test-context.js'
 import type { TestQueue } from '../test-queue.js'
@@ -8,6 +8,8 @@ import { verify } from '../verify.js'
 import type { TestProcess } from '../worker-process.js'
 
 const TASKS = ['plain', 'finish', 'transactional', 'once'] as const
+/** A worker that takes longer does not end at all. */
+const STUCK_MS = 20_000
 const GRACE_MS = 700
 
 /** SIGTERM at every point of a job's way, in every mode: the worker ends by itself, and the job is none the worse. */
@@ -171,7 +173,9 @@ class Bench {
   /** After its signal: it ends with code 0, soon, and leaves nothing. */
   async #stops(worker: TestProcess, where: string, waitsMs = 0): Promise<void> {
     const from = performance.now()
-    const { code, signal, stderr } = await worker.ended
+    const ended = await Promise.race([worker.ended, sleep(waitsMs + STUCK_MS, undefined, { ref: false })])
+    if (!ended) throw new CheckFailed([`A worker that was stopped ${where} does not end.`])
+    const { code, signal, stderr } = ended
     this.cases += 1
     const overheadMs = Math.max(performance.now() - from - waitsMs, 0)
     this.overheadMs.push(overheadMs)
