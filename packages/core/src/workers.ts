@@ -63,17 +63,20 @@ export interface RescuerBeat extends Beat {
   readonly clockMs: number
 }
 
-/** Whether there is anything to look after: other workers, or jobs that somebody holds. The first worker of all has nothing to rescue. */
-export async function hasOthers(executor: Executor, schema: string, workerId: number): Promise<boolean> {
-  const [row] = await run(executor, schema, othersStatement, { workerId })
-  return row!.hasOthers
+/**
+ * Whether a rescue has anything to look at: other workers, jobs that somebody holds, or jobs that were asked to end. The first worker
+ * of all finds nothing.
+ */
+export async function needsRescue(executor: Executor, schema: string, workerId: number): Promise<boolean> {
+  const [row] = await run(executor, schema, needsRescueStatement, { workerId })
+  return row!.isNeeded
 }
 
-const othersStatement = defineStatement<{ workerId: number }, { hasOthers: boolean }>(
-  'has_others',
+const needsRescueStatement = defineStatement<{ workerId: number }, { isNeeded: boolean }>(
+  'needs_rescue',
   ({ table, param }) => sql`
     select exists (select from ${table('workers')} where id <> ${param('workerId')})
-      or exists (select from ${table('leases')}) as "hasOthers"`,
+      or exists (select from ${table('leases')}) or exists (select from ${table('cancellations')}) as "isNeeded"`,
 )
 
 /**

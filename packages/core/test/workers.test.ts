@@ -13,6 +13,7 @@ import {
   goAlone,
   LostLeaseError,
   lockLiveness,
+  needsRescue,
   registerWorker,
   removeWorker,
   rescueLostWorkers,
@@ -120,6 +121,19 @@ describe('endSession', () => {
 })
 
 describe('rescue', () => {
+  test('is needed where there are other workers, leases, or jobs that were asked to end', async () => {
+    const workerId = await newWorker(await database.connect())
+    const isNeeded = () => needsRescue(pool, 'pgq', workerId)
+    expect(await isNeeded()).toBe(false)
+    await pool.query('insert into pgq.cancellations (job_id) values (1)')
+    expect(await isNeeded()).toBe(true)
+    await pool.query('delete from pgq.cancellations; insert into pgq.leases (worker_id, number) values (0, 1)')
+    expect(await isNeeded()).toBe(true)
+    await pool.query('delete from pgq.leases')
+    await newWorker(await database.connect())
+    expect(await isNeeded()).toBe(true)
+  })
+
   test('gives the jobs of a closed connection back, in their places, with one more crash', async () => {
     await enqueueMany(pool, 'work', [{ args: 'a', priority: 2, retry: { jitter: 0 } }, { args: 'b' }, { args: 'c' }])
     await pool.query(`update pgq.jobs set errors = '[{"attempt": 9}]', attempt = 9 where args::text = '"a"'`)

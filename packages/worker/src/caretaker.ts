@@ -4,7 +4,7 @@ import {
   type Executor,
   findUnknownTasks,
   goAlone,
-  hasOthers,
+  needsRescue,
   promoteDueJobs,
   type Rescue,
   type RescuerBeat,
@@ -102,7 +102,7 @@ export class Caretaker {
    */
   async rescueFirst(): Promise<void> {
     const { schema } = this.options
-    const isNeeded = await hasOthers(this.control, schema, this.charge.workerId)
+    const isNeeded = await needsRescue(this.control, schema, this.charge.workerId)
     this.#nextRescueMs = isNeeded ? await this.#rescue() : this.#beatMs
   }
 

@@ -152,6 +152,18 @@ describe('cancelJobs', () => {
     expect(await settled).toMatchObject({ settlement: { kind: 'bury', reason: 'cancelled' } })
     expect(performance.now() - asked).toBeLessThan(5_000)
   })
+
+  // Mutant: the first worker of all has nobody to rescue, and takes what there is.
+  test('a job that its worker gave back before it heard of that does not run again', async () => {
+    const ran: number[] = []
+    const task = numbered()
+    const { id } = await task.enqueue(db.pool, 1)
+    await db.pool.query('insert into pgq.cancellations (job_id) values ($1)', [id])
+    await db.worker([task.handle((n) => void ran.push(n))])
+    await db.empty()
+    expect(ran).toEqual([])
+    expect(await deadReasons()).toEqual(['cancelled'])
+  })
 })
 
 describe('a paused queue', () => {
