@@ -15,7 +15,7 @@ export interface EmptyProject {
   copy(program: string, as?: string): void
   write(file: string, text: string): void
   /** Compiles all programs, .mts to ESM and .cts to CommonJS. Rejects with what the compiler said. */
-  compile(compiler: 'typescript' | 'typescript-7', ...args: readonly string[]): Promise<void>
+  compile(compiler: 'typescript' | 'typescript-7'): Promise<void>
   /** Runs a compiled program. Answers the lines that it printed. */
   node(file: string, env?: Readonly<Record<string, string>>): Promise<string[]>
   /** Runs a command that a package brought. */
@@ -46,10 +46,8 @@ export function emptyProject(registry: Registry): EmptyProject {
     },
     copy: (program, as = program) => copyFileSync(join(here, 'consumers', program), file(as)),
     write: (name, text) => writeFileSync(file(name), text),
-    compile: async (compiler, ...args) =>
-      void (await runProgram(process.execPath, [join(here, 'node_modules', compiler, 'bin/tsc'), ...args], {
-        cwd: folder,
-      })),
+    compile: async (compiler) =>
+      void (await runProgram(process.execPath, [join(here, 'node_modules', compiler, 'bin/tsc')], { cwd: folder })),
     node: async (name, env = {}) => linesOf(await runProgram(process.execPath, [name], { cwd: folder, env })),
     command: (name, ...args) => runProgram(file(`node_modules/.bin/${name}`), args, { cwd: folder }),
   }
