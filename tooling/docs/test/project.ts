@@ -89,8 +89,11 @@ function fileOf(folder: string, { code, line }: Block): ProjectFile {
 export async function typeErrors({ folder, tsconfig, files }: Project): Promise<Map<Block, string[]>> {
   const compiler = join(root, 'node_modules/typescript/bin/tsc')
   const args = [compiler, '--project', tsconfig, '--pretty', 'false']
-  // It exits with 2 when it has found something.
-  const { stdout } = await run(process.execPath, args, { cwd: folder }).catch((error) => error as { stdout: string })
+  // It also fails when it has found something, and prints that. One that did not run prints nothing here.
+  const { stdout } = await run(process.execPath, args, { cwd: folder }).catch((error) => {
+    if (!error.stdout) throw error
+    return error as { stdout: string }
+  })
   const errors = new Map([...files.keys()].map((block) => [block, [] as string[]]))
   const blocks = new Map([...files].map(([block, { path }]) => [relative(folder, path), block]))
   // What is indented explains the line before it.

@@ -145,9 +145,11 @@ class PageRun {
     const cwd = folderOf(this.project.folder, block.page)
     if (command.kind === 'wrong') this.#report(block, command.why)
     if (command.kind === 'run') await this.#mustEnd(this.#start(block, 'sh', ['-ec', command.command], cwd))
-    // What comes with a module in TypeScript needs a loader for it, as its README says.
-    const loader = /\.ts\b/.test(command.kind === 'stay' ? command.command : '') ? 'tsx' : 'plain'
-    if (command.kind === 'stay') return this.#stay(this.#start(block, 'sh', ['-ec', command.command], cwd, loader))
+    if (command.kind === 'stay') {
+      // A module in TypeScript needs a loader, as the README of the command line says.
+      const loader = /\.ts\b/.test(command.command) ? 'tsx' : 'plain'
+      return this.#stay(this.#start(block, 'sh', ['-ec', command.command], cwd, loader))
+    }
     if (command.kind !== 'program') return
     const file = this.blocks.find((one) => this.project.files.get(one)?.name === command.file)
     if (!file) return this.#report(block, `there is no ${command.file} on this page`)
