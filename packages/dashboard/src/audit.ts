@@ -12,18 +12,32 @@ export interface AuditEvent {
   readonly user: string
   readonly action: ActionName
   readonly target: ActionTarget
-  /** Done; refused for want of a permission; or the database said no. */
+  /** Done; refused, for want of a permission or because it came from no page of ours, when its target is not read; or the database said no. */
   readonly outcome: 'done' | 'denied' | 'failed'
   /** How many jobs it changed, when it is done. */
   readonly jobs?: number
 }
 
-/** Tells the logger and the callback. Neither can undo what was done, so their own failures are only logged. */
-export function audit(event: AuditEvent, { logger, onAudit }: { logger: Logger; onAudit(event: AuditEvent): void }) {
+/** Hears of what was done. */
+export type OnAudit = (event: AuditEvent) => void | Promise<void>
+
+/** Tells the logger and the callback. Neither can undo what was done, nor keep the other from hearing of it. */
+export function audit(event: AuditEvent, { logger, onAudit }: { logger: Logger; onAudit: OnAudit }): void {
+  logger.info(event, `dashboard: ${event.action} ${event.outcome}`)
+  void tell(event, onAudit).catch((error) => logger.error({ err: error }, 'dashboard: onAudit failed'))
+}
+
+// What it throws is a rejection, too.
+const tell = async (event: AuditEvent, onAudit: OnAudit): Promise<void> => onAudit(event)
+
+/** A logger that cannot fail: when it does, there is nobody left to tell. */
+export const quiet = (logger: Logger): Logger => ({
+  info: (fields, message) => quietly(() => logger.info(fields, message)),
+  error: (fields, message) => quietly(() => logger.error(fields, message)),
+})
+
+function quietly(log: () => void): void {
   try {
-    logger.info(event, `dashboard: ${event.action} ${event.outcome}`)
-    onAudit(event)
-  } catch (error) {
-    logger.error({ err: error }, 'dashboard: onAudit failed')
-  }
+    log()
+  } catch {}
 }

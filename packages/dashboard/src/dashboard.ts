@@ -52,12 +52,16 @@ function routes(options: ResolvedOptions): Hono<Env> {
   app.route('/api', answers(options))
 
   app.post('/api/actions/:name', async (c) => {
-    const refusal = refuseForeign(c.req.raw, getCookie(c, TOKEN_COOKIE))
-    if (refusal) return c.json({ error: refusal }, 403)
     const name = c.req.param('name')
     if (!isAction(name)) return c.json({ error: `There is no action ${name}.` }, 404)
+    const asked = { at: new Date(), user: c.var.user, action: name }
+    const refusal = refuseForeign(c.req.raw, getCookie(c, TOKEN_COOKIE))
+    if (refusal) {
+      audit({ ...asked, target: {}, outcome: 'denied' }, options)
+      return c.json({ error: refusal }, 403)
+    }
     const target = readTarget(await c.req.json().catch(() => undefined))
-    const event = { at: new Date(), user: c.var.user, action: name, target }
+    const event = { ...asked, target }
     const { permission, run } = ACTIONS[name]
     if (!c.var.permissions.includes(permission)) {
       audit({ ...event, outcome: 'denied' }, options)

@@ -1,5 +1,5 @@
 import { checkOptionNames, DEFAULT_SCHEMA, type Executor, InvalidOptionError, optionNames } from '@pgq/core'
-import type { AuditEvent, Logger } from './audit.js'
+import { type Logger, type OnAudit, quiet } from './audit.js'
 import { PERMISSIONS, type Permission } from './permissions.js'
 
 /** Names who asks, or answers nothing for a stranger, or a Response of its own: a redirect to a login. */
@@ -24,8 +24,8 @@ export interface DashboardOptions {
   readonly allowedHosts?: readonly string[]
   /** Paths in args to hide: `card.number`, `items.*.secret`, `**.password`. */
   readonly redact?: readonly string[]
-  /** Hears of each action: who, what, on which jobs, and how it went. Also of those that were refused. */
-  readonly onAudit?: (event: AuditEvent) => void
+  /** Hears of each action of who may come in: who, what, on which jobs, and how it went. Also of those that were refused. */
+  readonly onAudit?: OnAudit
   /** Such as pino: each action as a line, and what went wrong. */
   readonly logger?: Logger
   /** How long a question may take before the page is told that the database is slow. Default 5,000. */
@@ -72,9 +72,9 @@ export function resolveOptions(options: DashboardOptions): ResolvedOptions {
   ) as DashboardOptions
   return {
     ...defaults,
-    logger: { info() {}, error() {} },
     onAudit() {},
     ...given,
+    logger: quiet(options.logger ?? { info() {}, error() {} }),
     basePath: basePath.replace(/\/+$/, ''),
     allowedHosts: options.allowedHosts ?? (authenticate === false ? LOOPBACK_HOSTS : undefined),
   }

@@ -1,6 +1,6 @@
 import { InvalidOptionError } from '@pgq/core'
 import { startProxy } from '@pgq/test-db'
-import { beforeEach, describe, expect, test } from 'vitest'
+import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import {
   type AuditEvent,
   basicAuth,
@@ -201,7 +201,7 @@ describe('actions', () => {
     expect(await remaining()).toBe(2)
   })
 
-  // Mutants: each of the three checks left out.
+  // Mutants: each of the three checks left out; nothing heard of it.
   test.each([
     ['another origin', { origin: 'https://evil.test' }],
     ['another port', { origin: `https://${HOST}:8443` }],
@@ -212,10 +212,12 @@ describe('actions', () => {
     ['no token', { 'x-pgq-token': undefined }],
     ['a wrong token', { 'x-pgq-token': 'guessed' }],
     ['no cookie', { cookie: undefined }],
-  ])('%s may not', async (_what, headers) => {
-    const answer = await open().post('/api/actions/delete-dead', { ids }, headers)
-    expect(answer.status).toBe(403)
+  ])('%s may not, and is audited', async (_what, headers) => {
+    const events: AuditEvent[] = []
+    const { post } = open({ onAudit: (event) => void events.push(event) })
+    expect((await post('/api/actions/delete-dead', { ids }, headers)).status).toBe(403)
     expect(await remaining()).toBe(3)
+    expect(events).toMatchObject([{ user: 'ada', action: 'delete-dead', target: {}, outcome: 'denied' }])
   })
 
   test('a GET changes nothing', async () => {
@@ -238,7 +240,7 @@ describe('actions', () => {
     for (const [action, permission] of Object.entries(actions)) {
       const events: AuditEvent[] = []
       const allow = PERMISSIONS.filter((other) => other !== permission)
-      const { post } = open({ allow: () => allow, onAudit: (event) => events.push(event) })
+      const { post } = open({ allow: () => allow, onAudit: (event) => void events.push(event) })
       expect((await post(`/api/actions/${action}`, { ids })).status).toBe(403)
       expect(events).toMatchObject([{ user: 'ada', action, target: { ids }, outcome: 'denied' }])
     }
@@ -263,16 +265,34 @@ describe('actions', () => {
     expect(await remaining()).toBe(3)
   })
 
-  test('an audit that throws takes nothing back, and is logged', async () => {
-    const logged: string[] = []
-    const { post } = open({
-      onAudit: () => {
+  // Mutants: a rejection that nobody catches ends the process, and this run; one try around both.
+  test.each([
+    [
+      'throws',
+      () => {
         throw new Error('disk full')
       },
-      logger: { info: (_fields, message) => logged.push(message), error: (_fields, message) => logged.push(message) },
-    })
+    ],
+    ['rejects', async () => Promise.reject(new Error('disk full'))],
+  ])('an audit that %s takes nothing back, and is logged', async (_how, onAudit) => {
+    const logged: string[] = []
+    const log = (_fields: object, message: string) => void logged.push(message)
+    const { post } = open({ onAudit, logger: { info: log, error: log } })
     expect(await (await post('/api/actions/redrive', { ids })).json()).toEqual({ jobs: 3 })
-    expect(logged).toEqual(['dashboard: redrive done', 'dashboard: onAudit failed'])
+    await expect.poll(() => logged).toEqual(['dashboard: redrive done', 'dashboard: onAudit failed'])
+  })
+
+  test('a logger that throws keeps neither the audit nor an answer back', async () => {
+    const events: AuditEvent[] = []
+    const log = () => {
+      throw new Error('disk full')
+    }
+    const { get, post } = open({ onAudit: (event) => void events.push(event), logger: { info: log, error: log } })
+    expect((await post('/api/actions/redrive', { ids })).status).toBe(200)
+    expect(events).toMatchObject([{ action: 'redrive', outcome: 'done' }])
+    await pool.query('alter table pgq.workers rename to away')
+    onTestFinished(async () => void (await pool.query('alter table pgq.away rename to workers')))
+    expect((await get('/api/workers')).status).toBe(503)
   })
 })
 
