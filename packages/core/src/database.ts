@@ -42,6 +42,7 @@ export interface WorkersTable {
   epoch: Generated<Stamp>
   locks: Generated<boolean>
   listens: Generated<boolean>
+  lease_ms: Generated<number>
   alone: Generated<boolean>
 }
 

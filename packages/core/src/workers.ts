@@ -15,6 +15,8 @@ export interface WorkerDescription {
   readonly locks?: boolean
   /** NOTIFY reaches it; for the monitor. Default true. */
   readonly listens?: boolean
+  /** Silent for longer, it is lost even if its connections are still open. Its own, as it beats accordingly. Default 30,000. */
+  readonly leaseMs?: number
 }
 
 /** The channel on which workers hear of new workers. */
@@ -26,7 +28,12 @@ export const workersChannel = (schema: string): string => `pgq_${schema}_workers
  * whatever the session says: an id that a crash of the server forgot would be given to somebody else, and with it the leases.
  */
 export async function registerWorker(executor: Executor, schema: string, worker: WorkerDescription): Promise<number> {
-  const [row] = await run(executor, schema, registerStatement, { locks: true, listens: true, ...worker })
+  const [row] = await run(executor, schema, registerStatement, {
+    locks: true,
+    listens: true,
+    leaseMs: 30_000,
+    ...worker,
+  })
   return row!.id
 }
 
@@ -34,10 +41,10 @@ const registerStatement = defineStatement<Required<WorkerDescription>, { id: num
   'register_worker',
   ({ table, param, schemaName }) => sql`
     with worker as (
-      insert into ${table('workers')} (hostname, pid, queues, tasks, locks, listens)
+      insert into ${table('workers')} (hostname, pid, queues, tasks, locks, listens, lease_ms)
       values (
         ${param('hostname')}, ${param('pid')}, ${param('queues')}::text[], ${param('tasks')}::text[],
-        ${param('locks')}, ${param('listens')}
+        ${param('locks')}, ${param('listens')}, ${param('leaseMs')}
       )
       returning id, locks
     )
@@ -199,12 +206,10 @@ export const heartbeatSql = (schema: string): { readonly lock: string; readonly 
   beat: beatStatement.compile(schema).sql,
 })
 
-/** When a worker counts as lost, and when a job does. */
+/** Who rescues, whom it may judge, and when a job counts as lost for good. */
 export interface RescueRequest {
   /** The rescuing worker itself. */
   readonly workerId: number
-  /** A worker whose last beat is older is lost even if its connections are still open. */
-  readonly leaseMs: number
   /**
    * The epoch (see Beat) of the server that the rescuer has known for so long that every living worker must have come back to it.
    * A server that restarts lets go of all locks while the workers live: on any other one, those that have not beaten there are
@@ -232,7 +237,7 @@ export interface Rescue {
 }
 
 /**
- * Beats for the rescuing worker, finds workers that are gone (nobody holds their liveness lock, or their beat is too old) and
+ * Beats for the rescuing worker, finds workers that are gone (nobody holds their liveness lock, or the beat is older than the lease) and
  * gives their jobs back, with one more crash counted: in their old positions after the first crash, with a growing delay after
  * more, and among the dead letters when they took too many workers down. Beyond two, only a crash of a worker that ran the job
  * alone counts (see suspects.ts): what stood beside a poison job is never buried for it. Leases that belong to no worker at all
@@ -268,7 +273,7 @@ const rescueStatement = defineStatement<Required<RescueRequest>, RescueRow>('res
         not worker.locks or pg_try_advisory_xact_lock(${lockClass(parts)}, worker.id) as is_gone
       from ${table('workers')} as worker
       where worker.id <> ${param('workerId')} and ${mayBeJudged(parts)} and (
-        ${isSilent(parts)} or worker.locks and pg_try_advisory_xact_lock(${lockClass(parts)}, worker.id)
+        ${isSilent} or worker.locks and pg_try_advisory_xact_lock(${lockClass(parts)}, worker.id)
       )
       order by worker.id
       for update skip locked
@@ -276,7 +281,7 @@ const rescueStatement = defineStatement<Required<RescueRequest>, RescueRow>('res
     ), silent as (
       select worker.id
       from ${table('workers')} as worker
-      where worker.id <> ${param('workerId')} and ${mayBeJudged(parts)} and ${isSilent(parts)}
+      where worker.id <> ${param('workerId')} and ${mayBeJudged(parts)} and ${isSilent}
     ), ended as (
       select count(pg_terminate_backend(lock.pid)) as backends
       from silent
@@ -383,8 +388,7 @@ const rescueStatement = defineStatement<Required<RescueRequest>, RescueRow>('res
 const mayBeJudged = ({ param }: StatementParts<Required<RescueRequest>>) => sql`
   (worker.epoch = pg_postmaster_start_time() or ${param('settledOn')}::text in ('any', pg_postmaster_start_time()::text))`
 
-const isSilent = ({ param }: StatementParts<Required<RescueRequest>>) => sql`
-  worker.beat_at < now() - ${param('leaseMs')}::double precision * interval '1 ms'`
+const isSilent = sql`worker.beat_at < now() - worker.lease_ms * interval '1 ms'`
 
 /** At once after the first crash; then after 1 s, 4 s, 16 s, ... an hour. */
 const afterCrashes = (crashes: RawBuilder<unknown>) => sql`

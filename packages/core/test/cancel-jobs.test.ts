@@ -27,7 +27,7 @@ const everywhere = async () =>
     ),
   )
 const rescue = async (workerId?: number) =>
-  rescueLostWorkers(pool, 'pgq', { workerId: workerId ?? (await newWorker(pool)), leaseMs: 30_000, maxCrashes: 3 })
+  rescueLostWorkers(pool, 'pgq', { workerId: workerId ?? (await newWorker(pool)), maxCrashes: 3 })
 const work = { task: 'work' }
 
 test('waiting jobs become dead letters, ready and scheduled ones', async () => {

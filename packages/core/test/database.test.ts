@@ -65,6 +65,7 @@ const tables: {
     epoch: 'Date default',
     locks: 'boolean default',
     listens: 'boolean default',
+    lease_ms: 'number default',
     alone: 'boolean default',
   },
   leases: {

@@ -214,7 +214,7 @@ describe('the end of a transactional lease', () => {
   const place = (workerId: number, ordinal = 1, number = 1) => ({ workerId, number, ordinal })
   const finished = () => database.rows('select number::integer, ordinal from pgq.finished_jobs order by 1, 2')
   const gone = { code: '23502', table: 'finished_jobs', column: 'number' }
-  const rescue = () => rescueLostWorkers(pool, 'pgq', { workerId: 0, leaseMs: 60_000, maxCrashes: 3 })
+  const rescue = () => rescueLostWorkers(pool, 'pgq', { workerId: 0, maxCrashes: 3 })
 
   /** One job in each of two leases of one worker. */
   async function leases({ locks = true } = {}) {

@@ -26,8 +26,7 @@ const database = await queueDatabase()
 const { pool } = database
 const jobs = (count: number) => Array.from({ length: count }, (_, args) => ({ args }))
 /** By somebody who is not in the list, and so does not count as lost. */
-const rescue = (request = {}) =>
-  rescueLostWorkers(pool, 'pgq', { workerId: 0, leaseMs: 60_000, maxCrashes: 3, ...request })
+const rescue = (request = {}) => rescueLostWorkers(pool, 'pgq', { workerId: 0, maxCrashes: 3, ...request })
 
 const epochHere = async () => (await database.rows('select pg_postmaster_start_time()::text as epoch'))[0].epoch
 
@@ -169,9 +168,23 @@ describe('rescue', () => {
     const { client, workerId } = await workerWithLease(1)
     const ended = new Promise((resolve) => client.once('end', resolve))
     await pool.query(`update pgq.workers set beat_at = now() - interval '61 s' where id = $1`, [workerId])
-    expect(await rescue({ leaseMs: 62_000 })).toMatchObject({ workers: [], endedBackends: 0 })
     expect(await rescue()).toMatchObject({ workers: [workerId], requeued: 1, endedBackends: 1 })
     await ended
+  })
+
+  // Mutant: the rescuer's lease for all: a worker that beats every 48 s was dead for one that waits for 30.
+  test('how old a beat may be is for the worker itself to say', async () => {
+    const labels = { hostname: 'here', pid: 1, queues: [], tasks: [], locks: false }
+    const calm = await registerWorker(pool, 'pgq', { ...labels, leaseMs: 120_000 })
+    const quick = await registerWorker(pool, 'pgq', { ...labels, leaseMs: 10_000 })
+    const beatAgo = (seconds: number) =>
+      pool.query(`update pgq.workers set beat_at = now() - $1 * interval '1 s'`, [seconds])
+    await beatAgo(5)
+    expect((await rescue()).workers).toEqual([])
+    await beatAgo(61)
+    expect((await rescue()).workers).toEqual([quick])
+    await beatAgo(121)
+    expect((await rescue()).workers).toEqual([calm])
   })
 
   test('the transactional lease of a silent worker: its sessions are ended, then its job is free', async () => {
@@ -315,7 +328,7 @@ describe('rescue', () => {
   test('does not rescue itself', async () => {
     const { client, workerId } = await workerWithLease(1)
     await pool.query(`update pgq.workers set beat_at = 'epoch'`)
-    expect((await rescueLostWorkers(client, 'pgq', { workerId, leaseMs: 1, maxCrashes: 3 })).workers).toEqual([])
+    expect((await rescueLostWorkers(client, 'pgq', { workerId, maxCrashes: 3 })).workers).toEqual([])
   })
 
   // Mutants: a crash counts whatever else the worker ran; the bound of two left out.

@@ -51,6 +51,7 @@ create table workers (
   epoch      timestamptz not null default pg_postmaster_start_time(), -- the server's start that its locks belong to
   locks      boolean     not null default true,    -- its connections hold its liveness lock; if not, only the beat tells
   listens    boolean     not null default true,    -- NOTIFY reaches it
+  lease_ms   integer     not null default 30000,   -- silent for longer, it is lost; it beats accordingly
   alone      boolean     not null default false    -- runs suspects, or is about to: one at a time, with nothing beside them
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 

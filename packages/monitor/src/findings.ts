@@ -215,9 +215,12 @@ function notifyQueue({ server: { notifyQueue } }: HealthFacts): Finding[] {
   ]
 }
 
-/** It lives, as far as the server knows: its lock is held, or its last beat is young. */
+/**
+ * It lives, as far as the server knows: its lock is held, and its last beat is young. Twice the lease: a living worker gives its jobs
+ * back after one, and what a standby tells of a beat may be late.
+ */
 const isLost = (worker: WorkerFacts, { isStandby }: HealthFacts['server']) =>
-  worker.beatAgeMs > MINUTE_MS || (!isStandby && worker.locks && worker.isBack && !worker.lockHeld)
+  worker.beatAgeMs > 2 * worker.leaseMs || (!isStandby && worker.locks && worker.isBack && !worker.lockHeld)
 
 const living = ({ workers, server }: HealthFacts) => workers.filter((worker) => !isLost(worker, server))
 

@@ -16,6 +16,8 @@ export interface WorkerStatus extends JobWorker {
   readonly alone: boolean
   /** For how many ms it has not said that it lives. */
   readonly beatAgeMs: number
+  /** Silent for longer, it is taken for dead. */
+  readonly leaseMs: number
   /** Jobs that it holds. */
   readonly running: number
   /** Runs nothing and waits for the doorbell. */
@@ -46,6 +48,7 @@ const askWorkers = defineQuestion<object, WorkerRow>('list_workers', (parts) => 
       worker.id, worker.hostname, worker.pid, worker.queues, worker.tasks, worker.locks, worker.listens, worker.alone,
       ${epochMs(sql`worker.started_at`)} as "startedAt",
       greatest(0, ${epochMs(sql`statement_timestamp() - worker.beat_at`)}) as "beatAgeMs",
+      worker.lease_ms as "leaseMs",
       coalesce(leased.jobs, 0) as running,
       leased.jobs is null
         and exists (select from ${table('idle_workers')} as idle where idle.worker_id = worker.id) as idle

@@ -1,4 +1,4 @@
-import { pauseQueue, registerWorker } from '@pgq/core'
+import { pauseQueue, registerWorker, type WorkerDescription } from '@pgq/core'
 import { testDatabase } from '@pgq/test-db'
 import pg from 'pg'
 import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
@@ -25,7 +25,7 @@ async function connect(application = 'report'): Promise<pg.Client> {
 }
 
 /** A worker as it is: its connection holds its liveness lock. */
-async function livingWorker(labels: { queues?: string[]; tasks?: string[]; locks?: boolean; listens?: boolean } = {}) {
+async function livingWorker(labels: Partial<WorkerDescription> = {}) {
   const client = await connect('pgq worker')
   const worker = { hostname: 'host', pid: 1, queues: ['default'], tasks: ['mail'], ...labels }
   return { client, id: await registerWorker(client, 'pgq', worker) }
@@ -121,6 +121,15 @@ describe('workers and queues', () => {
     await other.client.end()
     await gone('pgq worker', 0)
     expect(await finding('workers-lost')).toMatchObject({ severity: 'critical' })
+  })
+
+  // Mutant: one limit for all: 30 s between two beats are nothing for a lease of 75 s.
+  test('silence is judged by the lease of the worker itself', async () => {
+    await livingWorker({ leaseMs: 75_000 })
+    await pool.query(`update pgq.workers set beat_at = now() - interval '2 minutes'`)
+    expect(await codes()).toEqual([])
+    await pool.query(`update pgq.workers set beat_at = now() - interval '3 minutes'`)
+    expect(await codes()).toEqual(['workers-lost'])
   })
 
   // Mutants: silence not judged; a worker that has not come back to a restarted server yet taken for lost.

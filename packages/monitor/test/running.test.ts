@@ -65,7 +65,8 @@ describe('listRunning', () => {
     await queue.enqueue('mail')
     const lost = await queue.worker()
     await queue.claim(lost, 1)
-    await rescueLostWorkers(queue.pool, 'pgq', { workerId: await queue.worker(), leaseMs: 0, maxCrashes: 3 })
+    await queue.pool.query(`update pgq.workers set beat_at = 'epoch'`)
+    await rescueLostWorkers(queue.pool, 'pgq', { workerId: await queue.worker(), maxCrashes: 3 })
     const second = await queue.worker()
     await queue.claim(second, 1)
     expect(await listRunning(queue.pool)).toMatchObject([{ attempt: 2, crashCount: 1, worker: { id: second } }])
@@ -144,6 +145,7 @@ describe('listWorkers', () => {
         alone: false,
         startedAt,
         beatAgeMs: expect.any(Number),
+        leaseMs: 30_000,
         running: 0,
         idle: true,
       },

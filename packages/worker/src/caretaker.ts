@@ -242,14 +242,14 @@ export class Caretaker {
   async #beatOn(
     executor: Executor,
   ): Promise<Omit<Rescue, 'self' | 'endedBackends'> & { self: Beat | RescuerBeat | null }> {
-    const { schema, leaseMs, maxCrashes } = this.options
+    const { schema, maxCrashes } = this.options
     const { workerId } = this.charge
     if (performance.now() < this.#judgesFrom) {
       const self = await beat(executor, schema, workerId)
       return { self, busy: 1, workers: [], requeued: 0, buried: 0, cancelled: [] }
     }
     const settledOn = performance.now() > this.#settledAt ? this.#epoch : null
-    return rescueLostWorkers(executor, schema, { workerId, leaseMs, maxCrashes, settledOn })
+    return rescueLostWorkers(executor, schema, { workerId, maxCrashes, settledOn })
   }
 
   async #reportUnknownTasks(): Promise<number> {

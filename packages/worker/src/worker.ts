@@ -224,11 +224,11 @@ class RunningWorker implements Worker {
   }
 
   async #register(): Promise<void> {
-    const { schema, queues, handlers } = this.options
+    const { schema, queues, handlers, leaseMs } = this.options
     const { locks } = this.#session
     const { listens, connection } = this.#control
     const labels = { hostname: hostname(), pid: process.pid, queues, tasks: [...handlers.keys()] }
-    const id = await registerWorker(connection, schema, { ...labels, locks, listens })
+    const id = await registerWorker(connection, schema, { ...labels, locks, listens, leaseMs })
     // Also those that a lane that was still claiming opened meanwhile.
     await this.#session.registered(id, connection)
     this.#standIn.workerId = id

@@ -77,11 +77,13 @@ describe('what a database, or a pooler in front of it, lacks', () => {
   })
 
   test('nothing: told nothing', async () => {
-    const worker = db.idleWorker([numbered().handle(() => {})])
+    const worker = db.idleWorker([numbered().handle(() => {})], { leaseMs: 2_000 })
     const missed = all(worker, 'capability.missed')
     await worker.start()
     expect(missed).toEqual([])
-    expect(await db.rows('select locks, listens from pgq.workers')).toEqual([{ locks: true, listens: true }])
+    expect(await db.rows('select locks, listens, lease_ms from pgq.workers')).toEqual([
+      { locks: true, listens: true, lease_ms: 2_000 },
+    ])
   })
 
   test('doorbell: false: nothing is missed that was not asked for', async () => {

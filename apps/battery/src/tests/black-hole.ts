@@ -83,8 +83,8 @@ const NO_LEASE: Mutant = {
   patches: [
     {
       file: 'packages/core/src/workers.ts',
-      find: "worker.beat_at < now() - ${param('leaseMs')}::double precision * interval '1 ms'`",
-      replace: "worker.beat_at < now() - ${param('leaseMs')}::double precision * interval '1 h'`",
+      find: "worker.beat_at < now() - worker.lease_ms * interval '1 ms'`",
+      replace: "worker.beat_at < now() - worker.lease_ms * interval '1 h'`",
     },
   ],
 }

@@ -57,7 +57,7 @@ export const claimVsDeath: BatteryTest = {
   },
 }
 
-const rescuer = { workerId: 0, leaseMs: 1_000, maxCrashes: 3 }
+const rescuer = { workerId: 0, maxCrashes: 3 }
 
 const ORPHANS = `select count(*)::integer from pgq.leases where worker_id not in (select id from pgq.workers)`
 

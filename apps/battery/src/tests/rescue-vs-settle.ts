@@ -141,12 +141,12 @@ async function tryOrder(
   ]
   const rescue: Script = [
     (client) => client.query('begin'),
-    (client) => rescueLostWorkers(client, 'pgq', { workerId: 0, leaseMs: 1_000, maxCrashes: 3 }),
+    (client) => rescueLostWorkers(client, 'pgq', { workerId: 0, maxCrashes: 3 }),
     (client) => client.query('commit'),
   ]
   await interleave(clients, [settle, rescue], order, isBlockedOn(queue))
   // A rescue that met a locked row passes it over: the next one comes back to it.
-  await rescueLostWorkers(queue.pool, 'pgq', { workerId: 0, leaseMs: 1_000, maxCrashes: 3 })
+  await rescueLostWorkers(queue.pool, 'pgq', { workerId: 0, maxCrashes: 3 })
   const expected = counted ? settling.place : 'waiting'
   const found = await queue.rows<{ state: string }>(`select state from pgq.job_states where args->>'n' = '1'`)
   const states = found.map(({ state }) => (state === 'dead' ? 'dead' : state === 'running' ? 'running' : 'waiting'))

@@ -60,5 +60,4 @@ async function livesBesideItsPredecessor(context: TestContext): Promise<void> {
   expect(found === '1 ready, 2 running', `After the rescue: ${found}.`)
 }
 
-const rescue = (queue: TestQueue) =>
-  rescueLostWorkers(queue.pool, 'pgq', { workerId: 0, leaseMs: 60_000, maxCrashes: 3 })
+const rescue = (queue: TestQueue) => rescueLostWorkers(queue.pool, 'pgq', { workerId: 0, maxCrashes: 3 })

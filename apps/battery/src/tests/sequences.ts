@@ -156,7 +156,7 @@ async function leaseNumbers(context: TestContext): Promise<string> {
   await pool.query(`insert into pgq.jobs (task) values ('plain')`)
   await claimIntoLease(client, 'pgq', { ...claimOf(workerId), number: numbers.at(-1)! })
   await client.end()
-  const rescue = { workerId: 0, leaseMs: 60_000, maxCrashes: 3 }
+  const rescue = { workerId: 0, maxCrashes: 3 }
   for (let tries = 0; tries < 50 && (await queue.value('select count(*)::integer from pgq.jobs')) === 0; tries++) {
     await rescueLostWorkers(pool, 'pgq', rescue)
   }

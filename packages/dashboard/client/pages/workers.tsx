@@ -9,9 +9,6 @@ interface WorkersAnswer {
   readonly running: readonly Wire<RunningJob>[]
 }
 
-/** Workers beat every few seconds; one that has been silent for so long is worth a look. */
-const SILENT_MS = 30_000
-
 export function Workers() {
   const answer = usePoll<WorkersAnswer>('workers')
   return (
@@ -41,7 +38,7 @@ export function Workers() {
 const SHOWN = 8
 
 function Worker({ worker, running }: { worker: Wire<WorkerStatus>; running: readonly Wire<RunningJob>[] }) {
-  const isSilent = worker.beatAgeMs > SILENT_MS
+  const isSilent = worker.beatAgeMs > worker.leaseMs
   return (
     <article class="card worker">
       <header>
