@@ -46,7 +46,7 @@ export async function enqueue(
   return result as EnqueueResult
 }
 
-/** Enqueues any number of jobs by task name, all or none. */
+/** Enqueues any number of jobs by task name, all or none. Everything else as Task.enqueueMany. */
 export async function enqueueMany(
   executor: Executor,
   task: string,

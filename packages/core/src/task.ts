@@ -97,7 +97,10 @@ export class Task<Input, Output = Input, Mode extends DeliveryModeName = 'at-lea
     return result as EnqueueResult
   }
 
-  /** Enqueues any number of jobs in one statement, all or none, in the order given. Results come in the same order. */
+  /**
+   * Enqueues any number of jobs in one statement, all or none, in the order given. Results come in the same order. Their args may
+   * be 250,000,000 characters in all; beyond that it throws InvalidOptionError.
+   */
   async enqueueMany(executor: Executor, jobs: Iterable<JobInput<Input, Mode>>): Promise<EnqueueResult[]> {
     // First: who forgot it passed the args in its place.
     checkExecutor(executor)

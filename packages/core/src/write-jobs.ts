@@ -28,18 +28,19 @@ export type EnqueueResult = { readonly status: 'inserted'; readonly id: string }
 export function writeJobs(executor: Executor, schema: string, jobs: readonly NewJob[]): Promise<EnqueueResult[]> {
   const lane = laneOf(executor, schema)
   return new Promise((resolve, reject) => {
-    lane.waiting.push({ jobs, resolve, reject })
+    lane.waiting.push({ jobs, length: lengthOf(jobs), resolve, reject })
     if (!lane.flushing) void flush(executor, schema, lane)
   })
 }
 
 interface Call {
   readonly jobs: readonly NewJob[]
+  readonly length: number
   readonly resolve: (results: EnqueueResult[]) => void
   readonly reject: (error: unknown) => void
 }
 
-/** The calls of one executor: one statement at a time is under way, the next takes all that came meanwhile. */
+/** The calls of one executor: one statement at a time is under way, the next takes what came meanwhile. */
 interface Lane {
   flushing: boolean
   waiting: Call[]
@@ -58,13 +59,29 @@ function laneOf(executor: Executor, schema: string): Lane {
 async function flush(executor: Executor, schema: string, lane: Lane): Promise<void> {
   lane.flushing = true
   await null // calls made in the same turn travel together
-  while (lane.waiting.length > 0) await write(executor, schema, lane, lane.waiting.splice(0))
+  while (lane.waiting.length > 0) await write(executor, schema, lane, takeCalls(lane.waiting))
   lane.flushing = false
   if (!lane.doorbell.isOwed) return
   await new Promise((resolve) => setImmediate(resolve)) // callers may go on at once: then the next statement sees to it
   const queues = lane.doorbell.take(!lane.flushing)
   // A hint, as each ring: the pool may have been ended by now.
   if (queues.length > 0) await ringDoorbell(executor, schema, queues).catch(() => {})
+}
+
+/**
+ * Calls share a statement up to this length, in characters. Longer ones gain nothing, are held in memory several times over, here and on
+ * the server, and keep all their callers waiting.
+ */
+const MAX_SHARED_LENGTH = 10_000_000
+
+/** The first calls in line, as many as may share a statement. A call is never divided: one that is longer travels alone. */
+function takeCalls(waiting: Call[]): Call[] {
+  let length = 0
+  const next = waiting.findIndex((call, index) => {
+    length += call.length
+    return index > 0 && length > MAX_SHARED_LENGTH
+  })
+  return waiting.splice(0, next === -1 ? waiting.length : next)
 }
 
 /** In a stream of statements a queue's doorbell rings this often, in ms, and once more when the stream ends. */
@@ -163,7 +180,17 @@ async function insertOne(
   return row!.id
 }
 
-const MAX_STATEMENT_LENGTH = 250_000_000
+/** In characters of up to three bytes: PostgreSQL takes less than 1 GB in one statement. */
+const MAX_LENGTH = 250_000_000
+
+/** What the jobs add to a statement, about. Throws when it is more than one statement can take: several are not all or none. */
+function lengthOf(jobs: readonly NewJob[]): number {
+  const length = jobs.reduce((sum, { args, meta }) => sum + args.length + (meta ? JSON.stringify(meta).length : 0), 0)
+  if (length <= MAX_LENGTH) return length
+  throw new InvalidOptionError(
+    `The args of these ${jobs.length} jobs are ${length} characters long; one call takes ${MAX_LENGTH}. Enqueue them in several calls, and in one transaction if it must be all or none.`,
+  )
+}
 
 /** Jobs as columns: texts, the only kind of parameter that every client sends alike. */
 interface Columns {
@@ -179,10 +206,6 @@ interface Columns {
 }
 
 function columnsOf(jobs: readonly NewJob[]): Columns {
-  const length = jobs.reduce((sum, { args, meta }) => sum + args.length + (meta ? JSON.stringify(meta).length : 0), 0)
-  if (length > MAX_STATEMENT_LENGTH) {
-    throw new InvalidOptionError('These jobs take more than 250 MB in one statement. Enqueue them in several calls.')
-  }
   return {
     args: jobs.map(({ args }) => args).join(SEPARATOR),
     queues: arrayOf(jobs, ({ queue }) => queue),

@@ -3,6 +3,7 @@ import { Kysely, PostgresDialect } from 'kysely'
 import pg from 'pg'
 import { afterAll, beforeEach, describe, expect, test } from 'vitest'
 import {
+  aroundEnqueue,
   defineTask,
   divertEnqueues,
   type Executor,
@@ -104,6 +105,55 @@ describe('coalescing', () => {
     await Promise.all([first, ...rest])
     expect(executor.statements).toBe(2)
     expect(await stored()).toEqual(['first', ...numbers(50)])
+  })
+
+  // Mutant: one statement for all that waits. Over 250 MB it fails, and every small call with it.
+  test('calls share a statement of 10 MB at most; none is divided, and their order stays', async () => {
+    const large = defineTask('work', { args: typed<string>(), maxArgsBytes: 20_000_000 })
+    const sizes: number[] = []
+    const executor: Executor = {
+      query(sql, params) {
+        sizes.push(...params.map((param) => String(param).length).filter((length) => length > 1_000))
+        return pool.query(sql, params)
+      },
+    }
+    const texts = numbers(7).map((number) => String(number).repeat(3_000_000))
+    const results = await Promise.all([
+      ...texts.map((text) => large.enqueue(executor, text)),
+      large.enqueueMany(
+        executor,
+        texts.slice(0, 4).map((args) => ({ args })),
+      ),
+      large.enqueue(executor, 'last'),
+    ])
+    expect(sizes.map((size) => Math.round(size / 1_000_000))).toEqual([9, 9, 3, 12])
+    const rows = await database.rows('select id::text, left(args::text, 2) as start from pgq.jobs order by position')
+    expect(rows.map(({ id }) => id)).toEqual(results.flat().map(({ id }) => id))
+    expect(rows.map(({ start }) => start[1]).join('')).toBe('01234560123l')
+  })
+
+  test('one call that is too long for a statement says so, and disturbs no other', async () => {
+    const executor = counting(pool)
+    const stop = aroundEnqueue((jobs, next) => next(jobs[0]!.args === '1' ? jobs : Array(300).fill(jobs[0])))
+    try {
+      const large = defineTask('work', { args: typed<unknown>(), maxArgsBytes: 1_000_000 })
+      const settled = await Promise.allSettled([
+        work.enqueue(executor, 1),
+        large.enqueue(executor, 'x'.repeat(900_000)),
+        work.enqueue(executor, 1),
+      ])
+      expect(settled.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled'])
+      expect(settled[1]).toMatchObject({
+        reason: {
+          code: 'PGQ_INVALID_OPTION',
+          message: expect.stringContaining('one call takes 250000000. Enqueue them'),
+        },
+      })
+    } finally {
+      stop()
+    }
+    expect(executor.statements).toBe(1)
+    expect(await stored()).toEqual([1, 1])
   })
 
   test('one call that a trigger of the user refuses fails alone, whole', async () => {
