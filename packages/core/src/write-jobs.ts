@@ -172,13 +172,16 @@ async function insertOne(
     args,
     queue,
     priority: String(priority),
-    executeAt: executeAt?.toISOString() ?? null,
+    executeAt: executeAt ? instantOf(executeAt) : null,
     delayMs: delayMs === undefined ? null : String(delayMs),
     retry: retry ? JSON.stringify(retry) : null,
     meta: meta ? JSON.stringify(meta) : null,
   })
   return row!.id
 }
+
+/** As PostgreSQL reads it: years after 9999 without a sign and zeros before them. Of the past, of which it writes years BC otherwise, one will do. */
+const instantOf = (at: Date): string => new Date(Math.max(at.getTime(), 0)).toISOString().replace(/^\+0*/, '')
 
 /** In characters of up to three bytes: PostgreSQL takes less than 1 GB in one statement. */
 const MAX_LENGTH = 250_000_000
@@ -211,7 +214,7 @@ function columnsOf(jobs: readonly NewJob[]): Columns {
     queues: arrayOf(jobs, ({ queue }) => queue),
     tasks: arrayOf(jobs, ({ task }) => task),
     priorities: arrayOf(jobs, ({ priority }) => priority),
-    executeAts: arrayOf(jobs, ({ executeAt }) => executeAt?.toISOString()),
+    executeAts: arrayOf(jobs, ({ executeAt }) => executeAt && instantOf(executeAt)),
     delaysMs: arrayOf(jobs, ({ delayMs }) => delayMs),
     retries: arrayOf(jobs, ({ retry }) => retry && JSON.stringify(retry)),
     metas: arrayOf(jobs, ({ meta }) => meta && JSON.stringify(meta)),

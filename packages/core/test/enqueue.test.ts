@@ -261,6 +261,23 @@ describe('options', () => {
     ])
   })
 
+  // Mutant: toISOString() as it is. PostgreSQL knows neither +275760 nor -271821, and the error ends the transaction.
+  test('executeAt may be any Date that there is', async () => {
+    const dates = [new Date(8.64e15), new Date('+010000-01-01'), new Date('0000-01-01'), new Date(-8.64e15)]
+    await inTransaction(pool, 'commit', async (trx) => {
+      for (const executeAt of dates) await task.enqueue(trx, {}, { executeAt })
+      await task.enqueueMany(
+        trx,
+        dates.map((executeAt) => ({ args: {}, executeAt })),
+      )
+    })
+    const rows = await database.rows(
+      'select (extract(epoch from execute_at) * 1000)::double precision as at from pgq.jobs order by position',
+    )
+    const stored = [8.64e15, Date.parse('+010000-01-01'), null, null]
+    expect(rows.map(({ at }) => at)).toEqual([...stored, ...stored])
+  })
+
   test('delayMs counts from now, by the clock of the database', async () => {
     await task.enqueue(pool, {}, { delayMs: 90_000.5 })
     expect((await row()).delay).toMatchObject({ minutes: 1, seconds: 30 })

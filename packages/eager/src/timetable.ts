@@ -2,6 +2,8 @@ import type { Settlement } from '@pgq/core'
 import type { Entry } from './eager-job.js'
 
 const MAX_ERRORS = 20
+/** No Date is later: what fails then is tried again at once. */
+const LAST_DATE_MS = 8.64e15
 
 /** The clock, and what comes next by it: the order in which a worker with one slot takes its jobs. */
 export class Timetable {
@@ -57,8 +59,9 @@ export class Timetable {
 
   #place(entry: Entry, executeAt: number): void {
     const { job } = entry
-    job.state = executeAt > this.now ? 'scheduled' : 'waiting'
-    job.executeAt = executeAt > this.now ? new Date(executeAt) : null
+    const at = Math.min(executeAt, LAST_DATE_MS)
+    job.state = at > this.now ? 'scheduled' : 'waiting'
+    job.executeAt = at > this.now ? new Date(at) : null
     entry.position = ++this.#position
   }
 

@@ -56,6 +56,15 @@ describe('the clock', () => {
 })
 
 describe('delayed jobs', () => {
+  // Mutant: its retry is at an invalid Date, and the clock with it.
+  test('may wait for the last Date there is, and fail then', async () => {
+    const { queue, runs } = queueAtNoon(fail)
+    await work.enqueue(queue, 1, { executeAt: new Date(8.64e15) })
+    expect(await queue.drain()).toBe(4)
+    expect(queue.now).toEqual(new Date(8.64e15))
+    expect(runs).toHaveLength(4)
+  })
+
   // Mutant: delays ignored, as eager modes elsewhere do.
   test('wait, with delayMs and with executeAt; the past and no delay run at once', async () => {
     const { queue, runs } = queueAtNoon()
