@@ -17,6 +17,7 @@ export interface JobName {
 export interface Effect extends JobName {
   readonly pid: number
   readonly attempt: number
+  readonly crashes: number
 }
 
 export interface Expectations {
@@ -29,6 +30,7 @@ export interface Expectations {
 interface Run {
   readonly pid: number
   readonly attempt: number
+  readonly crashes: number
   readonly from: number
   to: number
   finished: boolean
@@ -100,7 +102,8 @@ function tell(history: readonly HistoryEvent[], effects: readonly Effect[]): Map
     else if (event.kind === 'started') {
       // A process may do a little more between the order to kill it and its end.
       const to = killed.has(event.pid) ? event.at : Number.POSITIVE_INFINITY
-      const run = { pid: event.pid, attempt: event.attempt, from: event.at, to, finished: false, failed: false }
+      const { pid, attempt, crashes, at: from } = event
+      const run = { pid, attempt, crashes, from, to, finished: false, failed: false }
       story.runs.push(run)
       running.set(event.pid, (running.get(event.pid) ?? new Set()).add(run))
     } else {
@@ -133,7 +136,8 @@ function repeatProblems({ task, n, runs, effects }: Story): string[] {
   if (task === 'plain' || !effect) return []
   // The last such run: a transaction that did not commit leaves no trace, not even of its attempt.
   const done = runs.findLast(
-    ({ pid, attempt, finished }) => finished && pid === effect.pid && attempt === effect.attempt,
+    ({ pid, attempt, crashes, finished }) =>
+      finished && pid === effect.pid && attempt === effect.attempt && crashes === effect.crashes,
   )
   const late = done && runs.find((run) => run !== done && run.from > done.to)
   return late ? [`${task} ${n} started again ${(late.from - done.to).toFixed(0)} ms after it was done.`] : []

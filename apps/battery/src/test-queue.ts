@@ -34,7 +34,9 @@ export async function openQueue(url: string, folder: string): Promise<TestQueue>
   pool.on('error', () => {})
   pool.on('connect', (client) => client.on('error', () => {}))
   // No unique constraint: it would hide what ran twice.
-  await pool.query('create table if not exists effects (task text, n integer, pid integer, attempt integer)')
+  await pool.query(
+    'create table if not exists effects (task text, n integer, pid integer, attempt integer, crashes integer)',
+  )
   const rows = async (sql: string, params?: unknown[]) => (await pool.query(sql, params)).rows
   const value = async (sql: string, params?: unknown[]) => Object.values((await rows(sql, params))[0] ?? {})[0] as any
   return {
@@ -56,7 +58,7 @@ export async function openQueue(url: string, folder: string): Promise<TestQueue>
     waiting: () => value(WAITING),
     async finalState() {
       return {
-        effects: await rows('select task, n, pid, attempt from effects'),
+        effects: await rows('select task, n, pid, attempt, crashes from effects'),
         left: await rows(`${NAMES} from pgq.job_states where state <> 'dead'`),
         dead: await rows(`${NAMES} from pgq.job_states where state = 'dead'`),
       }

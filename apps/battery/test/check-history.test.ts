@@ -17,7 +17,7 @@ const story = (task: string, ...steps: Step[]): HistoryEvent[] =>
   )
 
 const end = (state: Partial<FinalState> = {}): FinalState => ({ effects: [], left: [], dead: [], ...state })
-const effect = (task: string, pid: number, attempt = 1): Effect => ({ task, n: 1, pid, attempt })
+const effect = (task: string, pid: number, attempt = 1): Effect => ({ task, n: 1, pid, attempt, crashes: 0 })
 
 const good = story('finish', [9, 'acknowledged'], [1, 'started'], [1, 'finished'])
 

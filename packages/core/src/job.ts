@@ -19,7 +19,7 @@ export interface Job {
   readonly task: string
   readonly queue: string
   readonly priority: number
-  /** Which run of the handler this is, from 1. Snoozes do not count. */
+  /** Which run of the handler this is, from 1. Snoozes and crashes of the worker do not count. */
   readonly attempt: number
   /** Runs in all: after a failure of the last one the job is a dead letter. 1 with at-most-once. */
   readonly maxAttempts: number

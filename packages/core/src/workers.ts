@@ -239,7 +239,8 @@ export interface Rescue {
 /**
  * Beats for the rescuing worker, finds workers that are gone (nobody holds their liveness lock, or the beat is older than the lease) and
  * gives their jobs back, with one more crash counted: in their old positions after the first crash, with a growing delay after
- * more, and among the dead letters when they took too many workers down. Beyond two, only a crash of a worker that ran the job
+ * more, and among the dead letters when they took too many workers down. The attempt that the claim counted is given back: most of
+ * them have not begun. Beyond two, only a crash of a worker that ran the job
  * alone counts (see suspects.ts): what stood beside a poison job is never buried for it. Leases that belong to no worker at all
  * (a table restored from a dump, a row deleted by hand) go back, too. One statement: a crash in the middle leaves everything as
  * it was. The statistics count what was lost and what died of it.
@@ -309,7 +310,7 @@ const rescueStatement = defineStatement<Required<RescueRequest>, RescueRow>('res
       returning lease.*, ${routine('finished_ordinals')}(lease.worker_id, lease.number) as finished
     ), leased as (
       select
-        job.id, job.position, job.created_at, job.ready_at, job.priority, job.attempt,
+        job.id, job.position, job.created_at, job.ready_at, job.priority, (job.attempt - 1)::smallint as attempt,
         (job.crash_count + case
           when job.crash_count < ${suspect} or lease.worker_id in (select id from lost where alone) then 1 else 0
         end)::smallint as crash_count,
@@ -395,5 +396,5 @@ const afterCrashes = (crashes: RawBuilder<unknown>) => sql`
   case when ${crashes} > 1 then now() + least(interval '1 s' * 4 ^ least(${crashes} - 2, 10), interval '1 hour') end`
 
 const crashError = sql`json_build_object(
-  'attempt', job.attempt, 'at', to_char(now() at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), 'name', 'CrashError',
+  'attempt', job.attempt + 1, 'at', to_char(now() at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), 'name', 'CrashError',
   'message', format('The worker was lost while it ran this job, %s times in all.', job.crash_count))`

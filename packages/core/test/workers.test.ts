@@ -133,7 +133,8 @@ describe('rescue', () => {
     expect(await isNeeded()).toBe(true)
   })
 
-  test('gives the jobs of a closed connection back, in their places, with one more crash', async () => {
+  // Mutant: the attempt kept: what a poison job stood beside is "exhausted" at its first failure.
+  test('gives the jobs of a closed connection back, in their places, with one more crash and no attempt', async () => {
     await enqueueMany(pool, 'work', [{ args: 'a', priority: 2, retry: { jitter: 0 } }, { args: 'b' }, { args: 'c' }])
     await pool.query(`update pgq.jobs set errors = '[{"attempt": 9}]', attempt = 9 where args::text = '"a"'`)
     const select =
@@ -146,8 +147,8 @@ describe('rescue', () => {
     expect(await rescue()).toMatchObject({ workers: [workerId], requeued: 2, buried: 0 })
     expect(await database.rows(select)).toEqual([before[0], before[2]])
     expect(await database.rows('select attempt, crash_count from pgq.jobs order by position')).toEqual([
-      { attempt: 10, crash_count: 1 },
-      { attempt: 1, crash_count: 1 },
+      { attempt: 9, crash_count: 1 },
+      { attempt: 0, crash_count: 1 },
     ])
     expect(await database.rows('select * from pgq.leases')).toEqual([])
     expect(await beat(pool, 'pgq', workerId)).toBeNull()
@@ -199,7 +200,7 @@ describe('rescue', () => {
     // A session that ends at once leaves its lease to the same statement.
     while (workers.length === 0) ({ workers } = await rescue())
     expect(await database.rows('select args, attempt, crash_count from pgq.jobs')).toEqual([
-      { args: 0, attempt: 1, crash_count: 1 },
+      { args: 0, attempt: 0, crash_count: 1 },
     ])
   })
 
@@ -368,7 +369,7 @@ describe('rescue', () => {
     expect(dead).toMatchObject({
       args: 1,
       crash_count: 4,
-      attempt: 1,
+      attempt: 0,
       reason: 'crashed',
       errors: [{ name: 'CrashError', attempt: 1 }],
     })

@@ -13,7 +13,7 @@ create table jobs (
   ready_at    timestamptz not null default now(),  -- since when it may run (delayed jobs: set on promotion)
   execute_at  timestamptz,                         -- not before; null when ready
   priority    smallint    not null default 0,      -- higher first
-  attempt     smallint    not null default 0,      -- handler runs so far; counted when claimed, before the handler starts
+  attempt     smallint    not null default 0,      -- handler runs so far, snoozed and lost ones apart; counted when claimed, before the handler starts
   crash_count smallint    not null default 0,      -- workers lost while they ran it
   queue       text        not null default 'default' check (queue <> ''),
   task        text        not null check (task <> ''),

@@ -7,7 +7,7 @@ const db = await queue()
 const { url } = db
 
 describe('kill -9 of a worker process', { timeout: 60_000 }, () => {
-  // Mutants: finish(trx) ignored by the rescue; a rescue that waits for the lease (30 s).
+  // Mutants: finish(trx) ignored by the rescue; the attempt kept; a rescue that waits for the lease (30 s).
   test('at-least-once: another worker runs the jobs again, each effect with finish() exactly once', async () => {
     const victim = workerProcess({ url, modes: ['at-least-once'], runMs: 40, worker: { concurrency: 4 } })
     await victim.heard('ready')
@@ -22,7 +22,7 @@ describe('kill -9 of a worker process', { timeout: 60_000 }, () => {
     expect(latency).toBeLessThan(5_000)
     await effectsExactlyOnce(2_000)
     const again = await db.rows('select max(crash_count) as crashes, max(attempt) as attempt from runs')
-    expect(again).toEqual([{ crashes: 1, attempt: 2 }])
+    expect(again).toEqual([{ crashes: 1, attempt: 1 }])
   })
 
   // Mutant: the note of what is held left out: crash_count stays 0.
@@ -41,6 +41,7 @@ describe('kill -9 of a worker process', { timeout: 60_000 }, () => {
     await effectsExactlyOnce(50)
     const crashed = await db.value('select count(distinct n)::int from runs where pid = $1', [victim.pid])
     expect(crashed).toBe(4)
+    expect(await db.value('select max(attempt) from runs')).toBe(1)
   })
 
   // Mutant: at-most-once claims through a lease.

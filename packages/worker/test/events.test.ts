@@ -224,7 +224,7 @@ describe('each event comes after it is true', () => {
     await other.start()
     expect(await rescued).toEqual({ workers: [lost], requeued: 1, buried: 0 })
     expect(await db.rows('select state, attempt, crash_count from pgq.job_states')).toEqual([
-      { state: 'ready', attempt: 1, crash_count: 1 },
+      { state: 'ready', attempt: 0, crash_count: 1 },
     ])
   })
 })

@@ -68,8 +68,8 @@ function die(): void {
   process.kill(process.pid, 'SIGKILL')
 }
 
-const effect = 'insert into effects (task, n, pid, attempt) values ($1, $2, $3, $4)'
-const row = (work: Work, job: Job) => [job.task, work.n, process.pid, job.attempt]
+const effect = 'insert into effects (task, n, pid, attempt, crashes) values ($1, $2, $3, $4, $5)'
+const row = (work: Work, job: Job) => [job.task, work.n, process.pid, job.attempt, job.crashCount]
 
 /** Writes with the pool, on one client, all or nothing. careless: takes a COMMIT that was answered by ROLLBACK for success. */
 async function inTransaction(work: (client: pg.PoolClient) => Promise<void>, careless = false): Promise<void> {
@@ -116,7 +116,9 @@ const tasks: Record<TaskName, { mode: DeliveryModeName; run(work: Work, job: any
     run: async (work, job) => {
       if (work.deed === 'sleep-in-sql') await sql`select pg_sleep(${work.ms! / 1_000})`.execute(job.trx)
       else await act(work, job)
-      await sql`insert into effects (task, n, pid, attempt) values (${sql.join(row(work, job))})`.execute(job.trx)
+      await sql`insert into effects (task, n, pid, attempt, crashes) values (${sql.join(row(work, job))})`.execute(
+        job.trx,
+      )
       if (work.deed === 'swallow-sql-error' && job.attempt === 1)
         await sql`select 1 / 0`.execute(job.trx).catch(() => {})
     },

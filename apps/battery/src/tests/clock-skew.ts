@@ -75,8 +75,7 @@ async function skewed(context: TestContext, offset: string, library: string): Pr
   const killed = history.flatMap((event) => (event.kind === 'killed' ? [event.victim] : []))[0]
   const long = starts('transactional')
   const taken = long.filter(
-    ({ n, attempt, pid }) =>
-      pid !== killed && long.some((other) => other.n === n && other.attempt > attempt && other.crashes > 0),
+    ({ n, crashes, pid }) => pid !== killed && long.some((other) => other.n === n && other.crashes > crashes),
   )
   const early = [...delays, ...retries].filter((ms) => ms < DELAY_MS - 150).length
   const late = [...delays, ...retries].filter((ms) => ms > DELAY_MS + 3_000).length

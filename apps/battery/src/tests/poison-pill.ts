@@ -53,6 +53,6 @@ export async function poison(
   const [dead] = await queue.rows('select reason, crash_count from pgq.dead_jobs')
   expect(dead?.reason === 'crashed', `The bad job is among the dead letters for ${dead?.reason}.`)
   expect(dead.crash_count === MAX_CRASHES, `The bad job was put away after ${dead.crash_count} crashes.`)
-  const hurt = await queue.value<number>('select count(distinct n)::integer from effects where attempt > 1')
-  return `put away after ${dead.crash_count} crashes, ${neighbours} neighbours done in ${seconds} s (${hurt} ran more than once)`
+  const hurt = await queue.value<number>('select count(distinct n)::integer from effects where crashes > 0')
+  return `put away after ${dead.crash_count} crashes, ${neighbours} neighbours done in ${seconds} s (${hurt} after a crash)`
 }
