@@ -122,9 +122,9 @@ const matches = (parts: Parts, alias: string): RawBuilder<unknown> => {
 const stateFits = ({ param }: Parts, state: RawBuilder<unknown>): RawBuilder<unknown> =>
   sql`${state} = any (string_to_array(${param('states')}::text, ','))`
 
-/** The condition on a row of jobs, by the name job. */
+/** The condition on a row of jobs, by the name job. None of them runs: then no row is read. */
 export const fitsWaiting = (parts: Parts): RawBuilder<unknown> => sql`
-  ${matches(parts, 'job')} and ${stateFits(parts, sql`case when job.execute_at is null then 'ready' else 'scheduled' end`)}`
+  ${parts.param('states')}::text <> 'running' and ${matches(parts, 'job')} and ${stateFits(parts, sql`case when job.execute_at is null then 'ready' else 'scheduled' end`)}`
 
 /** The jobs in leases that the filter hits, as rows of their ids. */
 export const selectLeased = (parts: Parts): RawBuilder<unknown> => sql`

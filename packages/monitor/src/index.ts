@@ -1,4 +1,5 @@
 export { backlog, type QueueBacklog } from './backlog.js'
+export { countFitting, type Fitting } from './count-fitting.js'
 export { countJobs, type JobCount } from './count-jobs.js'
 export type { CountRequest } from './estimate.js'
 export { type Failure, type Failures, failures } from './failures.js'

@@ -2,7 +2,7 @@ import type { DeadReason, Executor, JobError } from '@pgq/core'
 import { sql } from 'kysely'
 import { type ListedJob, lastErrorOf, listedJob, type Page, type PageRequest } from './page.js'
 import { dateOf, type EpochMs, epochMs, type MonitorOptions } from './question.js'
-import { defineWalk, type InstantCursor, instantCursor, readInstantCursor } from './walk.js'
+import { defineWalk, type InstantCursor, instantCursor, readInstantCursor, type WalkedOrder } from './walk.js'
 
 /** A dead letter. */
 export interface DeadJob extends ListedJob {
@@ -33,13 +33,17 @@ interface DeadRow {
   lastError: JobError | null
 }
 
-const askDead = defineWalk<InstantCursor, DeadRow>('list_dead', ({ param }) => ({
+export const deadJobs: WalkedOrder = {
   from: 'dead_jobs',
   where: sql`true`,
-  behind: sql`
-    (job.died_at, job.id) < (coalesce(${param('afterAt')}::timestamptz, 'infinity'), coalesce(${param('afterId')}::bigint, 9223372036854775807))`,
   order: [sql`job.died_at`, sql`job.id`],
   direction: 'desc',
+}
+
+const askDead = defineWalk<InstantCursor, DeadRow>('list_dead', ({ param }) => ({
+  ...deadJobs,
+  behind: sql`
+    (job.died_at, job.id) < (coalesce(${param('afterAt')}::timestamptz, 'infinity'), coalesce(${param('afterId')}::bigint, 9223372036854775807))`,
   cursor: instantCursor(sql`job.died_at`),
   columns: sql`${epochMs(sql`job.died_at`)} as "diedAt", job.reason, job.errors -> -1 as "lastError"`,
 }))

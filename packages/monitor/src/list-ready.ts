@@ -2,7 +2,7 @@ import type { Executor } from '@pgq/core'
 import { sql } from 'kysely'
 import { type ListedJob, listedJob, type Page, type PageRequest, readCursor } from './page.js'
 import { dateOf, type EpochMs, epochMs, type MonitorOptions } from './question.js'
-import { defineWalk } from './walk.js'
+import { defineWalk, type WalkedOrder } from './walk.js'
 
 /** A job that may run now. */
 export interface ReadyJob extends ListedJob {
@@ -26,14 +26,13 @@ export async function listReady(
   }))
 }
 
-const askReady = defineWalk<{ readonly after: string | null }, { readyAt: EpochMs }>('list_ready', (parts) => {
-  const rank = sql`(job.position - (job.priority::bigint << 47))`
-  return {
-    from: 'jobs',
-    where: sql`job.execute_at is null`,
-    behind: sql`${rank} > coalesce(${parts.param('after')}::bigint, -9223372036854775808)`,
-    order: [rank],
-    cursor: sql`${rank}::text`,
-    columns: sql`${epochMs(sql`job.ready_at`)} as "readyAt"`,
-  }
-})
+const rank = sql`(job.position - (job.priority::bigint << 47))`
+
+export const readyJobs: WalkedOrder = { from: 'jobs', where: sql`job.execute_at is null`, order: [rank] }
+
+const askReady = defineWalk<{ readonly after: string | null }, { readyAt: EpochMs }>('list_ready', ({ param }) => ({
+  ...readyJobs,
+  behind: sql`${rank} > coalesce(${param('after')}::bigint, -9223372036854775808)`,
+  cursor: sql`${rank}::text`,
+  columns: sql`${epochMs(sql`job.ready_at`)} as "readyAt"`,
+}))

@@ -1,6 +1,15 @@
 import type { Executor } from '@pgq/core'
 import { sql } from 'kysely'
-import { checkLimit, type ListedJob, type ListedRow, type ListRequest, listedColumns, listedJob } from './page.js'
+import {
+  argsContain,
+  checkLimit,
+  type ListedJob,
+  type ListedRow,
+  type ListRequest,
+  listedColumns,
+  listedJob,
+  listParams,
+} from './page.js'
 import { dateOf, defineArgsQuestion, type EpochMs, epochMs, type MonitorOptions, matches } from './question.js'
 import { isUnsettled, type JobWorker, modeOfLease, type RunningMode } from './running.js'
 
@@ -18,12 +27,12 @@ export interface RunningJob extends ListedJob {
  */
 export async function listRunning(
   executor: Executor,
-  { queue, task, limit, withArgs = false }: ListRequest = {},
+  request: ListRequest = {},
   options: MonitorOptions = {},
 ): Promise<RunningJob[]> {
-  const params = { queue: queue ?? null, task: task ?? null, limit: checkLimit(limit), withArgs }
+  const params = { ...listParams(request), limit: checkLimit(request.limit) }
   const rows = await askRunning(executor, options, params)
-  return rows.map((row) => ({ ...listedJob(row, withArgs), ...runningPart(row) }))
+  return rows.map((row) => ({ ...listedJob(row, request.withArgs), ...runningPart(row) }))
 }
 
 /** What a row tells of the run itself. */
@@ -44,6 +53,7 @@ export const runningPart = ({ workerId, hostname, pid, mode, since }: RunningPar
 interface RunningParams {
   readonly queue: string | null
   readonly task: string | null
+  readonly argsText: string | null
   readonly limit: number
 }
 
@@ -66,7 +76,7 @@ const askRunning = defineArgsQuestion<RunningParams, ListedRow & RunningPart>('l
       where ${isUnsettled(parts, sql`place.ordinal`)}
     ) as running
     left join ${table('workers')} as worker on worker.id = running.worker_id
-    where ${matches('running', param)}
+    where ${matches('running', param)} and ${argsContain(sql`running.args`, param('argsText'))}
     order by running.since, running.id
     limit ${param('limit')}::integer`
 })

@@ -2,7 +2,7 @@ import type { Executor, JobError } from '@pgq/core'
 import { sql } from 'kysely'
 import { type ListedJob, lastErrorOf, listedJob, type Page, type PageRequest } from './page.js'
 import { dateOf, type EpochMs, epochMs, type MonitorOptions } from './question.js'
-import { defineWalk, type InstantCursor, instantCursor, readInstantCursor } from './walk.js'
+import { defineWalk, type InstantCursor, instantCursor, readInstantCursor, type WalkedOrder } from './walk.js'
 
 /** A job that waits for its time: a delayed one, or one that waits for its next attempt. */
 export interface ScheduledJob extends ListedJob {
@@ -30,12 +30,16 @@ interface ScheduledRow {
   lastError: JobError | null
 }
 
-const askScheduled = defineWalk<InstantCursor, ScheduledRow>('list_scheduled', ({ param }) => ({
+export const scheduledJobs: WalkedOrder = {
   from: 'jobs',
   where: sql`job.execute_at is not null`,
+  order: [sql`job.execute_at`, sql`job.id`],
+}
+
+const askScheduled = defineWalk<InstantCursor, ScheduledRow>('list_scheduled', ({ param }) => ({
+  ...scheduledJobs,
   behind: sql`
     (job.execute_at, job.id) > (coalesce(${param('afterAt')}::timestamptz, '-infinity'), coalesce(${param('afterId')}::bigint, -1))`,
-  order: [sql`job.execute_at`, sql`job.id`],
   cursor: instantCursor(sql`job.execute_at`),
   columns: sql`${epochMs(sql`job.execute_at`)} as "executeAt", job.errors -> -1 as "lastError"`,
 }))

@@ -6,6 +6,8 @@ import { dateOf, type EpochMs, epochMs, type JobsFilter } from './question.js'
 export interface ListRequest extends JobsFilter {
   /** At most this many jobs: 1 to 10,000. Default 100. */
   readonly limit?: number
+  /** Only jobs whose args, written as JSON, contain this text, in upper or lower case. */
+  readonly argsText?: string
   /** Answers the args as well. They may be large, and may hold what not everybody should see. Default false. */
   readonly withArgs?: boolean
 }
@@ -71,6 +73,18 @@ export function checkLimit(limit = 100): number {
   if (Number.isInteger(limit) && limit >= 1 && limit <= 10_000) return limit
   throw new InvalidOptionError(`limit is ${String(limit)}; use a whole number from 1 to 10000.`)
 }
+
+/** A request as it travels. Whose args are looked at has to be allowed to read them. */
+export const listParams = ({ queue, task, argsText, withArgs = false }: ListRequest) => ({
+  queue: queue ?? null,
+  task: task ?? null,
+  argsText: argsText ?? null,
+  withArgs: withArgs || argsText !== undefined,
+})
+
+/** The condition that args contain the text, where there is one. */
+export const argsContain = (args: RawBuilder<unknown>, text: RawBuilder<string | null>): RawBuilder<unknown> =>
+  sql`(${text}::text is null or strpos(lower(${args}::text), lower(${text})) > 0)`
 
 /** The parts of a cursor that `pattern` captures; null for the first page. */
 export function readCursor(after: string | undefined, pattern: RegExp): string[] | null {

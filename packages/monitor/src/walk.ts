@@ -1,22 +1,35 @@
 import type { Executor, StatementParts } from '@pgq/core'
 import { type RawBuilder, sql } from 'kysely'
-import { checkLimit, type ListedRow, listedColumns, type Page, type PageRequest, readCursor } from './page.js'
+import {
+  argsContain,
+  checkLimit,
+  type ListedRow,
+  listedColumns,
+  listParams,
+  type Page,
+  type PageRequest,
+  readCursor,
+} from './page.js'
 import { defineArgsQuestion, type MonitorOptions } from './question.js'
 import { queuesIn } from './queues-in.js'
 
-/** How many jobs one page looks at, shared by the queues: 10 to 20 ms. */
-const WALK = 25_000
+/** How many jobs one page, or one count, looks at, shared by the queues: 10 to 20 ms. */
+export const WALK = 25_000
 
-/** A list of jobs in an order that an index has within each queue. All of it is written for a row named `job`. */
-interface WalkedList {
+/** Jobs in an order that an index has within each queue. All of it is written for a row named `job`. */
+export interface WalkedOrder {
   readonly from: 'jobs' | 'dead_jobs'
   /** The condition of the index. */
   readonly where: RawBuilder<unknown>
-  /** What comes behind the cursor, as a range of the index. */
-  readonly behind: RawBuilder<unknown>
   /** As the index has it, forwards or backwards; no two rows are equal. */
   readonly order: readonly RawBuilder<unknown>[]
   readonly direction?: 'asc' | 'desc'
+}
+
+/** A list of them. */
+interface WalkedList extends WalkedOrder {
+  /** What comes behind the cursor, as a range of the index. */
+  readonly behind: RawBuilder<unknown>
   /** Where a page ends that ends with this row. */
   readonly cursor: RawBuilder<unknown>
   /** What the list tells beside ListedRow. */
@@ -34,6 +47,7 @@ const COLUMNS = {
 interface WalkParams {
   readonly queue: string | null
   readonly task: string | null
+  readonly argsText: string | null
   readonly limit: number
   readonly walk: number
 }
@@ -65,8 +79,7 @@ export function defineWalk<Cursor extends object, Row>(
   const ask = defineArgsQuestion<Cursor & WalkParams, Row & WalkedRow>(name, (parts, args) => {
     const { table, param } = parts
     const { from, where, behind, order, direction = 'asc', cursor, columns } = write(parts)
-    const ordered = (keys: readonly RawBuilder<unknown>[]) =>
-      sql.join(keys.map((key) => sql`${key} ${sql.raw(direction)}`))
+    const ordered = (keys: readonly RawBuilder<unknown>[]) => orderBy(keys, direction)
     const keys = order.map((_, n) => sql.ref(`key_${n}`))
     const limit = sql`${param('limit')}::integer`
     const share = sql`greatest(${param('walk')}::integer / (select count(*) from found), ${limit})`
@@ -82,7 +95,8 @@ export function defineWalk<Cursor extends object, Row>(
           select
             ${sql.join(COLUMNS[from].map((column) => sql.ref(`job.${column}`)))}, ${args('job.args')} as args,
             ${sql.join(order.map((key, n) => sql`${key} as ${keys[n]!}`))},
-            (${param('task')}::text is null or job.task = ${param('task')}) as fits,
+            (${param('task')}::text is null or job.task = ${param('task')})
+              and ${argsContain(args('job.args'), param('argsText'))} as fits,
             row_number() over (order by ${ordered(order)} rows unbounded preceding) as place
           from ${table(from)} as job
           where job.queue = found.queue and ${where} and ${behind}
@@ -96,10 +110,10 @@ export function defineWalk<Cursor extends object, Row>(
       order by ${ordered(keys)}
       limit ${limit}`
   })
-  return async (executor, options, { queue, task, limit, withArgs = false }, cursor, read) => {
-    const size = checkLimit(limit)
+  return async (executor, options, request, cursor, read) => {
+    const size = checkLimit(request.limit)
     // One row more than asked for tells whether there is a next page.
-    const walk = { queue: queue ?? null, task: task ?? null, limit: size + 1, walk: WALK, withArgs }
+    const walk = { ...listParams(request), limit: size + 1, walk: WALK }
     const rows = await ask(executor, options, { ...cursor, ...walk })
     const end = rows.findIndex(({ isEnd }) => isEnd)
     // Up to where the first queue was left: what others have behind that may come after what it has.
@@ -109,6 +123,9 @@ export function defineWalk<Cursor extends object, Row>(
     return { jobs, ...(next !== undefined && { next }) }
   }
 }
+
+export const orderBy = (keys: readonly RawBuilder<unknown>[], direction: 'asc' | 'desc' = 'asc'): RawBuilder<unknown> =>
+  sql.join(keys.map((key) => sql`${key} ${sql.raw(direction)}`))
 
 /** A place in a list that is ordered by an instant, then by id. */
 export interface InstantCursor {

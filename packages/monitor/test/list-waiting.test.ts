@@ -1,7 +1,7 @@
-import { enqueueMany, InvalidOptionError, promoteDueJobs } from '@pgq/core'
+import { enqueueMany, InvalidOptionError, promoteDueJobs, type SqlClient } from '@pgq/core'
 import { testDatabase } from '@pgq/test-db'
 import { beforeEach, describe, expect, test } from 'vitest'
-import { listDead, listReady, listScheduled, type Page, type PageRequest } from '../src/index.js'
+import { listDead, listReady, listRunning, listScheduled, type Page, type PageRequest } from '../src/index.js'
 import { everyState } from './every-state.js'
 import { openQueue } from './queue.js'
 
@@ -169,6 +169,31 @@ describe('listDead', () => {
       ['3', '1'],
     ])
   })
+})
+
+// Mutants: LIKE, for which % is anything; a filter that answers args to who asked for none.
+test('every list filters by a text in the args, in upper or lower case', async () => {
+  const enqueue = (delayMs = 0) => queue.enqueue('mail', { args: { to: 'Ada', rate: '100%' }, delayMs })
+  await queue.enqueue('mail', { args: { to: 'Bob', rate: '1000' } })
+  const ready = await enqueue()
+  const scheduled = await enqueue(60_000)
+  await queue.pool.query(
+    `insert into pgq.dead_jobs (id, task, args) values (7, 'mail', '{"to":"ada"}'), (8, 'mail', 'null')`,
+  )
+  const found = async (
+    list: (executor: SqlClient, request: PageRequest) => Promise<Page<{ id: string }>>,
+    argsText: string,
+  ) => (await list(queue.pool, { argsText })).jobs.map(({ id }) => id)
+  expect(await found(listReady, '"to":"ADA"')).toEqual([ready])
+  expect(await found(listReady, '100%')).toEqual([ready])
+  expect(await found(listScheduled, 'ada')).toEqual([scheduled])
+  expect(await found(listDead, 'ada')).toEqual(['7'])
+  expect((await listReady(queue.pool, { argsText: 'ada' })).jobs[0]).not.toHaveProperty('args')
+
+  await queue.claim(await queue.worker(), 10)
+  const running = await listRunning(queue.pool, { argsText: 'ada' })
+  expect(running.map(({ id }) => id)).toEqual([ready])
+  expect(running[0]).not.toHaveProperty('args')
 })
 
 test('impossible requests are refused before anything is sent', async () => {
