@@ -1,8 +1,9 @@
-import type { SqlClient } from '@pgq/core'
+import { countMatching, type SqlClient } from '@pgq/core'
 import { testDatabase } from '@pgq/test-db'
 import { beforeAll, describe, expect, test } from 'vitest'
 import {
   backlog,
+  countFitting,
   countJobs,
   failures,
   getJob,
@@ -25,11 +26,11 @@ const { pool } = queue
 /** 1,000,000 jobs: 800,000 in one queue, 199,000 in another, 1,000 in a third, 5 in a fourth; and 100,000 dead letters. */
 beforeAll(async () => {
   await pool.query(`
-    insert into pgq.jobs (queue, task, priority, execute_at, ready_at)
+    insert into pgq.jobs (queue, task, priority, execute_at, ready_at, args)
     select
       case when n % 1000 = 0 then 'third' when n % 5 = 1 then 'other' else 'default' end,
       case n % 7 when 0 then 'bill' else 'mail' end, n % 3,
-      case n % 5 when 0 then now() + n * interval '1 s' end, now() - n * interval '1 ms'
+      case n % 5 when 0 then now() + n * interval '1 s' end, now() - n * interval '1 ms', json_build_object('orderId', n)
     from generate_series(1, 1000000) as n;
     insert into pgq.jobs (queue, task) select 'tiny', 'rare' from generate_series(1, 5);
     insert into pgq.dead_jobs (id, task, died_at, errors)
@@ -52,6 +53,11 @@ const questions: Record<string, (executor: SqlClient) => Promise<unknown>> = {
   backlog,
   listReady,
   'listReady of a task that no job is of': (executor) => listReady(executor, { task: 'nothing' }),
+  'listReady of args that no job has': (executor) => listReady(executor, { argsText: 'nothing' }),
+  'countFitting of all ready ones': (executor) => countFitting(executor, 'ready'),
+  'countFitting of a task that no job is of': (executor) => countFitting(executor, 'scheduled', { task: 'nothing' }),
+  'countFitting of dead letters': (executor) => countFitting(executor, 'dead', { task: 'mail' }),
+  'countMatching of what runs': (executor) => countMatching(executor, 'unfinished', { task: 'mail', state: 'running' }),
   listScheduled,
   'listScheduled of a task that no job is of': (executor) => listScheduled(executor, { task: 'nothing' }),
   listDead,
@@ -121,6 +127,13 @@ test('what is far behind in a long queue is found page by page', async () => {
   expect(found).toEqual(['default 1', ...Array(5).fill('tiny 0'), 'other 0', 'default -1'])
   expect(pages).toBeGreaterThan(3)
   await pool.query(`delete from pgq.jobs where task = 'rare' and queue <> 'tiny'`)
+})
+
+// Mutants: one walk over all queues, which ends in the first; a walk that ends and says that it was whole.
+test('a count says whether it saw everything, and sees something of every queue', async () => {
+  expect(await countFitting(pool, 'ready', { task: 'rare' })).toEqual({ jobs: 5, isWhole: false })
+  expect(await countFitting(pool, 'ready', { queue: 'tiny' })).toEqual({ jobs: 5, isWhole: true })
+  expect(await countFitting(pool, 'ready', { queue: 'default' })).toEqual({ jobs: 25_000, isWhole: false })
 })
 
 test('every row is counted when that is asked for', async () => {
