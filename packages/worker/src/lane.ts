@@ -19,6 +19,12 @@ import { WakeUp } from './wake-up.js'
 /** A claimed job that has waited this long for a slot goes back, so that another worker can take it, in ms. */
 const STALE_MS = 1_000
 
+/**
+ * How long a claim that found several jobs, and all there were, lets the next ones gather, in ms. Twenty callers and one worker on
+ * two cores: 0.20 statements and 176 us of CPU a job without it, 0.09 and 110 with it, and 1.5 times as many jobs.
+ */
+const GATHER_MS = 3
+
 /** What a lane asks of the worker around it. */
 export interface LaneHost {
   readonly workerId: number
@@ -42,6 +48,8 @@ export class Lane {
   readonly #idle: WakeUp[] = []
   /** The loop, when it has no slot to fill, and a claim of a suspect that failed. */
   readonly #full: WakeUp[] = []
+  /** The loop, when it found a stream of jobs. */
+  readonly #gathering: WakeUp[] = []
   #missedRing = false
   readonly #cursor: ClaimCursor
   readonly #size: BatchSize
@@ -143,11 +151,11 @@ export class Lane {
   }
 
   #ringAll(): void {
-    for (const waiting of [...this.#idle, ...this.#full]) waiting.ring()
+    for (const waiting of [...this.#idle, ...this.#full, ...this.#gathering]) waiting.ring()
   }
 
   get #isCalm(): boolean {
-    const resting = this.#idle.length + this.#full.length
+    const resting = this.#idle.length + this.#full.length + this.#gathering.length
     return this.#open === 0 && this.#waiting === 0 && resting === 1
   }
 
@@ -178,6 +186,7 @@ export class Lane {
       }
       const found = await this.#claim(limit)
       if (found === 'failed') continue
+      if (found > 1 && found < limit) await this.#park(this.#gathering, GATHER_MS)
       if (found > 0) continue
       if (this.#missedRing) this.#missedRing = false
       else if (!this.#stopping) {

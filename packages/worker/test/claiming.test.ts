@@ -115,6 +115,26 @@ describe('the most that one claim takes', () => {
   })
 })
 
+// Mutant: GATHER_MS = 0.
+test('from a stream of jobs, several are claimed at a time: after some, and all there were, it waits for more', async () => {
+  const task = numbered()
+  const pauses: number[] = []
+  const worker = db.idleWorker([task.handle(() => {})])
+  let [before, at] = [0, 0]
+  worker.on('jobs.claimed', ({ jobs, durationMs }) => {
+    const now = performance.now()
+    if (before > 1 && before < 10) pauses.push(now - durationMs - at)
+    ;[before, at] = [jobs, now]
+  })
+  await worker.start()
+  const caller = async () => {
+    while (pauses.length < 50) await task.enqueue(db.pool, 1)
+  }
+  await Promise.all([caller(), caller()])
+  await db.empty()
+  expect(Math.min(...pauses)).toBeGreaterThan(2)
+})
+
 describe('concurrency', () => {
   // Mutant: a slot that is not given back, or given twice.
   test.each(MODES)('%s: never more handlers at once than slots, and all slots are used', async (mode) => {
