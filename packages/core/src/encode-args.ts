@@ -14,8 +14,8 @@ const MOST_BYTES = 3
 /**
  * Writes args as JSON text that parses back to the same value: every key, number (-0 too) and string as it was.
  * Throws NotSerialisableError with the path of the first value that JSON would change or lose (undefined, NaN, Infinity,
- * bigint, Date, Map, class instances, functions, symbols, array holes, cycles, strings that PostgreSQL cannot store), and
- * ArgsTooLargeError over maxBytes (UTF-8 bytes).
+ * bigint, Date, Map, class instances, functions, symbols, array holes, named properties of arrays, hidden properties, cycles, strings that
+ * PostgreSQL cannot store), and ArgsTooLargeError over maxBytes (UTF-8 bytes).
  */
 export function encodeArgs(args: unknown, maxBytes = DEFAULT_MAX_ARGS_BYTES): string {
   const text = write(args, { key: 'args', depth: 0 })
@@ -63,27 +63,36 @@ function writeNumber(value: number, place: Place): string {
 }
 
 function writeArray(value: readonly unknown[], parent: Place): string {
+  const prototype = Object.getPrototypeOf(value)
+  if (prototype !== Array.prototype) throw refuse(parent, `a ${className(prototype)}`)
   const items: string[] = []
   for (let index = 0; index < value.length; index++) {
-    items.push(write(value[index], { key: index, depth: parent.depth + 1, parent }))
+    const place = { key: index, depth: parent.depth + 1, parent }
+    items.push(write(read(value, index, place), place))
   }
-  if (Object.keys(value).length !== value.length) throw refuse(parent, 'an array with holes or with named properties')
+  // Its length is a property, too.
+  if (hasOthers(value, value.length + 1)) throw refuse(parent, 'an array with named properties or symbol keys')
   return `[${items.join(',')}]`
 }
 
 function writeObject(value: object, parent: Place): string {
   const prototype = Object.getPrototypeOf(value)
   if (prototype !== Object.prototype && prototype !== null) throw refuse(parent, `a ${className(prototype)}`)
-  if (Object.getOwnPropertySymbols(value).length > 0) throw refuse(parent, 'an object with symbol keys')
+  const keys = Object.keys(value)
+  if (hasOthers(value, keys.length)) throw refuse(parent, 'an object with hidden properties or symbol keys')
   const entries: string[] = []
-  for (const key of Object.keys(value)) {
+  for (const key of keys) {
     const place = { key, depth: parent.depth + 1, parent }
     entries.push(`${writeString(key, place)}:${write(read(value, key, place), place)}`)
   }
   return `{${entries.join(',')}}`
 }
 
-function read(value: object, key: string, place: Place): unknown {
+/** Whether it has more own keys than were counted. Reflect.ownKeys would take a quarter of all the time here. */
+const hasOthers = (value: object, counted: number): boolean =>
+  Object.getOwnPropertyNames(value).length !== counted || Object.getOwnPropertySymbols(value).length > 0
+
+function read(value: object, key: string | number, place: Place): unknown {
   try {
     return value[key as keyof typeof value]
   } catch (cause) {
@@ -91,8 +100,8 @@ function read(value: object, key: string, place: Place): unknown {
   }
 }
 
-const className = (prototype: { constructor?: { name?: string } }): string =>
-  prototype.constructor?.name || 'class instance'
+const className = (prototype: { constructor?: { name?: string } } | null): string =>
+  prototype?.constructor?.name || 'class instance'
 
 const refuse = (place: Place, what: string, cause?: unknown) =>
   new NotSerialisableError(pathOf(place), what, cause === undefined ? undefined : { cause })

@@ -73,6 +73,15 @@ const cycle: { inner: Record<string, unknown> } = { inner: {} }
 cycle.inner.back = cycle
 const named = Object.assign([1], { extra: 2 })
 
+const hidden = (value: object, key: PropertyKey = 'secret') =>
+  Object.defineProperty(value, key, { value: 1, enumerable: false })
+const failing = {
+  get: () => {
+    throw new Error('no')
+  },
+  enumerable: true,
+}
+
 const refused: [what: string, args: unknown, path: string, message: RegExp][] = [
   ['undefined', undefined, 'args', /undefined/],
   ['undefined under a key', { a: { b: undefined } }, 'args.a.b', /Leave the key out/],
@@ -101,18 +110,20 @@ const refused: [what: string, args: unknown, path: string, message: RegExp][] = 
   ['a lone surrogate', { s: 'a\ud83d' }, 'args.s', /surrogate/],
   ['a lone surrogate in a key', { '\udc00': 1 }, 'args["\\udc00"]', /surrogate/],
   ['a cycle', cycle, '…', /cycle/],
-  [
-    'a getter that throws',
-    {
-      a: {
-        get b() {
-          throw new Error('no')
-        },
-      },
-    },
-    'args.a.b',
-    /getter/,
-  ],
+  // Mutant: Array.isArray() is all that is asked of an array.
+  ['a subclass of Array', { list: new (class List extends Array {})() }, 'args.list', /a List/],
+  ['an array without a prototype', [Object.setPrototypeOf([1], null)], 'args[0]', /class instance/],
+  ['an array with a hidden property', { a: hidden([1]) }, 'args.a', /named properties/],
+  ['an array with a symbol as key', { a: hidden([1], Symbol('x')) }, 'args.a', /symbol keys/],
+  // Mutant: only the keys that Object.keys() tells are looked at.
+  ['a hidden property', { a: { b: hidden({}) } }, 'args.a.b', /hidden properties/],
+  ['a hidden symbol as key', { a: hidden({}, Symbol('x')) }, 'args.a', /symbol keys/],
+  // biome-ignore lint/complexity/noArguments: that is what is tested
+  ['an arguments object', (function (..._: number[]) { return arguments })(1), 'args', /hidden properties/], // biome-ignore format: short
+  ['a boxed number', { n: Object(1) }, 'args.n', /Number/],
+  ['a toJSON of its class', { m: new (class Money { toJSON = () => 1 })() }, 'args.m', /Money/], // biome-ignore format: short
+  ['a getter that throws', { a: Object.defineProperty({}, 'b', failing) }, 'args.a.b', /getter/],
+  ['a getter of an array that throws', { a: Object.defineProperty([1], 0, failing) }, 'args.a[0]', /getter/],
 ]
 
 test.each(refused)('refuses %s and names its path', (_, args, path, message) => {
