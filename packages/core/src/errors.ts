@@ -25,7 +25,7 @@ export class PgqError extends Error {
   }
 }
 
-/** An option that is missing, out of range, or that cannot go with another. Thrown before anything was written. */
+/** An option that is missing, out of range, or that cannot go with another, or a call that cannot be made there. Thrown before anything was written. */
 export class InvalidOptionError extends PgqError {
   override readonly name = 'InvalidOptionError'
 

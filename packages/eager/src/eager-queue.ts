@@ -223,7 +223,7 @@ class MemoryQueue implements EagerQueue {
       await this.#run(entry)
     }
     if (runs === maxJobs) return runs
-    if (runs === ENDLESS) throw new Error(NO_END)
+    if (runs === ENDLESS) throw new InvalidOptionError(NO_END)
     const unknown = this.#timetable.findReady((entry) => !this.#hasHandler(entry))
     if (unknown) throw new UnknownTaskError(unknown.job.task)
     return runs

@@ -1,5 +1,12 @@
 import { hostname } from 'node:os'
-import { beat, type DeliveryModeName, registerWorker, removeWorker, WorkerStoppingError } from '@pgq/core'
+import {
+  beat,
+  type DeliveryModeName,
+  InvalidOptionError,
+  registerWorker,
+  removeWorker,
+  WorkerStoppingError,
+} from '@pgq/core'
 import { Acknowledger } from './acknowledger.js'
 import { Backoff, Outage } from './backoff.js'
 import { Caretaker } from './caretaker.js'
@@ -35,7 +42,7 @@ export interface Worker {
   /** The jobs whose handlers run here now. */
   readonly running: readonly JobLabel[]
   /**
-   * Connects, registers and begins to claim. Rejects when the database cannot be reached or is not migrated. When stop() comes
+   * Connects, registers and begins to claim. Rejects when the database cannot be reached or is not migrated, and when it was called before. When stop() comes
    * meanwhile, it resolves with that.
    */
   start(): Promise<void>
@@ -102,7 +109,7 @@ class RunningWorker implements Worker {
   }
 
   async start(): Promise<void> {
-    if (this.#state !== 'new') throw new Error('This worker was started before: create a new one.')
+    if (this.#state !== 'new') throw new InvalidOptionError('This worker was started before: create a new one.')
     this.#state = 'running'
     this.#assemble()
     this.#starting = this.#connect()

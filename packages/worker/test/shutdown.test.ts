@@ -159,7 +159,10 @@ describe('start() and stop()', () => {
 
   test('start() twice, or after stop(), is refused', async () => {
     const worker = await db.worker([task.handle(() => {})])
-    await expect(worker.start()).rejects.toThrow('This worker was started before: create a new one.')
+    await expect(worker.start()).rejects.toMatchObject({
+      code: 'PGQ_INVALID_OPTION',
+      message: 'This worker was started before: create a new one.',
+    })
     await worker.stop()
     await expect(worker.start()).rejects.toThrow('create a new one')
     const never = db.idleWorker([task.handle(() => {})])

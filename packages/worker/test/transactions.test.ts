@@ -176,9 +176,9 @@ describe('transactional', () => {
     await task.enqueue(db.pool, 1)
     const { outcome } = await settled
     expect(seen).toMatchObject([{ numInsertedOrUpdatedRows: 2n }, { numUpdatedRows: 2n }, [{ n: 3 }, { n: 3 }], true])
-    expect(String((outcome as { error?: unknown }).error)).toContain(
-      'Streaming is not available in job.trx: read in pages.',
-    )
+    expect(outcome).toMatchObject({
+      error: { code: 'PGQ_INVALID_OPTION', message: 'Streaming is not available in job.trx: read in pages.' },
+    })
     expect(await effects()).toEqual([])
   })
 
@@ -214,7 +214,10 @@ describe('transactional', () => {
     await task.enqueue(db.pool, 0)
     await until(() => settled.length === 1)
     go.open()
-    expect(String(await late.opened)).toContain('job.trx ended with its job')
+    expect(await late.opened).toMatchObject({
+      code: 'PGQ_INVALID_OPTION',
+      message: expect.stringContaining('job.trx ended with its job'),
+    })
     await task.enqueue(db.pool, 1)
     await until(() => settled.length === 2)
     expect(await effects()).toEqual([])

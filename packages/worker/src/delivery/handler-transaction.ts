@@ -1,3 +1,4 @@
+import { InvalidOptionError } from '@pgq/core'
 import {
   type CompiledQuery,
   type DatabaseConnection,
@@ -40,19 +41,20 @@ class HandlerConnection implements DatabaseConnection {
   constructor(private readonly send: Send) {}
 
   async executeQuery<Row>({ sql, parameters }: CompiledQuery) {
-    if (this.closed) throw new Error('job.trx ended with its job: await every statement before the handler returns.')
+    if (this.closed)
+      throw new InvalidOptionError('job.trx ended with its job: await every statement before the handler returns.')
     const { command, rowCount, rows } = await this.send(sql, [...parameters])
     const changes = command === 'INSERT' || command === 'UPDATE' || command === 'DELETE' || command === 'MERGE'
     return { rows: rows as Row[], ...(changes && { numAffectedRows: BigInt(rowCount ?? 0) }) }
   }
 
   streamQuery(): never {
-    throw new Error('Streaming is not available in job.trx: read in pages.')
+    throw new InvalidOptionError('Streaming is not available in job.trx: read in pages.')
   }
 }
 
 const refuse = async (): Promise<never> => {
-  throw new Error('job.trx begins and ends with the job: return to commit it, throw to roll it back.')
+  throw new InvalidOptionError('job.trx begins and ends with the job: return to commit it, throw to roll it back.')
 }
 
 const REFUSING_DRIVER: Driver = {
