@@ -8,6 +8,7 @@ export type Wire<T> = T extends Date ? string : T extends object ? { [Key in key
 export interface Session {
   readonly user: string
   readonly permissions: readonly Permission[]
+  readonly searchesArgs: boolean
   readonly schema: string
   readonly token: string
 }

@@ -6,7 +6,13 @@ import { act, type Polled, type Session } from './api.js'
 import { fromNow, jobs, moment } from './format.js'
 
 /** Who uses the page, and where it tells what happened. */
-export const SessionContext = createContext<Session>({ user: '', permissions: [], schema: '', token: '' })
+export const SessionContext = createContext<Session>({
+  user: '',
+  permissions: [],
+  searchesArgs: false,
+  schema: '',
+  token: '',
+})
 export const NoticeContext = createContext<(text: string, isBad?: boolean) => void>(() => {})
 
 export const useMay = (permission: Permission): boolean => useContext(SessionContext).permissions.includes(permission)
@@ -184,6 +190,38 @@ export function Filter({
         autocomplete="off"
         onInput={(event) => setText(event.currentTarget.value)}
       />
+    </label>
+  )
+}
+
+/** A choice of one of the values, or of none. */
+export function Select({
+  label,
+  value,
+  values,
+  all,
+  onChange,
+}: {
+  label: string
+  value: string
+  values: readonly string[]
+  /** What choosing none means. */
+  all: string
+  onChange: (value: string) => void
+}) {
+  // What an address asks for is shown, also when there is nothing of it now.
+  const shown = [...new Set([...values, ...(value ? [value] : [])])].sort()
+  return (
+    <label class="select">
+      <span class="hidden">{label}</span>
+      <select value={value} onChange={(event) => onChange(event.currentTarget.value)}>
+        <option value="">{all}</option>
+        {shown.map((one) => (
+          <option key={one} value={one}>
+            {one}
+          </option>
+        ))}
+      </select>
     </label>
   )
 }

@@ -1,6 +1,7 @@
 import { countMatching, InvalidOptionError, type JobState, SUSPECT_CRASHES } from '@pgq/core'
 import {
   backlog,
+  countFitting,
   countJobs,
   type FoundJob,
   getJob,
@@ -20,13 +21,16 @@ import { groupDeadLetters } from './dead-letters.js'
 import type { ResolvedOptions } from './options.js'
 import type { Permission } from './permissions.js'
 import { singleFlight } from './questions.js'
-import { redactor } from './redact.js'
+import { maySearchArgs, redactor } from './redact.js'
 
 /** How many dead letters are read to group them, the newest first. */
 const GROUPED = 2_000
 const PAGE = 50
 /** Running jobs have no pages: those that run longest are what matters. */
 const RUNNING = 200
+
+const NO_SEARCH =
+  'You may not search args: it takes the permission "view-args", and no option "redact", whose secrets a search would find.'
 
 interface Env {
   Variables: { permissions: readonly Permission[] }
@@ -50,8 +54,11 @@ export function answers({ executor, schema, redact, questionTimeoutMs }: Resolve
 
   app.get('/statistics', async (c) => {
     const { name, hours, stepMs } = readRange(c)
+    const filter = filterOf(c.req.query())
     return c.json(
-      await ask(`statistics ${name}`, () => statistics(executor, { since: hoursAgo(hours), stepMs }, where)),
+      await ask(`statistics ${JSON.stringify([name, filter])}`, () =>
+        statistics(executor, { ...filter, since: hoursAgo(hours), stepMs }, where),
+      ),
     )
   })
 
@@ -64,26 +71,28 @@ export function answers({ executor, schema, redact, questionTimeoutMs }: Resolve
     ready: (request) => listReady(executor, request, where),
     scheduled: (request) => listScheduled(executor, request, where),
     dead: (request) => listDead(executor, request, where),
-    running: async ({ queue, task }) => ({
-      jobs: await listRunning(executor, { ...filterOf({ queue, task }), limit: RUNNING }, where),
+    running: async ({ after: _, ...request }) => ({
+      jobs: await listRunning(executor, { ...request, limit: RUNNING }, where),
     }),
   }
 
   app.get('/jobs', async (c) => {
     const { state, request } = readList(c)
+    if (request.argsText && !maySearchArgs(c.var.permissions, redact)) return c.json({ error: NO_SEARCH }, 403)
     return c.json(await ask(`jobs ${JSON.stringify([state, request])}`, () => lists[state](request)))
   })
 
-  /** How many an action over this filter would hit. */
+  /** How many an action over this filter would hit, as far as a look at a part of a long queue tells. */
   app.get('/jobs/count', async (c) => {
     const { state } = readList(c)
     const filter = filterOf(c.req.query())
-    const jobs = await ask(`count ${JSON.stringify([state, filter])}`, () =>
-      state === 'dead'
-        ? countMatching(executor, 'dead', filter, where)
-        : countMatching(executor, 'unfinished', { ...filter, state }, where),
+    return c.json(
+      await ask(`count ${JSON.stringify([state, filter])}`, async () =>
+        state === 'running'
+          ? { jobs: await countMatching(executor, 'unfinished', { ...filter, state }, where), isWhole: true }
+          : countFitting(executor, state, filter, where),
+      ),
     )
-    return c.json({ jobs })
   })
 
   app.get('/jobs/:id', async (c) => {
@@ -116,6 +125,7 @@ export function answers({ executor, schema, redact, questionTimeoutMs }: Resolve
 interface Request {
   readonly queue?: string
   readonly task?: string
+  readonly argsText?: string
   readonly after?: string
   readonly limit: number
 }
@@ -136,11 +146,12 @@ function readRange(c: Context) {
 const hoursAgo = (hours: number): Date => new Date(Date.now() - hours * 3_600_000)
 
 function readList(c: Context): { state: JobState; request: Request } {
-  const { state = 'ready', after } = c.req.query()
+  const { state = 'ready', text, after } = c.req.query()
   if (!isState(state)) {
     throw new InvalidOptionError(`state is ${JSON.stringify(state)}; use ${STATES.join(', ')}.`)
   }
-  return { state, request: { ...filterOf(c.req.query()), ...(after && { after }), limit: PAGE } }
+  const more = { ...(text && { argsText: text }), ...(after && { after }) }
+  return { state, request: { ...filterOf(c.req.query()), ...more, limit: PAGE } }
 }
 
 const STATES: readonly JobState[] = ['ready', 'scheduled', 'running', 'dead']

@@ -8,6 +8,7 @@ import { audit } from './audit.js'
 import { type DashboardOptions, type ResolvedOptions, resolveOptions } from './options.js'
 import type { Permission } from './permissions.js'
 import { explain } from './questions.js'
+import { maySearchArgs } from './redact.js'
 import { refuseForeign, refuseHost, TOKEN_COOKIE } from './request-checks.js'
 
 interface Env {
@@ -25,7 +26,7 @@ export function dashboard(options: DashboardOptions): (request: Request) => Prom
 }
 
 function routes(options: ResolvedOptions): Hono<Env> {
-  const { basePath, logger, executor, schema } = options
+  const { basePath, logger, executor, redact, schema } = options
   const app = new Hono<Env>({ getPath: (request) => pathBelow(basePath, new URL(request.url).pathname) })
 
   app.use(async (c, next) => {
@@ -47,7 +48,13 @@ function routes(options: ResolvedOptions): Hono<Env> {
   })
 
   app.get('/api/session', (c) =>
-    c.json({ user: c.var.user, permissions: c.var.permissions, schema, token: tokenOf(c, basePath) }),
+    c.json({
+      user: c.var.user,
+      permissions: c.var.permissions,
+      searchesArgs: maySearchArgs(c.var.permissions, redact),
+      schema,
+      token: tokenOf(c, basePath),
+    }),
   )
   app.route('/api', answers(options))
 

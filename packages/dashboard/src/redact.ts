@@ -1,3 +1,5 @@
+import type { Permission } from './permissions.js'
+
 const REDACTED = '[redacted]'
 
 /** A function that hides what is at the paths: `card.number`; `*` stands for any one key or index, `**` for any number of them. */
@@ -5,6 +7,10 @@ export function redactor(paths: readonly string[]): (args: unknown) => unknown {
   const patterns = paths.map((path) => path.split('.'))
   return patterns.length > 0 ? (args) => redact(args, patterns) : (args) => args
 }
+
+/** Who searches learns what is there: only who sees all args may. */
+export const maySearchArgs = (permissions: readonly Permission[], paths: readonly string[]): boolean =>
+  permissions.includes('view-args') && paths.length === 0
 
 function redact(value: unknown, patterns: readonly string[][]): unknown {
   if (patterns.length === 0 || typeof value !== 'object' || value === null) return value

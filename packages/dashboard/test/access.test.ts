@@ -321,6 +321,22 @@ describe('args', () => {
   })
 })
 
+// Mutants: no permission asked; a search in what is hidden, which finds it letter by letter.
+test('args are searched by who sees all of them, and by nobody else', async () => {
+  await pool.query(`insert into pgq.jobs (task, args) values ('mail', '{"card": "4242"}'), ('mail', '{"card": "17"}')`)
+  onTestFinished(async () => void (await pool.query('delete from pgq.jobs')))
+  const search = async (options: Partial<DashboardOptions>) => {
+    const { get } = open(options)
+    const { searchesArgs } = (await (await get('/api/session')).json()) as { searchesArgs: boolean }
+    const answer = await get('/api/jobs?state=ready&text=4242')
+    const { jobs } = (await answer.json()) as { jobs?: object[] }
+    return [searchesArgs, answer.status, jobs?.length]
+  }
+  expect(await search({ allow: ['view-args'] })).toEqual([true, 200, 1])
+  expect(await search({ allow: PERMISSIONS.filter((one) => one !== 'view-args') })).toEqual([false, 403, undefined])
+  expect(await search({ allow: PERMISSIONS, redact: ['card'] })).toEqual([false, 403, undefined])
+})
+
 test('a job that two lost workers held is said to run alone; a dead one runs no more', async () => {
   const told = async (id: string) => (await open().get(`/api/jobs/${id}`)).json()
   const { rows } = await pool.query(

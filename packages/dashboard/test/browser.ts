@@ -66,8 +66,14 @@ export function openBrowser() {
 
 export type WatchedPage = Page & { readonly faults: string[] }
 
+const folder = process.env.PGQ_SCREENSHOTS
+
+/** Before a picture of what is drawn while one looks; no test waits for it. */
+export async function look(page: Page, ms: number): Promise<void> {
+  if (folder) await page.waitForTimeout(ms)
+}
+
 /** Keeps a picture where PGQ_SCREENSHOTS names a folder: those of the documentation are made so. */
 export async function picture(page: Page, name: string): Promise<void> {
-  const folder = process.env.PGQ_SCREENSHOTS
   if (folder) await page.screenshot({ path: join(folder, `${name}.png`) })
 }

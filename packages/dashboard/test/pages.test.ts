@@ -5,28 +5,32 @@ import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { buildClient } from '../client/build.mjs'
 import { PERMISSIONS, type ServedDashboard, serveDashboard } from '../src/index.js'
-import { BROWSER_MS, chromiumPath, openBrowser, picture, type WatchedPage } from './browser.js'
+import { BROWSER_MS, chromiumPath, look, openBrowser, picture, type WatchedPage } from './browser.js'
 import { stageShop } from './shop.js'
 
 const database = await testDatabase()
 const pool = new pg.Pool({ connectionString: database.url })
 const browser = openBrowser()
 let served: ServedDashboard
+/** The same, with nothing to hide. */
+let open: ServedDashboard
 let shop: Awaited<ReturnType<typeof stageShop>>
 
 beforeAll(async () => {
   await buildClient()
   shop = await stageShop(pool)
-  const options = { basePath: '/jobs', allow: PERMISSIONS, redact: ['**.number'] }
-  served = await serveDashboard({ executor: pool, port: 0, ...options })
+  const options = { executor: pool, port: 0, basePath: '/jobs', allow: PERMISSIONS }
+  served = await serveDashboard({ ...options, redact: ['**.number'] })
+  open = await serveDashboard(options)
 })
 afterAll(async () => {
   await served?.close()
+  await open?.close()
   await pool.end()
 })
 
 const PAGES = [
-  ['overview', () => '', 'build-report'],
+  ['overview', () => '', 'Tasks of the last hour'],
   ['queues', () => '/queues', 'Pause'],
   ['jobs', () => '/jobs?state=ready', 'send-receipt'],
   ['running', () => '/jobs?state=running', 'web-7f9c · 214'],
@@ -52,6 +56,7 @@ describe.skipIf(!chromiumPath)('in a browser', { timeout: BROWSER_MS }, () => {
     const page = await browser.page(served.url + path())
     await page.getByText(text).first().waitFor()
     await expect.poll(() => page.locator('.loading').count()).toBe(0)
+    if (name === 'overview') await look(page, 20_000)
     await picture(page, `${name}-light`)
     expect(await seriousFaults(page)).toEqual([])
 
@@ -82,6 +87,37 @@ describe.skipIf(!chromiumPath)('in a browser', { timeout: BROWSER_MS }, () => {
       expect.stringMatching(/^dead [\d,.]+$/),
     ])
     expect(await page.locator('canvas').count()).toBe(4)
+  })
+
+  // Mutants: a choice that the charts do not hear of; one that the address does not keep.
+  test('the charts and the tasks are of the queue and the task that one chooses', async () => {
+    const page = await browser.page(served.url)
+    const runTimes = () => page.getByRole('figure', { name: 'Time to run' }).getByRole('list').textContent()
+    const rows = page.getByRole('region', { name: 'Tasks' }).locator('tbody tr')
+    await rows.nth(4).waitFor()
+    const ofAll = await runTimes()
+    await page.getByLabel('Queue shown').selectOption('default')
+    await expect.poll(() => rows.count()).toBe(4)
+    await expect.poll(runTimes).not.toBe(ofAll)
+    const ofQueue = await runTimes()
+    await page.getByLabel('Task shown').selectOption('charge-card')
+    await expect.poll(() => rows.count()).toBe(1)
+    await expect.poll(runTimes).not.toBe(ofQueue)
+    expect(page.url()).toContain('queue=default&task=charge-card')
+    await page.getByLabel('Queue shown').selectOption('mail')
+    await page.getByText('Nothing ended in this time').waitFor()
+  })
+
+  // Mutant: actions over all that fit the other filters, while a text narrows what is shown.
+  test('finds jobs by a text in their args, where nothing is hidden', async () => {
+    const page = await browser.page(`${open.url}/jobs?task=send-receipt`)
+    await page.getByText('Cancel all 64').waitFor()
+    await page.getByLabel('Text in args').fill('"ORDERID":40063')
+    await expect.poll(() => page.locator('tbody tr').count()).toBe(1)
+    expect(await page.getByText('Cancel all').count()).toBe(0)
+    const hidden = await browser.page(`${served.url}/jobs`)
+    await hidden.getByText('Next page').waitFor()
+    expect(await hidden.getByLabel('Text in args').count()).toBe(0)
   })
 
   test('filters and pages through the jobs, and finds one by its id', async () => {

@@ -1,10 +1,11 @@
 import type { JobState } from '@pgq/core'
+import type { Fitting } from '@pgq/monitor'
 import { useState } from 'preact/hooks'
-import { usePoll } from '../api.js'
+import { usePoll, type Wire } from '../api.js'
 import { count } from '../format.js'
 import { Action, useMay } from '../ui.js'
 
-/** What one call changes at most; the preview counts as far. */
+/** What one call changes at most. */
 const AT_ONCE = 10_000
 
 /** Everything that fits the filter, also what is not shown; how much that is stands on the buttons. */
@@ -20,10 +21,10 @@ export function Bulk({
   onDone: () => void
 }) {
   const names = { ...(queue && { queue }), ...(task && { task }) }
-  const preview = usePoll<{ jobs: number }>(`jobs/count?${new URLSearchParams({ state, ...names })}`, 5_000)
-  const found = preview.data?.jobs ?? 0
-  if (found === 0) return null
-  const these = found < AT_ONCE ? `all ${count(found)}` : `the first ${count(AT_ONCE)}`
+  const preview = usePoll<Wire<Fitting>>(`jobs/count?${new URLSearchParams({ state, ...names })}`, 5_000)
+  const { jobs: found, isWhole } = preview.data ?? { jobs: 0, isWhole: true }
+  if (found === 0 && isWhole) return null
+  const these = nameOf(found, isWhole)
   const onChanged = () => {
     preview.refresh()
     onDone()
@@ -74,6 +75,12 @@ export function Bulk({
       )}
     </div>
   )
+}
+
+function nameOf(found: number, isWhole: boolean): string {
+  if (found >= AT_ONCE) return `the first ${count(AT_ONCE)}`
+  // The queue is too long to be counted each time: nobody knows how many more there are.
+  return isWhole ? `all ${count(found)}` : `up to ${count(AT_ONCE)}`
 }
 
 interface Part {

@@ -1,9 +1,9 @@
 import type { JobState } from '@pgq/core'
 import type { DeadJob, ReadyJob, RunningJob, ScheduledJob } from '@pgq/monitor'
-import { useState } from 'preact/hooks'
+import { useContext, useState } from 'preact/hooks'
 import { usePoll, type Wire } from '../api.js'
 import { go, linkTo } from '../route.js'
-import { Ago, Empty, Filter, Heading, Loaded, Table } from '../ui.js'
+import { Ago, Empty, Filter, Heading, Loaded, SessionContext, Table } from '../ui.js'
 import { Bulk } from './bulk.js'
 
 type ListedJob = Wire<ReadyJob> | Wire<ScheduledJob> | Wire<RunningJob> | Wire<DeadJob>
@@ -24,9 +24,12 @@ const ORDER: Record<JobState, string> = {
 
 export function Jobs({ query }: { query: Readonly<Record<string, string>> }) {
   const state = STATES.find((one) => one === query.state) ?? 'ready'
-  const { queue = '', task = '', after } = query
-  const answer = usePoll<JobsAnswer>(`jobs?${new URLSearchParams({ state, queue, task, ...(after && { after }) })}`)
-  const to = (change: Record<string, string | undefined>) => linkTo('jobs', { state, queue, task, ...change })
+  const { queue = '', task = '', text = '', after } = query
+  const { searchesArgs } = useContext(SessionContext)
+  const answer = usePoll<JobsAnswer>(
+    `jobs?${new URLSearchParams({ state, queue, task, text, ...(after && { after }) })}`,
+  )
+  const to = (change: Record<string, string | undefined>) => linkTo('jobs', { state, queue, task, text, ...change })
   return (
     <>
       <Heading title="Jobs">
@@ -42,8 +45,10 @@ export function Jobs({ query }: { query: Readonly<Record<string, string>> }) {
         </nav>
         <Filter label="Queue" value={queue} onChange={(value) => go(to({ queue: value }))} />
         <Filter label="Task" value={task} onChange={(value) => go(to({ task: value }))} />
+        {searchesArgs && <Filter label="Text in args" value={text} onChange={(value) => go(to({ text: value }))} />}
       </div>
-      {(queue || task) && (
+      {/* No action takes a text: it would hit more than what is shown. */}
+      {(queue || task) && !text && (
         <div class="bar">
           <Bulk key={state} state={state} queue={queue} task={task} onDone={answer.refresh} />
         </div>
@@ -53,7 +58,7 @@ export function Jobs({ query }: { query: Readonly<Record<string, string>> }) {
           <>
             {jobs.length === 0 ? (
               <Empty title={next ? 'None so far' : `No ${state} jobs`}>
-                {whyEmpty({ next, isFiltered: !!(queue || task) })}
+                {whyEmpty({ next, isFiltered: !!(queue || task || text) })}
               </Empty>
             ) : (
               <Table label={`${state} jobs`} head={<Head state={state} />}>

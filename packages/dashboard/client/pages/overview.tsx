@@ -3,7 +3,7 @@ import { type Polled, usePoll, type Wire } from '../api.js'
 import { Chart } from '../chart.js'
 import { about, count, duration } from '../format.js'
 import { go, linkTo } from '../route.js'
-import { Empty, Heading, Loaded, Table } from '../ui.js'
+import { Empty, Heading, Loaded, Select, Table } from '../ui.js'
 import { type HealthAnswer, Worst } from './health.js'
 
 export interface OverviewAnswer {
@@ -16,7 +16,7 @@ export interface OverviewAnswer {
 const RANGES = { '1h': 'hour', '6h': '6 hours', '24h': '24 hours' }
 
 /** How the last answers looked: kept while the page is open, as nobody else keeps it. */
-const seen: { at: number; ready: number; oldest: number }[] = []
+const seen: { at: number; queues: OverviewAnswer['queues'] }[] = []
 const SEEN = 600
 
 export function Overview({
@@ -29,14 +29,21 @@ export function Overview({
   health: HealthAnswer | undefined
 }) {
   const range = query.range && query.range in RANGES ? query.range : '1h'
-  const statistics = usePoll<Wire<Statistics>>(`statistics?range=${range}`, 10_000)
+  const { queue = '', task = '' } = query
+  const statistics = usePoll<Wire<Statistics>>(`statistics?${new URLSearchParams({ range, queue, task })}`, 10_000)
   const tasks = usePoll<readonly Wire<TaskStatistics>[]>(`tasks?range=${range}`, 10_000)
+  const to = (change: Record<string, string>) => go(linkTo('', { range, queue, task, ...change }))
+  const ended = tasks.data ?? []
+  const fitting = ended.filter((one) => (!queue || one.queue === queue) && (!task || one.task === task))
   return (
     <>
-      <Heading title="Overview">
+      <Heading title="Overview" />
+      {health && <Worst health={health} />}
+      <Loaded of={overview}>{(data) => <Tiles data={data} />}</Loaded>
+      <div class="bar">
         <label class="select">
           <span class="hidden">Time shown</span>
-          <select value={range} onChange={(event) => go(linkTo('', { range: event.currentTarget.value }))}>
+          <select value={range} onChange={(event) => to({ range: event.currentTarget.value })}>
             {Object.entries(RANGES).map(([value, label]) => (
               <option key={value} value={value}>
                 Last {label}
@@ -44,21 +51,33 @@ export function Overview({
             ))}
           </select>
         </label>
-      </Heading>
-      {health && <Worst health={health} />}
-      <Loaded of={overview}>{(data) => <Tiles data={data} />}</Loaded>
+        <Select
+          label="Queue shown"
+          all="All queues"
+          value={queue}
+          values={[...ended, ...(overview.data?.queues ?? [])].map((one) => one.queue)}
+          onChange={(value) => to({ queue: value })}
+        />
+        <Select
+          label="Task shown"
+          all="All tasks"
+          value={task}
+          values={ended.filter((one) => !queue || one.queue === queue).map((one) => one.task)}
+          onChange={(value) => to({ task: value })}
+        />
+      </div>
       <div class="charts">
         <Loaded of={statistics}>{(data) => <EndedCharts statistics={data} />}</Loaded>
-        <Loaded of={overview}>{(data) => <BacklogChart data={data} />}</Loaded>
+        <Loaded of={overview}>{(data) => <BacklogChart data={data} queue={queue} isOfTask={task !== ''} />}</Loaded>
       </div>
-      <Loaded of={tasks}>{(data) => <Tasks tasks={data} range={RANGES[range as keyof typeof RANGES]} />}</Loaded>
+      <Loaded of={tasks}>{() => <Tasks tasks={fitting} range={RANGES[range as keyof typeof RANGES]} />}</Loaded>
     </>
   )
 }
 
 function Tiles({ data: { counts, queues, workers } }: { data: OverviewAnswer }) {
   const of = (state: string) => about(counts.filter((one) => one.state === state))
-  const oldest = Math.max(0, ...queues.map(({ oldestReadyMs = 0 }) => oldestReadyMs))
+  const oldest = oldestOf(queues)
   const next = queues.flatMap(({ nextScheduledAt }) => nextScheduledAt ?? []).sort()[0]
   const has = (state: string) => counts.some((one) => one.state === state)
   return (
@@ -91,6 +110,9 @@ function Tiles({ data: { counts, queues, workers } }: { data: OverviewAnswer }) 
     </div>
   )
 }
+
+const oldestOf = (queues: OverviewAnswer['queues']): number =>
+  Math.max(0, ...queues.map(({ oldestReadyMs = 0 }) => oldestReadyMs))
 
 function dueNote(next: string): string {
   const ms = Date.parse(next) - Date.now()
@@ -148,22 +170,23 @@ function EndedCharts({ statistics: { steps, stepMs } }: { statistics: Wire<Stati
   )
 }
 
-function BacklogChart({ data: { at, counts, queues } }: { data: OverviewAnswer }) {
-  const now = Date.parse(at)
+/** Of a queue, or of all. How old the jobs of one task are is not asked for. */
+function BacklogChart({ data, queue, isOfTask }: { data: OverviewAnswer; queue: string; isOfTask: boolean }) {
+  const now = Date.parse(data.at)
   if (seen.at(-1)?.at !== now) {
-    const ready = counts.reduce((total, one) => total + (one.state === 'ready' ? one.jobs : 0), 0)
-    const oldest = Math.max(0, ...queues.map(({ oldestReadyMs = 0 }) => oldestReadyMs))
-    seen.push({ at: now, ready, oldest })
+    seen.push({ at: now, queues: data.queues })
     if (seen.length > SEEN) seen.shift()
   }
-  // One point alone would span no time, so a minute without one comes before.
+  const ages = seen.map(({ queues }) => oldestOf(queues.filter((one) => !queue || one.queue === queue)))
+  // One point alone would span no time, so a minute without one comes before it.
+  const before = seen.length === 1 ? [now - 60_000] : []
   return (
     <Chart
       title="Oldest job that waits"
-      at={[seen[0]!.at - 60_000, ...seen.map(({ at }) => at)]}
+      at={[...before, ...seen.map(({ at }) => at)]}
       unit="time"
-      lines={[{ label: 'age', tone: 'blue', filled: true, values: [null, ...seen.map(({ oldest }) => oldest)] }]}
-      note="since this page was opened"
+      lines={[{ label: 'age', tone: 'blue', filled: true, values: [...before.map(() => null), ...ages] }]}
+      note={`${isOfTask ? 'of every task, ' : ''}since this page was opened`}
     />
   )
 }
