@@ -113,6 +113,27 @@ export async function tellWorkers(executor: Executor, schema: string): Promise<v
 
 const tellStatement = defineStatement<object, never>('tell_workers', (parts) => sql`select ${notifyWorkers(parts)}`)
 
+/** What a worker sees of the others. */
+export interface OthersSeen {
+  /** How many there are. */
+  readonly others: number
+  /** Any of them holds jobs. */
+  readonly busy: boolean
+}
+
+/** Looks at the other workers, and changes nothing: for a worker that does not hear them tell. */
+export async function lookAtOthers(executor: Executor, schema: string, workerId: number): Promise<OthersSeen> {
+  const [row] = await run(executor, schema, othersStatement, { workerId })
+  return row!
+}
+
+const othersStatement = defineStatement<{ workerId: number }, OthersSeen>(
+  'look_at_others',
+  ({ table, param }) => sql`
+    select (select count(*) from ${table('workers')} where id <> ${param('workerId')})::integer as others,
+      exists (select from ${table('leases')} where worker_id <> ${param('workerId')}) as busy`,
+)
+
 /** Takes a worker that stopped out of the list. Leases that it could not give back stay behind for a rescue, with its row. */
 export async function removeWorker(executor: Executor, schema: string, workerId: number): Promise<void> {
   await run(executor, schema, removeStatement, { workerId })

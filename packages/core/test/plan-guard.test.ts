@@ -11,6 +11,7 @@ import {
   enqueueMany,
   finishInTransaction,
   goAlone,
+  lookAtOthers,
   pauseQueue,
   promoteDueJobs,
   restoreJobs,
@@ -178,6 +179,7 @@ describe.each(Object.keys(statistics))('%s', (name) => {
     expectFrugal(await planOf((executor) => returnJobs(executor, 'pgq', { workerId, returns })), OWN_LEASES)
     const acknowledgement = { workerId, finished: [2, 3], partial: [{ number: 1, done: [1] }] }
     expectFrugal(await planOf((executor) => acknowledge(executor, 'pgq', acknowledgement)), OWN_LEASES)
+    expectFrugal(await planOf((executor) => lookAtOthers(executor, 'pgq', workerId)), OWN_LEASES)
     const place = { workerId, number: 1, ordinal: 1 }
     expectFrugal(await planOf((executor) => finishInTransaction(executor, 'pgq', place, '1')), 1)
     const restores = [{ job: leased[0]!, settlement: { kind: 'release' as const } }]

@@ -13,6 +13,7 @@ import {
   goAlone,
   LostLeaseError,
   lockLiveness,
+  lookAtOthers,
   needsRescue,
   registerWorker,
   removeWorker,
@@ -91,6 +92,17 @@ describe('registration', () => {
     await removeWorker(client, 'pgq', workerId)
     expect(await beat(pool, 'pgq', workerId)).toBeNull()
   })
+})
+
+test('a look at the others: how many, and whether any holds jobs', async () => {
+  const workerId = await newWorker(pool)
+  const seen = () => lookAtOthers(pool, 'pgq', workerId)
+  await pool.query('insert into pgq.leases (worker_id, number) values ($1, 1)', [workerId])
+  expect(await seen()).toEqual({ others: 0, busy: false })
+  await newWorker(pool)
+  expect(await seen()).toEqual({ others: 1, busy: false })
+  await pool.query('insert into pgq.leases (worker_id, number) values (0, 1)')
+  expect(await seen()).toEqual({ others: 1, busy: true })
 })
 
 /** What the statistics say. */

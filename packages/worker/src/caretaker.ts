@@ -4,6 +4,7 @@ import {
   type Executor,
   findUnknownTasks,
   goAlone,
+  lookAtOthers,
   needsRescue,
   promoteDueJobs,
   type Rescue,
@@ -24,6 +25,8 @@ const MAX_SHARED_POLL_MS = 30_000
 const RESCUE_MS = 350
 /** How long other workers count as busy after they said so, in ms. */
 const ALERT_MS = 10_000
+/** How often a worker that does not hear the others looks whether they are busy, in ms. */
+const DEAF_LOOK_MS = 1_000
 /** Within this time every living worker has come back to a server that restarted, or to a network that was gone, in ms. */
 const SETTLE_IN_MS = 5_000
 const MIN_SETTLE_IN_MS = 1_000
@@ -41,6 +44,8 @@ export interface Charge {
   readonly isAlone: boolean
   /** An enqueue would ring: no need to look often. */
   readonly isDoorbellHung: boolean
+  /** NOTIFY does not reach it. */
+  readonly isDeaf: boolean
   /** Jobs became ready, or came back: look for them. */
   jobsCameBack(): void
   /** Suspects wait, and no other worker has said that it runs them. */
@@ -76,6 +81,7 @@ export class Caretaker {
   #nextRescueMs = 0
   readonly #lookNow = new WakeUp()
   readonly #rescueNow = new WakeUp()
+  readonly #othersNow = new WakeUp()
   readonly #stopNow = new WakeUp()
 
   constructor(
@@ -111,12 +117,13 @@ export class Caretaker {
       this.#every(this.#lookNow, () => this.#look()),
       this.#every(this.#rescueNow, () => this.#rescue(), this.#nextRescueMs),
       this.#every(this.#stopNow, () => this.#reportUnknownTasks()),
+      this.charge.isDeaf && this.#every(this.#othersNow, () => this.#lookAtOthers()),
     ])
   }
 
   async stop(): Promise<void> {
     this.#stopping = true
-    for (const wakeUp of [this.#lookNow, this.#rescueNow, this.#stopNow]) wakeUp.ring()
+    for (const wakeUp of [this.#lookNow, this.#rescueNow, this.#othersNow, this.#stopNow]) wakeUp.ring()
     await this.#running
   }
 
@@ -250,6 +257,14 @@ export class Caretaker {
     }
     const settledOn = performance.now() > this.#settledAt ? this.#epoch : null
     return rescueLostWorkers(executor, schema, { workerId, maxCrashes, settledOn })
+  }
+
+  /** Instead of hearing them tell: a look is cheaper than a rescue, and does not write. */
+  async #lookAtOthers(): Promise<number> {
+    const { others, busy } = await lookAtOthers(this.connection, this.options.schema, this.charge.workerId)
+    this.#others = others
+    if (busy) this.othersStir()
+    return DEAF_LOOK_MS
   }
 
   async #reportUnknownTasks(): Promise<number> {

@@ -74,9 +74,9 @@ export class Control {
     return true
   }
 
-  /** Lets the other workers know that this one has work in hand. */
+  /** Lets the other workers know that this one has work in hand. Who does not listen can be heard all the same. */
   async tell(): Promise<void> {
-    if (this.listens) await tellWorkers(this.connection, this.options.schema)
+    await tellWorkers(this.connection, this.options.schema)
   }
 
   /** Takes the doorbell down. pass: there is more work than this worker takes at once; wake another. */

@@ -44,7 +44,7 @@ export interface WorkerOptions {
   readonly pollMs?: number
   /** Sleep until an enqueue rings (LISTEN/NOTIFY); false polls only, for databases and poolers without LISTEN. Default true. */
   readonly doorbell?: boolean
-  /** A worker that was not heard of for this long is taken for dead. Default 30,000. */
+  /** Not heard of for this long, this worker is taken for dead; others may have other leases. Default 30,000. */
   readonly leaseMs?: number
   /**
    * How long a handler may block the event loop: meanwhile a thread says that the worker lives. Then, and after leaseMs, it is taken

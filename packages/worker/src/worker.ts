@@ -210,6 +210,9 @@ class RunningWorker implements Worker {
       get isDoorbellHung() {
         return worker.#control.isHung
       },
+      get isDeaf() {
+        return !worker.#control.listens
+      },
       get isAlone() {
         return worker.#isAlone
       },

@@ -63,6 +63,20 @@ describe('kill -9 of a worker process', { timeout: 60_000 }, () => {
     expect(lost).toBeLessThan(60) // prefetched: at most what would have started within 75 ms
   })
 
+  // Mutant: a deaf worker waits for its next beat: up to 12 s.
+  test('without NOTIFY: a calm worker finds out, too', async () => {
+    const start = () => workerProcess({ url, modes: ['at-least-once'], runMs: 30_000, worker: { doorbell: false } })
+    const crew = [start(), start()]
+    await Promise.all(crew.map((worker) => worker.heard('ready')))
+    await enqueueMany(db.pool, 'at-least-once', numbers(1))
+    const victim = await Promise.any(crew.map((worker) => worker.heard('run').then(() => worker)))
+    victim.kill('SIGKILL')
+    const survivor = crew.find((worker) => worker !== victim)!
+    const latency = await recovery(victim, survivor.pid)
+    console.log(`without NOTIFY: run again ${latency.toFixed(0)} ms after the kill`)
+    expect(latency).toBeLessThan(2_500)
+  })
+
   // Mutant: crash_count not compared with maxCrashes.
   test('a job that takes its workers down is buried; its neighbours run', async () => {
     await enqueueMany(db.pool, 'transactional', [{ args: 1, priority: 10 }])

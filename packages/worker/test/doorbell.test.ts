@@ -1,5 +1,5 @@
-import { snooze } from '@pgq/core'
-import { describe, expect, test } from 'vitest'
+import { snooze, workersChannel } from '@pgq/core'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import type { Worker } from '../src/index.js'
 import { all, gate, MODES, next, numbered, numbers, pause, queue, until } from './queue.js'
 
@@ -9,6 +9,18 @@ const deaf = { pollMs: 60_000 }
 const asleep = (workers = 1) =>
   until(async () => (await db.value('select count(*)::integer from pgq.idle_workers')) === workers)
 const median = (numbers: number[]) => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)]!
+
+// Mutant: it tells nobody, and those who listen notice its loss at their next beat.
+test('a worker that does not listen tells the others all the same that it is busy', async () => {
+  const task = numbered()
+  for (let n = 0; n < 2; n++) await db.worker([task.handle(() => {})], { doorbell: false })
+  const client = await db.pool.connect()
+  onTestFinished(() => client.release(true))
+  let told = false
+  client.on('notification', () => (told = true))
+  await client.query(`listen ${workersChannel('pgq')}`)
+  await until(() => task.enqueue(db.pool, 1).then(() => told))
+})
 
 /** Counts the rings of these workers' doorbells. */
 async function ringsOf(workers: readonly Worker[]): Promise<{ rings: string[]; end(): Promise<void> }> {
