@@ -43,17 +43,13 @@ const commands = {
       '--error-on-warnings',
       `--colors=${env.NO_COLOR ? 'off' : 'force'}`,
     ])
-    await typecheck()
+    await step('typecheck', node, turbo('typecheck'))
     await step('build', node, turbo('build'))
     await become(node, ['node_modules/vitest/vitest.mjs', 'run', '--coverage', ...args])
   },
   build: async () => {
     await install()
     await step('build', node, turbo('build'))
-  },
-  typecheck: async () => {
-    await install()
-    await typecheck()
   },
   bench: async (args) => {
     await install()
@@ -96,14 +92,6 @@ async function install() {
   const found = await step('pnpm', 'npx', ['--yes', `--package=${packageManager}`, '--call=node -p process.env.PATH'])
   env.PATH = `${found.trim().split('\n').at(-1)}${delimiter}${env.PATH}`
   await step('install', 'pnpm', ['install', '--frozen-lockfile', '--prefer-offline'])
-}
-
-// From the sources as they are: no build needed.
-async function typecheck() {
-  const tsc = 'node_modules/typescript/bin/tsc'
-  await step('typecheck', node, [tsc])
-  // The dashboard's pages, which run in a browser.
-  await step('client', node, [tsc, '-p', 'packages/dashboard/client'])
 }
 
 /** Runs one step quietly: one line with its time, and everything it said only when it fails. Answers its stdout. */
