@@ -10,6 +10,18 @@ const db = await queue()
 const pidOf = async (connection: Connection): Promise<number> =>
   (await connection.query('select pg_backend_pid() as pid')).rows[0].pid
 
+// Mutants: no limit: a worker that freezes in a transaction of pgq's own holds its locks until the lease is over; this limit for handlers, too.
+test('an open transaction of its own is ended soon, one of a handler when the server says so', async () => {
+  const session = new Session(resolveOptions({ connectionString: db.url, handlers: [numbered().handle(() => {})] }))
+  onTestFinished(() => session.close())
+  const own = session.open()
+  const setting = async (connection: Connection) =>
+    (await connection.query('show idle_in_transaction_session_timeout')).rows[0].idle_in_transaction_session_timeout
+  expect(await setting(own)).toBe('9s')
+  await session.registered(1, own)
+  expect(await setting(session.openForHandlers())).toBe('0')
+})
+
 // Mutant: such a connection goes on without its share: if this worker froze, nobody could end it.
 test('a connection that cannot take its share of the liveness lock begins anew, with its share', async () => {
   const session = new Session(resolveOptions({ connectionString: db.url, handlers: [numbered().handle(() => {})] }))
