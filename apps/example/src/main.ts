@@ -39,7 +39,11 @@ async function run(): Promise<void> {
   started.unshift(() => db.destroy())
   await migrateAll(databaseUrl, db)
 
-  const worker = shopWorker(databaseUrl, db)
+  // Loaded only where somebody asks for it, by OpenTelemetry's own variable.
+  const isTraced = process.env.OTEL_TRACES_EXPORTER === 'console'
+  const tracing = isTraced ? (await import('./tracing.js')).shopTracing() : undefined
+  if (tracing) started.unshift(tracing.close)
+  const worker = shopWorker(databaseUrl, db, tracing)
   started.unshift(() => worker.stop())
   const app = shopApi(db)
   if (!options.once) {

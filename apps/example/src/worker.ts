@@ -1,5 +1,5 @@
 import { handleAll, type TransactionalJob } from '@pgq/core'
-import { createWorker, type Worker } from '@pgq/worker'
+import { createWorker, type Worker, type WorkerOptions } from '@pgq/worker'
 import type { Shop, ShopDatabase } from './database.js'
 import { fakeMailServer, type MailServer } from './mail-server.js'
 import { tasks } from './tasks.js'
@@ -58,10 +58,15 @@ export const shopHandlers = (db: ShopDatabase, mails: MailServer = fakeMailServe
     },
   })
 
-export const shopWorker = (connectionString: string, db: ShopDatabase): Worker =>
+export const shopWorker = (
+  connectionString: string,
+  db: ShopDatabase,
+  { around }: Pick<WorkerOptions, 'around'> = {},
+): Worker =>
   createWorker({
     connectionString,
     handlers: shopHandlers(db),
+    ...(around && { around }),
     // main.ts stops everything in its order, and a demo should end at once. In production, leave both out.
     handleSignals: false,
     graceMs: 300,

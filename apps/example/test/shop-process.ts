@@ -24,7 +24,11 @@ const main = await bundleProgram(join(root, 'apps/example'), 'src/main.ts')
 /** The example as a process of its own: through `npm start` as it is, or without it. Killed after the test. */
 export function shopProcess(
   args: readonly string[],
-  { databaseUrl, throughNpm = false }: { readonly databaseUrl?: string; readonly throughNpm?: boolean } = {},
+  {
+    databaseUrl,
+    throughNpm = false,
+    more = {},
+  }: { readonly databaseUrl?: string; readonly throughNpm?: boolean; readonly more?: NodeJS.ProcessEnv } = {},
 ): ShopProcess {
   const folder = mkdtempSync(join(tmpdir(), 'pgq-example-'))
   chmodSync(folder, 0o755) // root's server is another user's process
@@ -37,6 +41,7 @@ export function shopProcess(
     stdio: ['ignore', 'pipe', 'pipe'],
     env: {
       ...env,
+      ...more,
       TMPDIR: folder,
       ...(databaseUrl !== undefined && { DATABASE_URL: databaseUrl }),
     },

@@ -72,6 +72,22 @@ test('prints where the shop, its dashboard and its metrics are', { timeout: 60_0
   const scraped = await (await fetch(metrics!)).text()
   expect(scraped).toMatch(/^pgq_jobs_settled_total\{.*task="charge-order".*outcome="completed".*\} 1$/m)
   expect(scraped).toMatch(/^pgq_queue_up 1$/m)
+  expect(shop.stdout).not.toContain('traceId')
+})
+
+// Mutants: enqueues, or handlers, that nobody traces.
+test('prints traces where they are asked for: a handler runs in the trace of its enqueue', {
+  timeout: 60_000,
+}, async () => {
+  const shop = shopProcess(['--port', '0'], { databaseUrl, more: { OTEL_TRACES_EXPORTER: 'console' } })
+  await chargeAnOrder(shop)
+  await shop.printed(/name: 'process default'.*'pgq.task': 'charge-order'/s)
+  const traceOf = (operation: string) =>
+    [...shop.stdout.matchAll(/^ {2}traceId: '(\w+)',.*?^ {2}name: '(\w+) \w+',.*?'pgq.task': '([\w-]+)'/gms)].find(
+      ([, , name, task]) => name === operation && task === 'charge-order',
+    )?.[1]
+  expect(traceOf('process')).toMatch(/^\w{32}$/)
+  expect(traceOf('process')).toBe(traceOf('send'))
 })
 
 describe('what goes wrong at the start', { timeout: 60_000 }, () => {
