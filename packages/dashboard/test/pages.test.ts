@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { testDatabase } from '@pgq/test-db'
 import pg from 'pg'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { buildClient } from '../client/build.mjs'
 import { PERMISSIONS, type ServedDashboard, serveDashboard } from '../src/index.js'
 import { BROWSER_MS, chromiumPath, look, openBrowser, picture, type WatchedPage } from './browser.js'
@@ -23,6 +23,8 @@ beforeAll(async () => {
   served = await serveDashboard({ ...options, redact: ['**.number'] })
   open = await serveDashboard(options)
 })
+// The tests take longer than a silent worker is believed to live.
+beforeEach(() => pool.query('update pgq.workers set beat_at = now()'))
 afterAll(async () => {
   await served?.close()
   await open?.close()
@@ -56,7 +58,7 @@ describe.skipIf(!chromiumPath)('in a browser', { timeout: BROWSER_MS }, () => {
     const page = await browser.page(served.url + path())
     await page.getByText(text).first().waitFor()
     await expect.poll(() => page.locator('.loading').count()).toBe(0)
-    if (name === 'overview') await look(page, 20_000)
+    if (name === 'overview') await look(page, 15_000)
     await picture(page, `${name}-light`)
     expect(await seriousFaults(page)).toEqual([])
 

@@ -26,7 +26,9 @@ export async function stageShop(pool: pg.Pool) {
   await enqueue('resize-image', 12, { queue: 'images', priority: 5 })
   const scheduled = await enqueue('sync-stock', 9, { delayMs: 5_400_000 })
   const retrying = await enqueue('charge-card', 3, { delayMs: 90_000 })
-  await pool.query(`update pgq.jobs set ready_at = now() - (id % 40) * interval '1 second' where execute_at is null`)
+  await pool.query(`
+    update pgq.jobs set ready_at = now() - (id % 40) * interval '1 second' where execute_at is null;
+    update pgq.jobs set created_at = ready_at where execute_at is null`)
   await pool.query(
     `update pgq.jobs set attempt = 2, created_at = now() - interval '9 minutes', errors = json_build_array(
        json_build_object('attempt', 1, 'at', to_json(now() - interval '8 minutes'), 'name', 'TimeoutError', 'message', 'The bank did not answer within 10 s'),
