@@ -21,7 +21,10 @@ const PROMOTE_LIMIT = 1_000
 const BUSY_PROMOTE_MS = 250
 const FIRST_POLL_MS = 25
 const MAX_SHARED_POLL_MS = 30_000
-/** Between two rescues of all workers together, while any of them holds jobs, in ms. */
+/**
+ * Between two rescues of those that are left when a worker is lost, on average, while any holds jobs, in ms. It is most of what a loss
+ * costs: with one a second, the next start would come after 0.5 s instead of 0.2 s (median).
+ */
 const RESCUE_MS = 350
 /** How long other workers count as busy after they said so, in ms. */
 const ALERT_MS = 10_000
@@ -215,7 +218,7 @@ export class Caretaker {
     return ms
   }
 
-  /** While others hold jobs, every RESCUE_MS over all workers together, whatever their number; else as often as a beat is due. */
+  /** While others hold jobs, every RESCUE_MS over all others together, whatever their number; else as often as a beat is due. */
   async #rescue(): Promise<number> {
     // Decided on the very client: it may have to be opened first, and then this worker was out of touch.
     const rescue = await this.control.use((client) => this.#beatOn(this.control.on(client)))
