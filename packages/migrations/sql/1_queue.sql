@@ -176,6 +176,64 @@ begin atomic
   select coalesce(array_agg(finished.ordinal), '{}') from finished;
 end;
 
+-- A retry policy as it is, when it is one: with another the job might fail for ever, without a pause. TypeScript checks the same.
+create function checked_retry(retry json) returns json
+language plpgsql immutable strict
+as $body$
+declare
+  wrong record;
+begin
+  if json_typeof(retry) <> 'object' then
+    raise 'retry is %; use an object, as in {"maxAttempts": 3}.', retry using errcode = 'invalid_parameter_value';
+  end if;
+  select given.key, given.value, known.kind, known.least, known.most into wrong
+  from json_each(retry) as given
+  left join (
+    values
+      ('maxAttempts', 'a whole number', 1, 32767), ('minDelayMs', 'a number', 0, 315576000000),
+      ('maxDelayMs', 'a number', 0, 315576000000), ('factor', 'a number', 1, 1000), ('jitter', 'a number', 0, 1)
+  ) as known (name, kind, least, most) on known.name = given.key
+  where known.name is null or case
+    when json_typeof(given.value) <> 'number' then true
+    when known.kind = 'a whole number' and given.value::text::numeric % 1 <> 0 then true
+    else given.value::text::numeric not between known.least and known.most
+  end
+  limit 1;
+  if wrong.key is null then
+    return retry;
+  elsif wrong.kind is null then
+    raise 'unknown option % of retry. The options are maxAttempts, minDelayMs, maxDelayMs, factor, jitter.', wrong.key
+      using errcode = 'invalid_parameter_value';
+  end if;
+  raise 'retry.% is %; use % from % to %.', wrong.key, wrong.value, wrong.kind, wrong.least, wrong.most
+    using errcode = 'invalid_parameter_value';
+end
+$body$;
+
+-- An element of enqueue_many's jobs as it is: what nobody knows would be passed over in silence, and a delayMs run at once.
+create function checked_job(job json) returns json
+language plpgsql immutable
+as $body$
+declare
+  unknown text;
+begin
+  if json_typeof(job) <> 'object' then
+    raise 'a job is %; use an object, as in {"task": "send-mail"}.', job using errcode = 'invalid_parameter_value';
+  end if;
+  select name into unknown
+  from json_object_keys(job) as name
+  where name <> all ('{task,args,queue,priority,execute_at,delay_ms,retry,meta}')
+  limit 1;
+  if unknown is not null then
+    raise 'unknown option % of a job. The options are task, args, queue, priority, execute_at, delay_ms, retry, meta.', unknown
+      using errcode = 'invalid_parameter_value';
+  elsif job ->> 'execute_at' is not null and job ->> 'delay_ms' is not null then
+    raise 'give execute_at or delay_ms, not both.' using errcode = 'invalid_parameter_value';
+  end if;
+  return job;
+end
+$body$;
+
 -- What each enqueue runs is in PL/pgSQL, which keeps its plans for a session: a statement that comes as text is parsed and planned for
 -- each call. The caller's search_path counts there, so names are written out.
 do $do$
@@ -226,8 +284,13 @@ begin
     declare
       inserted bigint;
     begin
+      if $5 is not null and $6 is not null then
+        raise 'give execute_at or delay_ms, not both.' using errcode = 'invalid_parameter_value';
+      end if;
       insert into %1$I.jobs (task, args, queue, priority, execute_at, retry, meta)
-      values ($1, $2, $3, $4, nullif(greatest(coalesce($5, now() + $6 * interval '1 ms'), now()), now()), $7, $8)
+      values (
+        $1, $2, $3, $4, nullif(greatest(coalesce($5, now() + $6 * interval '1 ms'), now()), now()), %1$I.checked_retry($7), $8
+      )
       returning id into inserted;
       if exists (select from %1$I.idle_workers) then
         perform %1$I.ring_doorbell(array[$3]);
@@ -294,17 +357,19 @@ end
 $do$;
 
 -- Enqueue of many jobs for psql, triggers and other languages. Each element of jobs is an object with
--- task (required), args, queue, priority, execute_at or delay_ms, retry, meta. Answers the ids in the order given.
+-- task (required), args, queue, priority, execute_at or delay_ms, retry, meta. Answers the ids in the order given. Args come from the
+-- object itself: in the record a null would be none.
 create function enqueue_many(jobs json) returns setof bigint
 language sql volatile
 begin atomic
   select unnest(insert_jobs(
-    string_agg(coalesce(new.args, '{}')::text, chr(31)), array_agg(coalesce(new.queue, 'default'))::text,
+    string_agg(coalesce(given.job -> 'args', '{}')::text, chr(31)), array_agg(coalesce(new.queue, 'default'))::text,
     array_agg(new.task)::text, array_agg(coalesce(new.priority, 0))::text, array_agg(new.execute_at)::text,
-    array_agg(new.delay_ms)::text, array_agg(new.retry)::text, array_agg(new.meta)::text
+    array_agg(new.delay_ms)::text, array_agg(checked_retry(new.retry))::text, array_agg(new.meta)::text
   ))
-  from json_to_recordset($1) as new (
-    queue text, task text, args json, priority smallint, execute_at timestamptz, delay_ms double precision, retry json, meta json
+  from json_array_elements($1) as given (job)
+  cross join lateral json_to_record(checked_job(given.job)) as new (
+    queue text, task text, priority smallint, execute_at timestamptz, delay_ms double precision, retry json, meta json
   );
 end;
 

@@ -66,7 +66,7 @@ describe('migrationSql', () => {
   })
 })
 
-// Cut where psql cuts: at semicolons outside of "begin atomic ... end".
+// Cut where psql cuts: at semicolons outside of "begin atomic ... end" and of dollar quotes.
 function statementsOf(sql: string): string[] {
-  return sql.replaceAll(/--.*$/gm, '').match(/(?:begin atomic[\s\S]*?\nend|\$do\$[\s\S]*?\$do\$|[^;])+;/g) ?? []
+  return sql.replaceAll(/--.*$/gm, '').match(/(?:begin atomic[\s\S]*?\nend|(\$\w+\$)[\s\S]*?\1|[^;])+;/g) ?? []
 }

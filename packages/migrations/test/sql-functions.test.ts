@@ -37,6 +37,102 @@ describe('SQL functions under a search path that is not the queue', () => {
     expect(stored.rows).toEqual(rows.map(({ id }, number) => ({ id, task: `task ${number}` })))
   })
 
+  // Mutants: retry, or the job, stored unchecked; the args out of the record, where JSON's null is none.
+  test('what is wrong is refused with an error that says so, and writes nothing', async () => {
+    const client = await misledCaller()
+    const refused: [call: string, message: string][] = [
+      [`enqueue(null)`, 'null value in column "task"'],
+      [`enqueue('')`, 'violates check constraint "jobs_task_check"'],
+      [`enqueue('a', null)`, 'null value in column "args"'],
+      [`enqueue('a', '{')`, 'invalid input syntax for type json'],
+      [`enqueue('a', queue => null)`, 'null value in column "queue"'],
+      [`enqueue('a', queue => '')`, 'violates check constraint "jobs_queue_check"'],
+      [`enqueue('a', priority => null)`, 'null value in column "priority"'],
+      [`enqueue('a', priority => 32768)`, 'smallint out of range'],
+      [`enqueue('a', execute_at => '2100-13-01')`, 'date/time field value out of range'],
+      [`enqueue('a', delay_ms => 'NaN')`, 'interval out of range'],
+      [`enqueue('a', execute_at => now(), delay_ms => 1)`, 'give execute_at or delay_ms, not both.'],
+      [`enqueue('a', retry => 'null')`, 'retry is null; use an object'],
+      [`enqueue('a', retry => '[3]')`, 'retry is [3]; use an object, as in {"maxAttempts": 3}.'],
+      [`enqueue('a', retry => '{"attempts": 3}')`, 'unknown option attempts of retry. The options are maxAttempts'],
+      [`enqueue('a', retry => '{"backoff": 3}')`, 'unknown option backoff of retry.'],
+      [
+        `enqueue('a', retry => '{"jitter": 0, "maxAttempts": 0}')`,
+        'retry.maxAttempts is 0; use a whole number from 1 to 32767.',
+      ],
+      [`enqueue('a', retry => '{"maxAttempts": 2.5}')`, 'retry.maxAttempts is 2.5'],
+      [`enqueue('a', retry => '{"minDelayMs": "5"}')`, 'retry.minDelayMs is "5"; use a number from 0 to 315576000000.'],
+      [`enqueue('a', retry => '{"maxDelayMs": null}')`, 'retry.maxDelayMs is null'],
+      [`enqueue('a', retry => '{"factor": 0.5}')`, 'retry.factor is 0.5; use a number from 1 to 1000.'],
+      [`enqueue('a', retry => '{"jitter": -0.1}')`, 'retry.jitter is -0.1; use a number from 0 to 1.'],
+      [`enqueue_many('{"task": "a"}')`, 'non-array'],
+      [`enqueue_many('[{"task": "a"}, 5]')`, 'a job is 5; use an object, as in {"task": "send-mail"}.'],
+      [`enqueue_many('[null]')`, 'a job is null; use an object'],
+      [`enqueue_many('[{"task": "a"}, {}]')`, 'null value in column "task"'],
+      [`enqueue_many('[{"task": "a", "delayMs": 5}]')`, 'unknown option delayMs of a job. The options are task, args'],
+      [`enqueue_many('[{"task": "a", "execute_at": "2100-01-01", "delay_ms": 5}]')`, 'give execute_at or delay_ms'],
+      [`enqueue_many('[{"task": "a", "queue": ""}]')`, 'violates check constraint "jobs_queue_check"'],
+      [`enqueue_many('[{"task": "a", "priority": 1.5}]')`, 'invalid input syntax for type smallint: "1.5"'],
+      [`enqueue_many('[{"task": "a", "priority": 32768}]')`, 'out of range for type smallint'],
+      [
+        `enqueue_many('[{"task": "a", "execute_at": "soon"}]')`,
+        'invalid input syntax for type timestamp with time zone: "soon"',
+      ],
+      [`enqueue_many('[{"task": "a"}, {"task": "a", "retry": 3}]')`, 'retry is 3; use an object'],
+    ]
+    for (const [call, message] of refused) {
+      const error = await client.query(`select job_queue.${call}`).catch((thrown) => thrown)
+      expect.soft(error.message, call).toContain(message)
+    }
+    expect((await client.query('select * from job_queue.jobs')).rows).toEqual([])
+  })
+
+  test('what is strange and not wrong is stored as it is', async () => {
+    const client = await misledCaller()
+    const name = `Büro "{null}", \\ '😀' ${'x'.repeat(150)}`
+    const single = `select job_queue.enqueue($1, $2, queue => $1, priority => -32768, execute_at => 'infinity', retry => $3)`
+    await client.query(single, [name, 'null', '{"maxAttempts": 3, "jitter": 0}'])
+    await client.query(
+      `select job_queue.enqueue('past', execute_at => '-infinity'), job_queue.enqueue('past', delay_ms => -1)`,
+    )
+    const many = [
+      {
+        task: name,
+        queue: name,
+        args: null,
+        priority: -32_768,
+        execute_at: 'infinity',
+        retry: { maxAttempts: 3, jitter: 0 },
+      },
+      { task: 'NULL', queue: null, priority: null, delay_ms: null, retry: null, meta: null },
+      { task: 'past', execute_at: '0044-03-15 BC' },
+    ]
+    await client.query('select job_queue.enqueue_many($1)', [JSON.stringify(many)])
+    // What json_agg() answers when there is nothing to enqueue.
+    expect((await client.query('select job_queue.enqueue_many(null)')).rows).toEqual([])
+    expect((await client.query(`select job_queue.enqueue_many('[]')`)).rows).toEqual([])
+    const { rows } = await client.query(`
+      select task, queue, args::text, priority, execute_at::text, retry, meta from job_queue.jobs order by position`)
+    const plain = { queue: 'default', args: '{}', priority: 0, execute_at: null, retry: null, meta: null }
+    const strange = {
+      task: name,
+      queue: name,
+      args: 'null',
+      priority: -32_768,
+      execute_at: 'infinity',
+      retry: { maxAttempts: 3, jitter: 0 },
+      meta: null,
+    }
+    expect(rows).toEqual([
+      strange,
+      { ...plain, task: 'past' },
+      { ...plain, task: 'past' },
+      strange,
+      { ...plain, task: 'NULL' },
+      { ...plain, task: 'past' },
+    ])
+  })
+
   test('the doorbell rings for a worker of this schema that waits for this queue', async () => {
     const url = await emptyDatabase()
     const client = await misledCaller(url)

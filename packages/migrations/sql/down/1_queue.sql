@@ -3,6 +3,8 @@ drop view queue_counts;
 drop view job_states;
 drop function enqueue(text, json, text, integer, timestamptz, double precision, json, json);
 drop function enqueue_many(json);
+drop function checked_job(json);
+drop function checked_retry(json);
 drop function insert_jobs(text, text, text, text, text, text, text, text, boolean);
 drop function ring_doorbell(text[]);
 drop function finished_ordinals(integer, bigint);
