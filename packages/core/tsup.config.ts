@@ -1,3 +1,3 @@
 import { packageBuild } from '@pgq/config/tsup'
 
-export default packageBuild({ entries: { adapters: 'src/adapters.ts' } })
+export default packageBuild({ entries: { adapters: 'src/adapters.ts' }, builtIn: ['kysely'] })

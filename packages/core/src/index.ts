@@ -1,3 +1,5 @@
+// Kysely's part of what statements are written with: built into this package, and shared by the others.
+export { CompiledQuery, type RawBuilder, sql } from 'kysely'
 export { cancelChannel, cancelJobs } from './cancel-jobs.js'
 export {
   type ClaimedJob,

@@ -1,14 +1,13 @@
 import {
   type CompiledQuery,
-  DummyDriver,
-  Kysely,
+  DefaultQueryExecutor,
   PostgresAdapter,
-  PostgresIntrospector,
   PostgresQueryCompiler,
   type QueryExecutorProvider,
   type RawBuilder,
   sql,
 } from 'kysely'
+
 import type { PgqDatabase } from './database.js'
 import { checkSchemaName } from './names.js'
 
@@ -27,9 +26,8 @@ export interface Statement<Params, Row> {
   readonly row?: Row
 }
 
-/** What a statement is written with: Kysely on the schema, its tables by name, and its parameters by name. */
+/** What a statement is written with: the tables and routines of the schema, and its parameters, by name. */
 export interface StatementParts<Params> {
-  readonly db: Kysely<PgqDatabase>
   table(name: keyof PgqDatabase): RawBuilder<unknown>
   routine(name: 'ring_doorbell' | 'enqueue' | 'insert_jobs' | 'finished_ordinals'): RawBuilder<unknown>
   /** The schema's name as a text value. */
@@ -44,14 +42,10 @@ interface Query<Row> {
   compile(provider: QueryExecutorProvider): CompiledQuery<Row>
 }
 
-const compiler = new Kysely<PgqDatabase>({
-  dialect: {
-    createAdapter: () => new PostgresAdapter(),
-    createDriver: () => new DummyDriver(),
-    createIntrospector: (db) => new PostgresIntrospector(db),
-    createQueryCompiler: () => new PostgresQueryCompiler(),
-  },
+const executor = new DefaultQueryExecutor(new PostgresQueryCompiler(), new PostgresAdapter(), {
+  provideConnection: () => Promise.reject(new Error('Statements are only compiled here.')),
 })
+const compiler: QueryExecutorProvider = { getExecutor: () => executor }
 
 /** Defines a statement. Parameters are numbered in the order of their first use; all values travel bound. */
 export function defineStatement<Params extends object, Row>(
@@ -60,9 +54,9 @@ export function defineStatement<Params extends object, Row>(
 ): Statement<Params, Row> {
   const compiled = new Map<string, CompiledStatement<Params>>()
   const compile = (schema: string): CompiledStatement<Params> => {
+    checkSchemaName(schema)
     const names: (keyof Params & string)[] = []
     const query = write({
-      db: compiler.withSchema(checkSchemaName(schema)),
       table: (table) => sql.id(schema, table),
       routine: (routine) => sql.id(schema, routine),
       schemaName: sql`${sql.lit(schema)}`,

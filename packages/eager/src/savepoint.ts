@@ -1,5 +1,5 @@
-import type { Executor, Outcome } from '@pgq/core'
-import { CompiledQuery, type Transaction } from 'kysely'
+import { CompiledQuery, type Executor, type Outcome } from '@pgq/core'
+import type { Transaction } from 'kysely'
 
 /** Keeps what the handler wrote when it succeeds, and rolls its part of the test's transaction back when it does not. */
 export async function insideSavepoint(trx: Transaction<any>, run: () => Promise<Outcome>): Promise<Outcome> {

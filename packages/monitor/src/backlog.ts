@@ -1,5 +1,4 @@
-import type { Executor } from '@pgq/core'
-import { type RawBuilder, sql } from 'kysely'
+import { type Executor, type RawBuilder, sql } from '@pgq/core'
 import { type CountParams, type CountRequest, countParams, countsByState } from './estimate.js'
 import { dateOf, defineQuestion, type EpochMs, epochMs, type MonitorOptions } from './question.js'
 

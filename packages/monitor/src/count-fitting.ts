@@ -1,5 +1,4 @@
-import type { Executor, JobState } from '@pgq/core'
-import { sql } from 'kysely'
+import { type Executor, type JobState, sql } from '@pgq/core'
 import { deadJobs } from './list-dead.js'
 import { readyJobs } from './list-ready.js'
 import { scheduledJobs } from './list-scheduled.js'

@@ -1,5 +1,4 @@
-import type { Executor, JobState } from '@pgq/core'
-import { sql } from 'kysely'
+import { type Executor, type JobState, sql } from '@pgq/core'
 import { type CountParams, type CountRequest, countParams, countsByState } from './estimate.js'
 import { dateOf, defineQuestion, type EpochMs, epochMs, type MonitorOptions, matches } from './question.js'
 import { isUnsettled } from './running.js'

@@ -1,5 +1,4 @@
-import type { StatementParts } from '@pgq/core'
-import { type RawBuilder, sql } from 'kysely'
+import { type RawBuilder, type StatementParts, sql } from '@pgq/core'
 import { type JobsFilter, matches } from './question.js'
 import { queuesIn } from './queues-in.js'
 

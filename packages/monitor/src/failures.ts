@@ -1,5 +1,4 @@
-import type { Executor } from '@pgq/core'
-import { sql } from 'kysely'
+import { type Executor, sql } from '@pgq/core'
 import { checkLimit } from './page.js'
 import {
   dateOf,

@@ -1,5 +1,4 @@
-import type { DeadReason, Executor, JobError, RetryPolicy } from '@pgq/core'
-import { sql } from 'kysely'
+import { type DeadReason, type Executor, type JobError, type RetryPolicy, sql } from '@pgq/core'
 import { type RunningPart, runningPart } from './list-running.js'
 import { checkId, type ListedJob, type ListedRow, listedColumns, listedJob } from './page.js'
 import { dateOf, defineArgsQuestion, type EpochMs, epochMs, type MonitorOptions } from './question.js'

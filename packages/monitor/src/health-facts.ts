@@ -1,5 +1,4 @@
-import { type Executor, type StatementParts, SUSPECT_CRASHES } from '@pgq/core'
-import { type RawBuilder, sql } from 'kysely'
+import { type Executor, type RawBuilder, type StatementParts, SUSPECT_CRASHES, sql } from '@pgq/core'
 import { backlog, type QueueBacklog } from './backlog.js'
 import { listWorkers, type WorkerStatus } from './list-workers.js'
 import { defineQuestion, type EpochMs, epochMs, type MonitorOptions } from './question.js'

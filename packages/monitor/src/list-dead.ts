@@ -1,5 +1,4 @@
-import type { DeadReason, Executor, JobError } from '@pgq/core'
-import { sql } from 'kysely'
+import { type DeadReason, type Executor, type JobError, sql } from '@pgq/core'
 import { type ListedJob, lastErrorOf, listedJob, type Page, type PageRequest } from './page.js'
 import { dateOf, type EpochMs, epochMs, type MonitorOptions } from './question.js'
 import { defineWalk, type InstantCursor, instantCursor, readInstantCursor, type WalkedOrder } from './walk.js'

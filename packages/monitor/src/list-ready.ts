@@ -1,5 +1,4 @@
-import type { Executor } from '@pgq/core'
-import { sql } from 'kysely'
+import { type Executor, sql } from '@pgq/core'
 import { type ListedJob, listedJob, type Page, type PageRequest, readCursor } from './page.js'
 import { dateOf, type EpochMs, epochMs, type MonitorOptions } from './question.js'
 import { defineWalk, type WalkedOrder } from './walk.js'

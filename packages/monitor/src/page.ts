@@ -1,5 +1,4 @@
-import { InvalidOptionError, type JobError } from '@pgq/core'
-import { type RawBuilder, sql } from 'kysely'
+import { InvalidOptionError, type JobError, type RawBuilder, sql } from '@pgq/core'
 import { dateOf, type EpochMs, epochMs, type JobsFilter } from './question.js'
 
 /** Which jobs to list, and how many. */

@@ -1,5 +1,4 @@
-import type { Executor } from '@pgq/core'
-import { sql } from 'kysely'
+import { type Executor, sql } from '@pgq/core'
 import { dateOf, defineQuestion, type EpochMs, epochMs, type MonitorOptions } from './question.js'
 
 /** A queue that no worker takes jobs from until it is resumed. */

@@ -1,5 +1,12 @@
-import { DEFAULT_SCHEMA, defineStatement, type Executor, run, type StatementParts } from '@pgq/core'
-import { type RawBuilder, sql } from 'kysely'
+import {
+  DEFAULT_SCHEMA,
+  defineStatement,
+  type Executor,
+  type RawBuilder,
+  run,
+  type StatementParts,
+  sql,
+} from '@pgq/core'
 
 /** Where to ask. */
 export interface MonitorOptions {

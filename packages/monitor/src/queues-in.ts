@@ -1,4 +1,4 @@
-import { type RawBuilder, sql } from 'kysely'
+import { type RawBuilder, sql } from '@pgq/core'
 
 /**
  * The names of the queues that have rows in a table, as two CTEs, one of them recursive: one step of an index per queue, however many

@@ -1,5 +1,4 @@
-import type { DeliveryModeName, PgqDatabase } from '@pgq/core'
-import { type RawBuilder, sql } from 'kysely'
+import { type DeliveryModeName, type PgqDatabase, type RawBuilder, sql } from '@pgq/core'
 
 interface Tables {
   table(name: keyof PgqDatabase): RawBuilder<unknown>

@@ -1,5 +1,4 @@
-import { type Executor, InvalidOptionError, type StatementParts } from '@pgq/core'
-import { type RawBuilder, sql } from 'kysely'
+import { type Executor, InvalidOptionError, type RawBuilder, type StatementParts, sql } from '@pgq/core'
 import { type Histogram, type Percentiles, percentilesOf } from './percentiles.js'
 import { dateOf, defineQuestion, type JobsFilter, type MonitorOptions, matches } from './question.js'
 

@@ -1,5 +1,4 @@
-import type { Executor, StatementParts } from '@pgq/core'
-import { type RawBuilder, sql } from 'kysely'
+import { type Executor, type RawBuilder, type StatementParts, sql } from '@pgq/core'
 import {
   argsContain,
   checkLimit,

@@ -111,8 +111,8 @@ class RunningWorker implements Worker {
   async start(): Promise<void> {
     if (this.#state !== 'new') throw new InvalidOptionError('This worker was started before: create a new one.')
     this.#state = 'running'
-    this.#assemble()
-    this.#starting = this.#connect()
+    const modes = this.#assemble()
+    this.#starting = this.#connect(modes)
     try {
       await this.#starting
     } catch (error) {
@@ -132,8 +132,8 @@ class RunningWorker implements Worker {
     for (const lane of this.#lanes) lane.start()
   }
 
-  async #connect(): Promise<void> {
-    await this.#probe()
+  async #connect(modes: readonly DeliveryMode[]): Promise<void> {
+    await Promise.all([this.#probe(), ...modes.map((mode) => mode.load?.())])
     await this.#register()
     await this.#caretaker.rescueFirst()
   }
@@ -145,7 +145,7 @@ class RunningWorker implements Worker {
     return this.#stopped
   }
 
-  #assemble(): void {
+  #assemble(): DeliveryMode[] {
     const { schema, concurrency, transactionalGroup, modes } = this.options
     this.#control = new Control(this.#session, this.options, this.#events, {
       rung: () => this.#rung(),
@@ -176,7 +176,9 @@ class RunningWorker implements Worker {
         ),
     }
     if (this.options.stats) this.#stats = new Stats(schema, control, this.options.logger, this.#events)
-    this.#lanes = modes.map((mode) => this.#lane(make[mode]()))
+    const deliveries = modes.map((mode) => make[mode]())
+    this.#lanes = deliveries.map((mode) => this.#lane(mode))
+    return deliveries
   }
 
   #lane(mode: DeliveryMode): Lane {

@@ -6,7 +6,7 @@ import { defineConfig } from 'tsup'
  * How every package is built. The only place that knows tsup, so that another bundler can take its place here.
  * @param {import('./tsup.d.mts').PackageBuild} [build]
  */
-export function packageBuild({ entries = {}, ...rest } = {}) {
+export function packageBuild({ entries = {}, builtIn = [], ...rest } = {}) {
   return defineConfig({
     entry: { ...(existsSync('src/index.ts') && { index: 'src/index.ts' }), ...entries },
     format: ['esm', 'cjs'],
@@ -17,11 +17,19 @@ export function packageBuild({ entries = {}, ...rest } = {}) {
     target: 'node20',
     platform: 'node',
     shims: true,
+    noExternal: builtIn,
+    ...(builtIn.length > 0 && { banner: { js: builtIn.map(noticeOf).join('\n') } }),
     splitting: true,
     silent: true,
     onSuccess: nameSourcesFromHere,
     ...rest,
   })
+}
+
+/** What a copy must come with. */
+function noticeOf(library) {
+  const licence = readFileSync(join('node_modules', library, 'LICENSE'), 'utf8')
+  return `/*!\nParts of this file are of ${library}:\n\n${licence.trim()}\n*/`
 }
 
 /** The maps of CommonJS builds name a file that was between two steps, by where the build was made: that would be published. */

@@ -47,6 +47,19 @@ test('core needs nothing but the types of the standard schema, and kysely beside
   expect(Object.keys(core.peerDependencies ?? {})).toEqual(['kysely'])
 })
 
+// Mutants: core without its builtIn; a worker that imports handler-transaction.js as its other files.
+test('kysely, of whose files Node opens hundreds, is loaded for transactional handlers alone', () => {
+  const loading = published.flatMap(({ tarball }) => {
+    const files = createPackageFromTarballData(new Uint8Array(readFileSync(tarball)))
+    const programs = files.listFiles().filter((file) => /\.c?js$/.test(file))
+    return programs.filter((file) => /(from |import |require\()["']kysely["']/.test(files.readFile(file)))
+  })
+  expect(loading).toEqual([
+    expect.stringMatching(/@pgq\/worker\/dist\/handler-transaction-\w+\.cjs$/),
+    expect.stringMatching(/@pgq\/worker\/dist\/handler-transaction-\w+\.js$/),
+  ])
+})
+
 describe.each(packageFolders.map((folder, index) => ({ folder, index })))('$folder', ({ folder, index }) => {
   // Mutants: a package that is published by npm instead of pnpm, which keeps `workspace:^` as it is.
   test('depends on the others by versions that the registry has', () => {

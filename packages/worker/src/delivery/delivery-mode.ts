@@ -6,6 +6,8 @@ export interface DeliveryMode {
   readonly name: DeliveryModeName
   /** A mode that cannot run a job twice must never be asked to: it would lose the job. */
   readonly mayRetry: boolean
+  /** Before the first claim: what this mode alone needs. */
+  load?(): Promise<void>
   claim(request: ClaimRequest): Promise<Claim[]>
   /** Claims one job that may have taken its workers down, to run with nothing beside it. */
   claimSuspect(request: SuspectRequest): Promise<Claim[]>

@@ -14,7 +14,7 @@ import { breaksConnection, type Connection } from '../connection.js'
 import { delay } from '../delay.js'
 import { processIdOf, type Session } from '../session.js'
 import { type Claim, CommitRefused } from './delivery-mode.js'
-import { HandlerTransaction } from './handler-transaction.js'
+import type { HandlerTransaction, Send } from './handler-transaction.js'
 import { LeaseMode, type Leasing } from './lease-mode.js'
 
 /** A transaction that has been open for this long takes no more handlers in, in ms. */
@@ -35,6 +35,7 @@ export class Transactional extends LeaseMode {
   readonly #waiting: ((slot: Slot) => void)[] = []
   /** After a group that could not commit, its jobs run one by one, so that each answers for itself. */
   #alone = 0
+  #transactions!: typeof import('./handler-transaction.js')
 
   constructor(
     leasing: Leasing,
@@ -46,6 +47,15 @@ export class Transactional extends LeaseMode {
   ) {
     super(leasing)
     this.#free = connections.map((connection) => new Slot(connection))
+  }
+
+  /** Kysely, hundreds of files: for transactional handlers alone, while their worker connects. */
+  async load(): Promise<void> {
+    this.#transactions = await import('./handler-transaction.js')
+  }
+
+  transactionOf(send: Send): HandlerTransaction {
+    return new this.#transactions.HandlerTransaction(send)
   }
 
   protected claimOf(job: ClaimedJob, lease: Lease): Claim {
@@ -257,7 +267,7 @@ class HeldClaim implements Claim {
     this.#transaction = this.#slot?.transaction
     if (!this.#transaction) return false
     this.#transaction.size += 1
-    this.#handler = new HandlerTransaction((text, values) => this.#send(text, values))
+    this.#handler = this.mode.transactionOf((text, values) => this.#send(text, values))
     return true
   }
 
