@@ -7,15 +7,22 @@ const TICK_US = 10_000 // USER_HZ is 100 on every Linux that Node runs on
  * Undefined where there is no /proc, or no such process.
  */
 export function treeCpuUs(pid: number): number | undefined {
-  const parent = readStat(pid)
-  if (!parent) return undefined
-  const children = readdirSync('/proc')
-    .map((name) => (/^\d+$/.test(name) ? readStat(Number(name)) : undefined))
-    .filter((stat) => stat?.parent === pid)
-  return children.reduce(
-    (sum, child) => sum + child!.ownUs + child!.endedChildrenUs,
-    parent.ownUs + parent.endedChildrenUs,
-  )
+  let parent = readStat(pid)
+  while (parent) {
+    const children = readdirSync('/proc')
+      .map((name) => (/^\d+$/.test(name) ? readStat(Number(name)) : undefined))
+      .filter((stat) => stat?.parent === pid)
+    const later = readStat(pid)
+    // Else a child that ended meanwhile is in neither sum, or in both.
+    if (later?.endedChildrenUs === parent.endedChildrenUs) {
+      return children.reduce(
+        (sum, child) => sum + child!.ownUs + child!.endedChildrenUs,
+        parent.ownUs + parent.endedChildrenUs,
+      )
+    }
+    parent = later
+  }
+  return undefined
 }
 
 /** The parent of a process, if there is one that is called so. */
