@@ -225,10 +225,11 @@ describe('ten sleeping workers', () => {
       await task.enqueue(db.pool, n)
       await settled
       await asleep(10)
-      expect(rings.filter((channel) => channel === `pgq_pgq_${workers[9]!.id}`).length).toBe(n)
-      expect(rings.length).toBe(2 * n)
+      await until(() => rings.length >= 2 * n) // they come on a connection of their own
     }
     await end()
+    expect(rings.filter((channel) => channel === `pgq_pgq_${workers[9]!.id}`).length).toBe(10)
+    expect(rings.length).toBe(20)
   })
 
   // Mutant: a worker with more than it can run that does not pass the news on.

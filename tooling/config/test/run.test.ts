@@ -100,7 +100,7 @@ describe('npm start', () => {
       const signalledAt = Date.now()
       process.kill(toGroup ? -(child.pid as number) : (child.pid as number), signal)
       await once(child, 'exit')
-      await expect.poll(() => pids.filter(isAlive), { interval: 10 }).toEqual([])
+      await expect.poll(() => pids.filter(isAlive), { timeout: endsWithinMs, interval: 10 }).toEqual([])
       expect(Date.now() - signalledAt).toBeLessThan(endsWithinMs)
       expect(started.heard().slice(1)).toEqual([signal])
     },
@@ -114,7 +114,7 @@ describe('npm start', () => {
     const signalledAt = Date.now()
     process.kill(-(child.pid as number), 'SIGINT')
     await once(child, 'exit')
-    await expect.poll(() => pids.filter(isAlive), { interval: 10 }).toEqual([])
+    await expect.poll(() => pids.filter(isAlive), { timeout: endsWithinMs, interval: 10 }).toEqual([])
     expect(Date.now() - signalledAt).toBeLessThan(endsWithinMs)
   })
 
