@@ -11,6 +11,7 @@ import { BatchSize } from './batch-size.js'
 import { ClaimCursor } from './claim-cursor.js'
 import type { Claim, DeliveryMode } from './delivery/delivery-mode.js'
 import type { Events } from './events.js'
+import { inTurn } from './in-turn.js'
 import type { ResolvedOptions } from './options.js'
 import { type JobResult, JobRun } from './run-job.js'
 import type { SettledRuns } from './settled-runs.js'
@@ -230,7 +231,8 @@ export class Lane {
       this.#size.claimed(claims.length)
       this.events.emit('jobs.claimed', { mode: this.mode.name, jobs: claims.length, durationMs })
       this.host.busy(claims.length >= limit)
-      this.#buffer = this.#takeBuffer().concat(claims.map((claim) => this.#runOf(claim)))
+      const runs = claims.map((claim) => this.#runOf(claim))
+      this.#buffer = inTurn(this.#takeBuffer(), runs)
       this.#startWaiting()
       return claims.length
     } catch (error) {
@@ -298,8 +300,8 @@ export class Lane {
   }
 
   async #releaseStale(): Promise<void> {
-    const oldest = this.#buffer[this.#next]
-    if (!oldest || performance.now() - oldest.claimedAt < STALE_MS) return
+    const staleAt = performance.now() - STALE_MS
+    if (!this.#buffer.some((run, place) => place >= this.#next && run.claimedAt <= staleAt)) return
     this.#size.stalled(STALE_MS)
     await this.#releaseBuffer()
   }
