@@ -209,6 +209,9 @@ class RunningWorker implements Worker {
       get isIdle() {
         return worker.#idleLanes.size === worker.#lanes.length
       },
+      get hasIdleLane() {
+        return worker.#idleLanes.size > 0
+      },
       get isDoorbellHung() {
         return worker.#control.isHung
       },

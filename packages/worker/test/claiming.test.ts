@@ -179,6 +179,28 @@ describe('concurrency', () => {
   })
 })
 
+// Mutant: hasIdleLane is isIdle: nothing rings for the others, and nobody looks for them.
+test('a mode whose slots are all taken holds up no other', async () => {
+  const go = gate()
+  const slow = numbered('slow')
+  const quick = numbered('quick', { mode: 'transactional' })
+  const seen: number[] = []
+  const begun: number[] = []
+  const begin = (n: number) => {
+    begun.push(n)
+    return go.opened
+  }
+  const handlers = [slow.handle(begin), quick.handle((n) => void seen.push(n))]
+  await db.worker(handlers, { concurrency: { 'at-least-once': 2 } })
+  await slow.enqueueMany(db.pool, numbers(20))
+  await until(() => begun.length === 2)
+  await pause(300)
+  await quick.enqueue(db.pool, 7)
+  await until(() => seen.includes(7), 5_000)
+  go.open()
+  await db.empty()
+})
+
 // Mutant: a ring that does not look behind the cursor: the job is found after pollMs, a minute here.
 test('a job whose transaction commits late, behind others that ran, is found at once', async () => {
   const task = numbered()
