@@ -43,8 +43,8 @@ const CANCEL_AGAIN_MS = 1_000
 export interface Charge {
   readonly workerId: number
   readonly isIdle: boolean
-  /** A lane is idle, whatever the others do: nothing rings for it while they are busy. */
-  readonly hasIdleLane: boolean
+  /** What the idle lanes run, whatever the others do: nothing rings for it while those are busy. */
+  readonly idleTasks: readonly string[]
   /** It runs suspects with nothing beside them, or is about to. */
   readonly isAlone: boolean
   /** An enqueue would ring: no need to look often. */
@@ -183,15 +183,15 @@ export class Caretaker {
 
   async #look(): Promise<number> {
     const { schema, queues, handlers } = this.options
-    const { workerId, isIdle, hasIdleLane, isAlone, isDoorbellHung } = this.charge
+    const { workerId, isIdle, idleTasks, isAlone, isDoorbellHung } = this.charge
     const tasks = [...handlers.keys()]
     // What the lanes are just claiming is ready still: to ring them again would be a claim for nothing.
-    const watches = hasIdleLane && !this.#lanesLook
+    const watchedTasks = this.#lanesLook ? [] : idleTasks
     this.#lanesLook = false
     const { promoted, nextDueMs, ready, suspects } = await promoteDueJobs(this.connection, schema, {
       queues,
       limit: PROMOTE_LIMIT,
-      watchedTasks: watches ? tasks : [],
+      watchedTasks,
     })
     if (promoted > 0 || ready) this.charge.jobsCameBack()
     if (!isAlone && (suspects || this.#wentAlone)) {

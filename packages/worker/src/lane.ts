@@ -55,6 +55,8 @@ export class Lane {
   readonly #cursor: ClaimCursor
   readonly #size: BatchSize
   readonly #handlers: Map<string, Handler>
+  /** What it runs. */
+  readonly tasks: readonly string[]
   readonly #concurrency: number
   /** Claimed and not started, from #next on. */
   #buffer: JobRun[] = []
@@ -75,6 +77,7 @@ export class Lane {
     private readonly host: LaneHost,
   ) {
     this.#handlers = new Map([...options.handlers].filter(([, { task }]) => task.mode === mode.name))
+    this.tasks = [...this.#handlers.keys()]
     this.#concurrency = options.concurrency[mode.name]
     this.#cursor = new ClaimCursor(options.queues)
     this.#size = new BatchSize(this.#concurrency, options.maxBatch)
@@ -164,7 +167,7 @@ export class Lane {
     if (this.#stopping) return false
     const { workerId } = this.host
     try {
-      const request = { workerId, queues: this.options.queues, tasks: [...this.#handlers.keys()] }
+      const request = { workerId, queues: this.options.queues, tasks: this.tasks }
       const runs = (await this.mode.claimSuspect(request)).map((claim) => this.#runOf(claim))
       this.backoff.succeeded()
       // An earlier claim whose answer was lost may turn up instead, with many jobs: those run later, beside others.
@@ -215,7 +218,7 @@ export class Lane {
     const start = performance.now()
     const { rescan, ...ranges } = this.#cursor.ranges(start)
     const { workerId } = this.host
-    const tasks = [...this.#handlers.keys()]
+    const { tasks } = this
     const request: ClaimRequest = { workerId, ...ranges, tasks, limit, maxBytes: this.options.maxBatchBytes }
     try {
       const claims = await this.mode.claim(request)

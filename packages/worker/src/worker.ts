@@ -209,8 +209,8 @@ class RunningWorker implements Worker {
       get isIdle() {
         return worker.#idleLanes.size === worker.#lanes.length
       },
-      get hasIdleLane() {
-        return worker.#idleLanes.size > 0
+      get idleTasks() {
+        return [...worker.#idleLanes].flatMap(({ tasks }) => tasks)
       },
       get isDoorbellHung() {
         return worker.#control.isHung

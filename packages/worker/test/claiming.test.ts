@@ -179,7 +179,7 @@ describe('concurrency', () => {
   })
 })
 
-// Mutant: hasIdleLane is isIdle: nothing rings for the others, and nobody looks for them.
+// Mutant: idleTasks are none while a lane is busy: nothing rings for the others, and nobody looks for them.
 test('a mode whose slots are all taken holds up no other', async () => {
   const go = gate()
   const slow = numbered('slow')
@@ -194,7 +194,7 @@ test('a mode whose slots are all taken holds up no other', async () => {
   await db.worker(handlers, { concurrency: { 'at-least-once': 2 } })
   await slow.enqueueMany(db.pool, numbers(20))
   await until(() => begun.length === 2)
-  await pause(300)
+  await until(async () => (await db.value('select count(*) from pgq.idle_workers')) === '0')
   await quick.enqueue(db.pool, 7)
   await until(() => seen.includes(7), 5_000)
   go.open()
