@@ -7,7 +7,6 @@ import {
   type RawBuilder,
   sql,
 } from 'kysely'
-
 import type { PgqDatabase } from './database.js'
 import { checkSchemaName } from './names.js'
 
