@@ -58,37 +58,37 @@ export async function enqueueMany(
   return enqueueJobs(
     executor,
     schema,
-    Array.from(jobs, (job) => newJob(defaults, { ...job, args: job.args === undefined ? {} : job.args })),
+    Array.from(jobs, (job) => newJob(defaults, job.args === undefined ? {} : job.args, job)),
   )
 }
 
 /** Checks the options of one job and encodes its args. */
-export function newJob(
-  task: {
-    readonly name: string
-    readonly mode?: DeliveryModeName
-    readonly queue: string
-    readonly priority: number
-    readonly maxArgsBytes: number
-  },
-  job: { readonly args: unknown } & EnqueueOptions,
-): NewJob {
-  const { args, queue, priority, executeAt, delayMs, retry } = job
+export function newJob(task: TaskDefaults, args: unknown, given?: EnqueueOptions | null): NewJob {
+  const options = given ?? DEFAULTS
+  if (given) checkOptions(task, options)
+  const { queue = task.queue, priority = task.priority, executeAt, delayMs, retry } = options
+  return { queue, task: task.name, args: encodeArgs(args, task.maxArgsBytes), priority, executeAt, delayMs, retry }
+}
+
+/** What a job has when its call says nothing else. */
+interface TaskDefaults {
+  readonly name: string
+  readonly mode?: DeliveryModeName
+  readonly queue: string
+  readonly priority: number
+  readonly maxArgsBytes: number
+}
+
+const DEFAULTS: EnqueueOptions = {}
+
+function checkOptions(task: TaskDefaults, options: EnqueueOptions): void {
+  const { queue, priority, executeAt, delayMs, retry } = options
   const where = `enqueue of task ${JSON.stringify(task.name)}`
-  checkOptionNames(job, JOB_OPTIONS, where)
+  checkOptionNames(options, JOB_OPTIONS, where)
   if (queue !== undefined) checkName(queue, 'queue')
   if (priority !== undefined) checkPriority(priority, where)
   if (retry !== undefined) checkJobRetry(task, retry, where)
   checkTime(executeAt, delayMs, where)
-  return {
-    queue: queue ?? task.queue,
-    task: task.name,
-    args: encodeArgs(args, task.maxArgsBytes),
-    priority: priority ?? task.priority,
-    executeAt,
-    delayMs,
-    retry,
-  }
 }
 
 function checkJobRetry({ mode }: { readonly mode?: DeliveryModeName }, retry: RetryPolicy, where: string): void {
@@ -132,12 +132,9 @@ export function aroundEnqueue(hook: AroundEnqueue): () => void {
 export function enqueueJobs(executor: Executor, schema: string, jobs: readonly NewJob[]): Promise<EnqueueResult[]> {
   checkExecutor(executor)
   if (jobs.length === 0) return Promise.resolve([])
-  let next = (given: readonly NewJob[]) => store(executor, schema, given)
-  for (const hook of EVERYWHERE[HOOKS]?.toReversed() ?? []) {
-    const inner = next
-    next = (given) => hook(given, inner)
-  }
-  return next(jobs)
+  const write = (given: readonly NewJob[]) => store(executor, schema, given)
+  // The first in line runs outside of all others.
+  return (EVERYWHERE[HOOKS] ?? []).reduceRight<typeof write>((next, hook) => (given) => hook(given, next), write)(jobs)
 }
 
 function store(executor: Executor, schema: string, jobs: readonly NewJob[]): Promise<EnqueueResult[]> {

@@ -93,7 +93,10 @@ export class Task<Input, Output = Input, Mode extends DeliveryModeName = 'at-lea
    * NotSerialisableError, ArgsTooLargeError or InvalidOptionError before anything is written.
    */
   async enqueue(executor: Executor, args: Input, options?: EnqueueOptions<Mode>): Promise<EnqueueResult> {
-    const [result] = await this.enqueueMany(executor, [{ ...options, args } as JobInput<Input, Mode>])
+    checkExecutor(executor)
+    const parsed = this.parse(args)
+    if (parsed instanceof Promise) await parsed
+    const [result] = await enqueueJobs(executor, this.schema, [newJob(this, args, options)])
     return result as EnqueueResult
   }
 
@@ -108,7 +111,7 @@ export class Task<Input, Output = Input, Mode extends DeliveryModeName = 'at-lea
     for (const job of jobs) {
       const parsed = this.parse(job.args)
       if (parsed instanceof Promise) await parsed
-      created.push(newJob(this, job))
+      created.push(newJob(this, job.args, job))
     }
     return enqueueJobs(executor, this.schema, created)
   }
