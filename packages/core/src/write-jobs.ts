@@ -50,9 +50,10 @@ interface Lane {
 const lanes = new WeakMap<object, Map<string, Lane>>()
 
 function laneOf(executor: Executor, schema: string): Lane {
-  const bySchema = lanes.get(executor) ?? new Map<string, Lane>()
-  const lane = bySchema.get(schema) ?? { flushing: false, waiting: [], doorbell: new Doorbell() }
-  lanes.set(executor, bySchema.set(schema, lane))
+  const known = lanes.get(executor)?.get(schema)
+  if (known) return known
+  const lane: Lane = { flushing: false, waiting: [], doorbell: new Doorbell() }
+  lanes.set(executor, new Map(lanes.get(executor)).set(schema, lane))
   return lane
 }
 
@@ -152,22 +153,28 @@ async function insert(
   jobs: readonly NewJob[],
   doorbell: Doorbell,
 ): Promise<string[]> {
-  if (jobs.length === 1) return [await insertOne(executor, schema, jobs[0]!)]
   const queues = new Set(jobs.map(({ queue }) => queue))
+  const [first] = jobs
+  const alone = jobs.length === 1 ? first : undefined
   // What a pool writes is committed when it is answered. On anything else it may not be: who rings later may ring too early.
-  const rings = !isPool(executor) || [...queues].some((queue) => doorbell.isDue(queue))
-  const [row] = await run(prepared(executor), schema, insertJobs, { ...columnsOf(jobs), rings: String(rings) })
+  const rings =
+    !isPool(executor) || [...queues].some((queue) => doorbell.isDue(queue)) || (alone !== undefined && !isPlain(alone))
+  const ids = alone
+    ? [await insertOne(executor, schema, alone, rings)]
+    : await insertMany(executor, schema, jobs, rings)
   doorbell.written(queues, rings)
+  return ids
+}
+
+async function insertMany(executor: Executor, schema: string, jobs: readonly NewJob[], rings: boolean) {
+  const [row] = await run(prepared(executor), schema, insertJobs, { ...columnsOf(jobs), rings: String(rings) })
   return row!.ids.slice(1, -1).split(',')
 }
 
-async function insertOne(
-  executor: Executor,
-  schema: string,
-  { task, args, queue, priority, executeAt, delayMs, retry, meta }: NewJob,
-): Promise<string> {
-  const isPlain = executeAt === undefined && delayMs === undefined && retry === undefined && meta === undefined
-  const [row] = await run(prepared(executor), schema, isPlain ? enqueuePlain : enqueueWith, {
+async function insertOne(executor: Executor, schema: string, job: NewJob, rings: boolean): Promise<string> {
+  const { task, args, queue, priority, executeAt, delayMs, retry, meta } = job
+  const statement = !isPlain(job) ? enqueueWith : rings ? enqueuePlain : insertPlain
+  const [row] = await run(prepared(executor), schema, statement, {
     task,
     args,
     queue,
@@ -179,6 +186,9 @@ async function insertOne(
   })
   return row!.id
 }
+
+const isPlain = ({ executeAt, delayMs, retry, meta }: NewJob): boolean =>
+  executeAt === undefined && delayMs === undefined && retry === undefined && meta === undefined
 
 /** As PostgreSQL reads it: years after 9999 without a sign and zeros before them. Of the past, of which it writes years BC otherwise, one will do. */
 const instantOf = (at: Date): string => new Date(Math.max(at.getTime(), 0)).toISOString().replace(/^\+0*/, '')
@@ -263,4 +273,15 @@ const enqueueWith = enqueueOne(
   (param) => sql`,
         ${param('executeAt')}::text::timestamptz, ${param('delayMs')}::text::double precision,
         ${param('retry')}::text::json, ${param('meta')}::text::json`,
+)
+
+/** Rings for nobody. One call after the other, it takes 63 us less than enqueue, of 490, by name: most of it to look whether somebody is idle. */
+const insertPlain = defineStatement<OneJob, { id: string }>(
+  'insert_job',
+  ({ table, param }) => sql`
+    insert into ${table('jobs')} (task, args, queue, priority)
+    values (
+      ${param('task')}::text, ${param('args')}::text::json, ${param('queue')}::text, ${param('priority')}::text::integer
+    )
+    returning id::text`,
 )
