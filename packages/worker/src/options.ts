@@ -93,30 +93,7 @@ const OPTIONS = optionNames<WorkerOptions>({
 })
 
 /** Options with everything decided. */
-export interface ResolvedOptions {
-  readonly connection: ClientConfig
-  readonly schema: string
-  readonly handlers: ReadonlyMap<string, Handler>
-  readonly modes: readonly DeliveryModeName[]
-  readonly queues: readonly string[]
-  readonly concurrency: Readonly<Record<DeliveryModeName, number>>
-  readonly transactionalGroup: number
-  readonly graceMs: number
-  /** While an enqueue rings. */
-  readonly pollMs: number
-  /** While none can: no doorbell, or no connection that listens. */
-  readonly deafPollMs: number
-  readonly doorbell: boolean
-  readonly leaseMs: number
-  readonly maxBlockedMs: number
-  readonly maxCrashes: number
-  readonly maxBatch: number
-  readonly maxBatchBytes: number
-  readonly stats: boolean
-  readonly handleSignals: boolean
-  readonly logger: Logger
-  readonly around: Around | undefined
-}
+export type ResolvedOptions = ReturnType<typeof resolveOptions>
 
 const DEFAULTS = Object.freeze({
   concurrency: 10,
@@ -132,7 +109,7 @@ const DEFAULTS = Object.freeze({
 })
 
 /** Decides every option, or throws InvalidOptionError saying what to change. */
-export function resolveOptions(options: WorkerOptions): ResolvedOptions {
+export function resolveOptions(options: WorkerOptions) {
   checkOptionNames(options, OPTIONS, 'createWorker')
   const schema = checkSchemaName(options.schema ?? DEFAULT_SCHEMA)
   checkKinds(options)
@@ -151,7 +128,9 @@ export function resolveOptions(options: WorkerOptions): ResolvedOptions {
     concurrency: concurrencyOf(options.concurrency),
     transactionalGroup: number('transactionalGroup', 1, 1_000),
     graceMs: number('graceMs', 0, 86_400_000),
+    /** While an enqueue rings. */
     pollMs: number('pollMs', 10, 3_600_000),
+    /** While none can: no doorbell, or no connection that listens. */
     deafPollMs: number('pollMs', 10, 3_600_000, DEFAULTS.deafPollMs),
     doorbell: options.doorbell ?? true,
     leaseMs: number('leaseMs', 1_000, 86_400_000),
