@@ -5,7 +5,6 @@ import {
   InvalidOptionError,
   type Job,
   type JobMeta,
-  type LeasedJob,
   LostLeaseError,
   type Outcome,
   type PgqError,
@@ -152,7 +151,7 @@ export class JobRun {
   }
 
   #runAround(): Promise<Outcome> {
-    const job = contextOf(this)
+    const job = new Context(this)
     const { around, handler, claim } = this
     if (!around) return runHandler(handler, claim.job.args, job)
     const wrapped = async () => {
@@ -211,33 +210,17 @@ class Context implements Job {
   get signal(): AbortSignal {
     return this.#run.signal
   }
-}
 
-class LeasedContext extends Context {
-  readonly #claim: Claim
-
-  constructor(run: JobRun) {
-    super(run)
-    this.#claim = run.claim
+  /** Only with at-least-once. */
+  get finish(): Claim['finish'] {
+    const { claim } = this.#run
+    return claim.finish && ((trx) => claim.finish!(trx))
   }
 
-  get finish(): LeasedJob['finish'] {
-    return (trx) => this.#claim.finish!(trx)
+  /** Only with transactional. */
+  get trx(): Claim['trx'] {
+    return this.#run.claim.trx
   }
-}
-
-class TransactionalContext extends Context {
-  readonly trx: Claim['trx']
-
-  constructor(run: JobRun) {
-    super(run)
-    this.trx = run.claim.trx
-  }
-}
-
-const contextOf = (run: JobRun): Job => {
-  if (run.claim.finish) return new LeasedContext(run)
-  return run.claim.trx ? new TransactionalContext(run) : new Context(run)
 }
 
 const NO_META = Object.freeze({})
