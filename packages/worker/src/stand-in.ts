@@ -76,18 +76,6 @@ export class StandIn {
   }
 }
 
-/** What the thread is told of a worker. */
-interface Watch {
-  readonly shared: Int32Array
-  readonly config: pg.ClientConfig
-  readonly lock: string
-  readonly beat: string
-  readonly locks: boolean
-  readonly lookMs: number
-  readonly stillLooks: number
-  readonly mostLooks: number
-}
-
 /** One thread for all workers of the process, because to start one takes 50 ms of CPU; and for the next worker, this long. */
 const LINGER_MS = 10_000
 let thread: Thread | undefined
@@ -96,7 +84,7 @@ let watches = 0
 const observers = new Map<number, (told: { blockedForMs?: number; failed?: string }) => void>()
 
 /** Has the thread watch over a worker; answers how to end that. */
-function joinThread(watch: Watch, observer: StandInObserver): () => void {
+function joinThread(watch: object, observer: StandInObserver): () => void {
   clearTimeout(lingering)
   thread ??= startThread()
   const joined = thread
