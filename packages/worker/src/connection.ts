@@ -1,6 +1,6 @@
 import type { PreparingClient } from '@pgq/core'
 import pg from 'pg'
-import { delay } from './delay.js'
+import { endsWithin } from './delay.js'
 
 /** How long a server may take to answer a goodbye, in ms. */
 const GOODBYE_MS = 500
@@ -141,13 +141,8 @@ export class Connection implements PreparingClient {
 
 /** Says goodbye; a server that does not answer, because the network is gone, is left without. */
 async function end(client: pg.Client): Promise<void> {
-  const answered = new AbortController()
-  const ended = client.end().then(
-    () => answered.abort(),
-    () => answered.abort(),
-  )
-  const givenUp = delay(GOODBYE_MS, answered.signal).then(() => client.connection.stream.destroy())
-  await Promise.race([ended, givenUp])
+  await endsWithin(GOODBYE_MS, client.end())
+  client.connection.stream.destroy()
 }
 
 // PostgreSQL cuts names at 63 bytes; the schema in front may take 48 of them.

@@ -1,9 +1,9 @@
 import { randomInt } from 'node:crypto'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { InvalidOptionError, StandbyError } from '@pgq/core'
 import type { Connection } from './connection.js'
 import type { ResolvedOptions } from './options.js'
 import type { Session } from './session.js'
+import { WakeUp } from './wake-up.js'
 
 const NOTIFY_DEADLINE_MS = 2_000
 
@@ -63,19 +63,15 @@ async function refusesOthers(one: Connection, other: Connection): Promise<boolea
 async function hearsNotify(one: Connection, other: Connection): Promise<boolean> {
   const channel = `pgq_probe_${randomInt(2 ** 47)}`
   const client = await one.client()
-  const patience = new AbortController()
-  const heard = new Promise<boolean>((resolve) => {
-    client.on('notification', (message) => message.channel === channel && resolve(true))
-  })
+  const heard = new WakeUp()
+  client.on('notification', (message) => message.channel === channel && heard.ring())
   try {
     await one.query(`listen ${channel}`)
     await other.query(`notify ${channel}`)
-    const late = sleep(NOTIFY_DEADLINE_MS, false, { signal: patience.signal }).catch(() => false)
-    return await Promise.race([heard, late])
+    return await heard.wait(NOTIFY_DEADLINE_MS)
   } catch {
     return false
   } finally {
-    patience.abort()
     await one.query(`unlisten ${channel}`).catch(() => {})
   }
 }

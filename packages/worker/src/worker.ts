@@ -12,7 +12,7 @@ import { Backoff, Outage } from './backoff.js'
 import { Caretaker } from './caretaker.js'
 import type { Connection } from './connection.js'
 import { Control } from './control.js'
-import { delay } from './delay.js'
+import { endsWithin } from './delay.js'
 import { AtLeastOnce } from './delivery/at-least-once.js'
 import { AtMostOnce } from './delivery/at-most-once.js'
 import type { DeliveryMode } from './delivery/delivery-mode.js'
@@ -329,34 +329,23 @@ class RunningWorker implements Worker {
   async #shutDown(): Promise<void> {
     this.#state = 'stopping'
     this.#events.emit('worker.stopping', { workerId: this.id, running: this.running.length })
-    await this.#withDeadline(this.#starting, HEED_MS)
-    await this.#withDeadline(Promise.all(this.#lanes.map((lane) => lane.stop())), HEED_MS)
+    // Failures count as ended: the rescue finds what they left.
+    await endsWithin(HEED_MS, this.#starting)
+    await endsWithin(HEED_MS, Promise.all(this.#lanes.map((lane) => lane.stop())))
     const drained = Promise.all(this.#lanes.map((lane) => lane.drain()))
-    if (!(await this.#withDeadline(drained, this.options.graceMs))) {
+    if (!(await endsWithin(this.options.graceMs, drained))) {
       for (const lane of this.#lanes) lane.abort(() => new WorkerStoppingError())
-      await this.#withDeadline(drained, HEED_MS)
+      await endsWithin(HEED_MS, drained)
     }
-    await this.#withDeadline(this.#caretaker.stop(), HEED_MS)
+    await endsWithin(HEED_MS, this.#caretaker.stop())
     this.#standIn.stop()
     this.#settled.tell()
-    if (this.#stats) await this.#withDeadline(this.#stats.stop(), HEED_MS)
-    await this.#withDeadline(removeWorker(this.#control.connection, this.options.schema, this.id), HEED_MS)
+    if (this.#stats) await endsWithin(HEED_MS, this.#stats.stop())
+    await endsWithin(HEED_MS, removeWorker(this.#control.connection, this.options.schema, this.id))
     this.#control.close()
     await this.#session.close()
     this.#forgetSignals()
     this.#state = 'stopped'
     this.#events.emit('worker.stopped', { workerId: this.id })
-  }
-
-  /** True when the work ended in time. Failures count as ended: the rescue finds what they left. */
-  async #withDeadline(work: Promise<unknown>, ms: number): Promise<boolean> {
-    const timer = new AbortController()
-    const ended = work.then(
-      () => true,
-      () => true,
-    )
-    const inTime = await Promise.race([ended, delay(ms, timer.signal).then(() => false)])
-    timer.abort()
-    return inTime
   }
 }

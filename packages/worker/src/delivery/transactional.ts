@@ -11,7 +11,7 @@ import type pg from 'pg'
 import type { Lease } from '../acknowledger.js'
 import type { Backoff } from '../backoff.js'
 import { breaksConnection, type Connection } from '../connection.js'
-import { delay } from '../delay.js'
+import { delay, endsWithin } from '../delay.js'
 import { processIdOf, type Session } from '../session.js'
 import { type Claim, CommitRefused } from './delivery-mode.js'
 import type { HandlerTransaction, Send } from './handler-transaction.js'
@@ -165,12 +165,9 @@ class OpenTransaction {
     if (this.broken) return
     const text = this.#hasWork ? 'rollback to savepoint pgq_handler' : 'rollback'
     this.#isBegun = this.#hasWork
-    const undone = new AbortController()
-    const late = delay(UNDO_MS, undone.signal).then(() => {
-      if (!undone.signal.aborted) this.#break(new Error('The connection was busy: what its handlers wrote is undone.'))
-    })
-    await Promise.race([late, this.client.query(text).catch((error) => this.#break(error))])
-    undone.abort()
+    const undone = this.client.query(text).catch((error) => this.#break(error))
+    if (await endsWithin(UNDO_MS, undone)) return
+    this.#break(new Error('The connection was busy: what its handlers wrote is undone.'))
   }
 
   /** Resolves when the job, and what its handler wrote, is committed. */
