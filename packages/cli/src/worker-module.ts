@@ -1,7 +1,8 @@
-import { existsSync } from 'node:fs'
+import { statSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import type { WorkerOptions } from '@pgq/worker'
+import { WORKER_OPTIONS, type WorkerOptions } from '@pgq/worker'
 import { Failure, UsageError } from './failure.js'
 
 /** What a module says of a worker: the handlers, and any other options of createWorker. */
@@ -10,7 +11,9 @@ export type WorkerModule = Partial<WorkerOptions> & Pick<WorkerOptions, 'handler
 /** Loads a module and takes its handlers and options. Throws with what it must export. */
 export async function loadWorkerModule(file: string): Promise<WorkerModule> {
   const path = resolve(file)
-  if (!existsSync(path)) throw new UsageError(`There is no file ${path}.`)
+  const found = statSync(path, { throwIfNoEntry: false })
+  if (!found) throw new UsageError(`There is no file ${path}.`)
+  if (found.isDirectory()) throw new UsageError(`${path} is a folder: name the file that exports the handlers.`)
   const exported = await load(path, file)
   const { handlers, ...options } = optionsIn(exported)
   if (Array.isArray(handlers) && handlers.length > 0) return { ...options, handlers }
@@ -22,7 +25,7 @@ export async function loadWorkerModule(file: string): Promise<WorkerModule> {
 
 async function load(path: string, file: string): Promise<Record<string, unknown>> {
   try {
-    return unwrapped(await import(pathToFileURL(path).href))
+    return namedExports(await import(pathToFileURL(path).href), path)
   } catch (error) {
     const { code, stack } = error as { code?: string; stack?: string }
     if (code === 'ERR_UNKNOWN_FILE_EXTENSION')
@@ -33,10 +36,23 @@ async function load(path: string, file: string): Promise<Record<string, unknown>
   }
 }
 
-/** What a compiler made of ESM for CommonJS arrives wrapped in a default of Node's own. */
-function unwrapped(imported: Record<string, unknown>): Record<string, unknown> {
+/**
+ * Of CommonJS, module.exports comes as the default: its properties are what the module exports by name, and those that are options
+ * may be all of them together.
+ */
+function namedExports(imported: Record<string, unknown>, path: string): Record<string, unknown> {
   const inner = imported.default
-  return isObject(inner) && '__esModule' in inner ? inner : imported
+  if (!isObject(inner) || Array.isArray(inner)) return imported
+  // What a compiler made of ESM has a default of its own.
+  if ('__esModule' in inner) return inner
+  if (!isCommonJs(inner, path)) return imported
+  const options = Object.entries(inner).filter(([name]) => WORKER_OPTIONS.has(name))
+  return 'options' in inner ? inner : { ...inner, default: Object.fromEntries(options) }
+}
+
+function isCommonJs(exported: object, path: string): boolean {
+  const { cache, resolve } = createRequire(path)
+  return cache[resolve(path)]?.exports === exported
 }
 
 /** A list as the default export are the handlers; an object, all options. Named exports come first. */

@@ -56,6 +56,8 @@ test.each<[string, string[], string]>([
   ['a filter beside an id', ['jobs', '17', '--queue', 'mail'], '--queue is for lists'],
   ['a page of no list', ['jobs', '--after', 'x'], 'give --state'],
   ['a module that is not there', ['work', 'nowhere.js'], 'There is no file'],
+  ['a folder for a module', ['work', './'], 'is a folder: name the file that exports the handlers'],
+  ['no name for a module', ['work', ''], 'is a folder: name the file that exports the handlers'],
 ])('%s is refused with 2', async (_, args, said) => {
   const { code, stdout, stderr } = await pgq(args)
   expect(stderr).toContain(said)

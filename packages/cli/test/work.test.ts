@@ -34,6 +34,21 @@ test.each([
   ['a default export', 'default.mjs', `${ESM}\nexport default { handlers: [${HANDLER}], concurrency: 2 }`],
   ['a list as default', 'list.mjs', `${ESM}\nexport default [${HANDLER}]`],
   ['CommonJS', 'common.cjs', `${CJS}\nmodule.exports = { handlers: [${HANDLER}] }`],
+  [
+    'CommonJS, options by name',
+    'options.cjs',
+    `${CJS}\nmodule.exports = { handlers: [${HANDLER}], options: { concurrency: 2 } }`,
+  ],
+  [
+    'CommonJS that exports each',
+    'each.cjs',
+    `${CJS}\nexports.handlers = [${HANDLER}]; exports.options = { concurrency: 2 }`,
+  ],
+  [
+    'CommonJS that exports more',
+    'tasks.cjs',
+    `${CJS}\nmodule.exports = { mail: defineTask('mail'), handlers: [${HANDLER}] }`,
+  ],
   ['CommonJS from a compiler', 'compiled.cjs', `${CJS}\nexports.__esModule = true\nexports.default = [${HANDLER}]`],
   ['TypeScript, with a loader', 'typed.ts', `${TS}\nexport const handlers: unknown[] = [${HANDLER}]`],
 ])('runs the handlers of %s, and drains', async (_, name, text) => {
@@ -57,6 +72,18 @@ test.each([
   const { code, stderr } = await work('wrong.mjs', text).ended
   expect(stderr).toContain(said)
   expect(code).toBeGreaterThan(0)
+})
+
+// By Node itself. The schema is checked first. Mutant: a CommonJS module's options are passed over.
+test.each([
+  ['all together', `module.exports = { mail: {}, handlers: [{}], schema: 'X' }`],
+  ['by name', `exports.mail = {}; exports.handlers = [{}]; exports.options = { schema: 'X' }`],
+  ['at once, by name', `module.exports = { mail: {}, handlers: [{}], options: { schema: 'X' } }`],
+])('CommonJS gives its options %s', async (_, text) => {
+  writeFileSync(join(folder, 'given.cjs'), text)
+  const { code, stderr } = await startPgq(['work', join(folder, 'given.cjs')], { env }).ended
+  expect(stderr).toContain('schema "X" is not allowed')
+  expect(code).toBe(2)
 })
 
 test('logs pino’s JSON, and what the command line says goes before the module', async () => {

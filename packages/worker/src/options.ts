@@ -70,7 +70,8 @@ export interface WorkerOptions {
   readonly around?: Around
 }
 
-const OPTIONS = optionNames<WorkerOptions>({
+/** The names of all options. */
+export const WORKER_OPTIONS = optionNames<WorkerOptions>({
   connectionString: true,
   connection: true,
   schema: true,
@@ -110,7 +111,7 @@ const DEFAULTS = Object.freeze({
 
 /** Decides every option, or throws InvalidOptionError saying what to change. */
 export function resolveOptions(options: WorkerOptions) {
-  checkOptionNames(options, OPTIONS, 'createWorker')
+  checkOptionNames(options, WORKER_OPTIONS, 'createWorker')
   const schema = checkSchemaName(options.schema ?? DEFAULT_SCHEMA)
   checkKinds(options)
   const handlers = byTask(options.handlers, schema)
