@@ -64,7 +64,8 @@ function writeNumber(value: number, place: Place): string {
 
 function writeArray(value: readonly unknown[], parent: Place): string {
   const prototype = Object.getPrototypeOf(value)
-  if (prototype !== Array.prototype) throw refuse(parent, `a ${className(prototype)}`)
+  if (prototype !== Array.prototype && !isOtherRealms(prototype, 'Array'))
+    throw refuse(parent, `a ${className(prototype)}`)
   const items: string[] = []
   for (let index = 0; index < value.length; index++) {
     const place = { key: index, depth: parent.depth + 1, parent }
@@ -77,7 +78,8 @@ function writeArray(value: readonly unknown[], parent: Place): string {
 
 function writeObject(value: object, parent: Place): string {
   const prototype = Object.getPrototypeOf(value)
-  if (prototype !== Object.prototype && prototype !== null) throw refuse(parent, `a ${className(prototype)}`)
+  if (prototype !== Object.prototype && prototype !== null && !isOtherRealms(prototype, 'Object'))
+    throw refuse(parent, `a ${className(prototype)}`)
   const keys = Object.keys(value)
   if (hasOthers(value, keys.length)) throw refuse(parent, 'an object with hidden properties or symbol keys')
   const entries: string[] = []
@@ -86,6 +88,19 @@ function writeObject(value: object, parent: Place): string {
     entries.push(`${writeString(key, place)}:${write(read(value, key, place), place)}`)
   }
   return `{${entries.join(',')}}`
+}
+
+/**
+ * Whether it is the Object.prototype or Array.prototype of another realm: jest runs tests in one of their own, and what Node makes there
+ * (response.json(), structuredClone) is of the first. No class can have a constructor with this source.
+ */
+function isOtherRealms(prototype: { constructor?: unknown } | null, name: 'Object' | 'Array'): boolean {
+  const made = prototype?.constructor
+  return (
+    typeof made === 'function' &&
+    made.prototype === prototype &&
+    Function.prototype.toString.call(made) === `function ${name}() { [native code] }`
+  )
 }
 
 /** Whether it has more own keys than were counted. Reflect.ownKeys would take a quarter of all the time here. */

@@ -58,16 +58,16 @@ export class NotSerialisableError extends PgqError {
   ) {
     super(
       'PGQ_NOT_SERIALISABLE',
-      `${path} is ${what}, which would not come back as it went in. ${remedyFor(what)}`,
+      `${path} is ${what}, which would not come back as it went in. ${remedyFor(what, path)}`,
       options,
     )
   }
 }
 
-const remedyFor = (what: string): string =>
-  what === 'undefined'
-    ? 'Leave the key out, or pass null.'
-    : 'Pass a string, number, boolean, null, array or plain object.'
+function remedyFor(what: string, path: string): string {
+  if (what !== 'undefined') return 'Pass a string, number, boolean, null, array or plain object.'
+  return path === 'args' ? 'Pass null, or {} when the task needs none.' : 'Leave the key out, or pass null.'
+}
 
 /** Args over the size limit. Store the data in a table of your own and pass its id, or raise maxArgsBytes. */
 export class ArgsTooLargeError extends PgqError {

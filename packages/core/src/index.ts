@@ -71,6 +71,7 @@ export { checkName, checkSchemaName, DEFAULT_SCHEMA } from './names.js'
 export { checkOptionNames, optionNames } from './option-names.js'
 export { cancel, Decision, fail, isDecision, type Outcome, retryAfter, snooze } from './outcome.js'
 export { isNotPaused, pauseQueue, type QueueOptions, resumeQueue } from './queues.js'
+export { isError } from './read-thrown.js'
 export {
   type BackoffFunction,
   DEFAULT_RETRY,

@@ -1,3 +1,4 @@
+import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { DEFAULT_RETRY, decideSettlement, type Outcome, type Settlement, type TaskRetryPolicy } from '../src/index.js'
@@ -121,6 +122,15 @@ describe('decideSettlement', () => {
       expect(decide({ type: 'error', error: thrown })).toMatchObject({ kind: 'requeue', error: { attempt: 1 } })
       expect(isDecision(thrown)).toBe(false)
     }
+  })
+
+  // As those of Node itself are under jest. Mutant: only instances of this realm's Error are taken for errors.
+  test('an error of another realm keeps its name and its stack', () => {
+    const error: unknown = runInNewContext('new RangeError("too far")')
+    expect(error).not.toBeInstanceOf(Error)
+    expect(decide({ type: 'error', error })).toMatchObject({
+      error: { name: 'RangeError', message: 'too far', stack: expect.stringContaining('RangeError: too far\n') },
+    })
   })
 
   test('errors are bounded, storable, and without the detail that prints rows', () => {

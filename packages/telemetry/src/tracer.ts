@@ -7,7 +7,7 @@ import {
   type TracerProvider,
   trace,
 } from '@opentelemetry/api'
-import { storableText } from '@pgq/core'
+import { isError, storableText } from '@pgq/core'
 
 /** Options of traceEnqueues and traceHandlers. */
 export interface TraceOptions {
@@ -38,8 +38,8 @@ const MAX_MESSAGE = 4_000
 
 /** Marks a span as failed by whatever was thrown. Of database errors not the detail: it prints rows. */
 export function recordFailure(span: Span, error: unknown): void {
-  const message = storableText(error instanceof Error ? error.message : error, MAX_MESSAGE)
-  const { name, stack } = error instanceof Error ? error : { name: 'Error', stack: undefined }
+  const message = storableText(isError(error) ? error.message : error, MAX_MESSAGE)
+  const { name, stack } = isError(error) ? error : { name: 'Error', stack: undefined }
   const code: unknown = (error as { code?: unknown } | null | undefined)?.code
   const type = typeof code === 'string' ? code : name
   span.recordException({ name: type, message, ...(stack !== undefined && { stack }) })

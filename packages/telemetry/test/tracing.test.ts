@@ -1,3 +1,4 @@
+import { runInNewContext } from 'node:vm'
 import { type Baggage, context, propagation, SpanStatusCode, trace } from '@opentelemetry/api'
 import { cancel, defineTask, enqueue, retryAfter, snooze, TimeoutError, typed } from '@pgq/core'
 import { describe, expect, onTestFinished, test } from 'vitest'
@@ -135,6 +136,8 @@ describe('a run', () => {
     tracedEnqueues()
     const flaky = defineTask('flaky', { args: typed<null>(), retry: { minDelayMs: 0, maxAttempts: 3 } })
     const handler = flaky.handle((_, { attempt }) => {
+      // Of another realm, as Node's own errors are under jest.
+      if (attempt === 2) throw runInNewContext('new RangeError("attempt 2")')
       if (attempt < 3) throw new TypeError(`attempt ${attempt}`)
     })
     const worker = db.worker([handler], { around: traceHandlers() })
@@ -153,7 +156,7 @@ describe('a run', () => {
       SpanStatusCode.ERROR,
       SpanStatusCode.UNSET,
     ])
-    expect(runs[0]!.attributes['error.type']).toBe('TypeError')
+    expect(runs.map(({ attributes }) => attributes['error.type'])).toEqual(['TypeError', 'RangeError', undefined])
     expect(runs[0]!.status.message).toBe('attempt 1')
     expect(runs[0]!.events[0]!.attributes).toMatchObject({
       'exception.type': 'TypeError',

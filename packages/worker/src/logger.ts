@@ -1,4 +1,4 @@
-import { storableText } from '@pgq/core'
+import { isError, storableText } from '@pgq/core'
 import type { Events } from './events.js'
 
 /** What pino, and most loggers like it, understand: fields first, then the message. */
@@ -52,7 +52,7 @@ const MISSED = {
 
 /** An error without what PostgreSQL says about rows, and of anything else that was thrown its text: it may hold the args. */
 export function loggableError(error: unknown): unknown {
-  if (!(error instanceof Error)) return { name: 'Error', message: storableText(error, 1_000) }
+  if (!isError(error)) return { name: 'Error', message: storableText(error, 1_000) }
   const { name, message, stack } = error
   const { code } = error as { code?: unknown }
   return Object.assign(Object.create(Error.prototype), { name, message, stack, ...(code !== undefined && { code }) })

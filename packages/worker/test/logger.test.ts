@@ -1,9 +1,10 @@
+import { runInNewContext } from 'node:vm'
 import { fail, LostLeaseError, retryAfter, snooze } from '@pgq/core'
 import pino from 'pino'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { Events, type WorkerEvents } from '../src/events.js'
 import { createWorker } from '../src/index.js'
-import { logEvents } from '../src/logger.js'
+import { logEvents, loggableError } from '../src/logger.js'
 import { all, numbered, queue, until } from './queue.js'
 import { workerProcess } from './worker-process.js'
 
@@ -71,6 +72,14 @@ test('with the job, the outcome and the error as fields', async () => {
     { msg: 'job runs again', ...label, attempt: 1, delayMs: 0, err },
     { msg: 'job is dead', ...label, attempt: 2, reason: 'exhausted', err },
   ])
+})
+
+// As those of Node itself are under jest.
+test('an error of another realm is logged as an error', () => {
+  const error: unknown = runInNewContext('Object.assign(new RangeError("too far"), { detail: "a row" })')
+  const logged = loggableError(error)
+  expect(logged).toMatchObject({ name: 'RangeError', message: 'too far', stack: expect.stringContaining('RangeError') })
+  expect(logged).not.toHaveProperty('detail')
 })
 
 // Mutants: the args in an event; the error passed on as it is: pg's detail prints the row; a thrown value printed whole.
