@@ -11,7 +11,7 @@ export const transactionalEnqueue: BatteryTest = {
     {
       name: 'calls of different transactions are written together',
       patches: [
-        { file: 'packages/core/src/write-jobs.ts', find: 'lanes.get(executor)', replace: 'lanes.get(lanes)' },
+        { file: 'packages/core/src/write-jobs.ts', find: 'lanes.get(executor)?.', replace: 'lanes.get(lanes)?.' },
         { file: 'packages/core/src/write-jobs.ts', find: 'lanes.set(executor,', replace: 'lanes.set(lanes,' },
       ],
     },
