@@ -56,11 +56,11 @@ const acknowledgeStatement = defineStatement<
     select number from finished union all select number from partial`,
 )
 
-/** A settlement other than success, of one place; `release` gives the job back unrun, its attempt and position kept. */
-export type Return = { readonly number: number; readonly ordinal: number } & (
-  | Exclude<Settlement, { kind: 'complete' }>
-  | { readonly kind: 'release' }
-)
+/** What becomes of a job that does not end well; `release` gives it back unrun, its attempt and position kept. */
+export type Restore = Exclude<Settlement, { kind: 'complete' }> | { readonly kind: 'release' }
+
+/** The same, of one place. */
+export type Return = Restore & { readonly number: number; readonly ordinal: number }
 
 /**
  * Takes jobs out of their leases and puts them back into the queue or among the dead letters, all in one statement. Jobs
@@ -73,8 +73,7 @@ export async function returnJobs(
   schema: string,
   { workerId, returns }: { readonly workerId: number; readonly returns: readonly Return[] },
 ): Promise<Set<number>> {
-  const rows = returns.map((settled) => ({ ...settled, ...('delayMs' in settled && { delay_ms: settled.delayMs }) }))
-  const found = await run(executor, schema, returnStatement, { workerId, returns: JSON.stringify(rows) })
+  const found = await run(executor, schema, returnStatement, { workerId, returns: JSON.stringify(returns) })
   return new Set(found.map(({ number }) => Number(number)))
 }
 
@@ -83,7 +82,7 @@ const returnStatement = defineStatement<{ workerId: number; returns: string }, {
   (parts) => sql`
     with returned as (
       select * from json_to_recordset(${parts.param('returns')}::json) as returned (
-        number bigint, ordinal smallint, kind text, attempt smallint, delay_ms double precision, reason text, error json
+        number bigint, ordinal smallint, kind text, attempt smallint, "delayMs" double precision, reason text, error json
       )
     ), lease as (
       update ${parts.table('leases')} as lease set done = lease.done || part.done
@@ -98,7 +97,7 @@ const returnStatement = defineStatement<{ workerId: number; returns: string }, {
         lease.crash_counts[ordinal] as crash_count, lease.queues[ordinal] as queue, lease.tasks[ordinal] as task,
         lease.args[ordinal] as args, lease.retries[ordinal] as retry, lease.metas[ordinal] as meta,
         ${errorsWith(sql`lease.errors[ordinal]`, sql`returned.error`)} as errors,
-        returned.kind, returned.delay_ms, returned.reason
+        returned.kind, returned."delayMs" as delay_ms, returned.reason
       from returned join lease using (number)
       where cardinality(array_positions(lease.done, ordinal)) = 1 and not exists (
         select from ${parts.table('finished_jobs')} as finished
@@ -270,9 +269,6 @@ const isFinishedStatement = defineStatement<LeasePlace, { ordinal: number }>(
     where worker_id = ${param('workerId')} and number = ${param('number')} and ordinal = ${param('ordinal')}`,
 )
 
-/** What becomes of a job that claimAndDelete removed. */
-export type Restore = Exclude<Settlement, { kind: 'complete' }> | { readonly kind: 'release' }
-
 /**
  * Writes jobs back that claimAndDelete removed: into the queue, or among the dead letters.
  */
@@ -281,30 +277,14 @@ export async function restoreJobs(
   schema: string,
   restores: readonly { readonly job: ClaimedJob; readonly settlement: Restore }[],
 ): Promise<void> {
-  const rows = restores.map(({ job, settlement }) => ({
-    id: job.id,
-    position: job.position,
-    created_at: job.createdAt,
-    ready_at: job.readyAt,
-    priority: job.priority,
-    attempt: 'attempt' in settlement ? settlement.attempt : job.attempt - (settlement.kind === 'release' ? 1 : 0),
-    crash_count: job.crashCount,
-    queue: job.queue,
-    task: job.task,
-    retry: job.retry,
-    meta: job.meta,
-    errors: job.errors,
-    kind: settlement.kind,
-    delay_ms: 'delayMs' in settlement ? settlement.delayMs : 0,
-    reason: 'reason' in settlement ? settlement.reason : null,
-    error: 'error' in settlement ? settlement.error : null,
+  // The text of the args, not what it was parsed into: a handler may have changed that, and -0 would be 0. Args and meta that were
+  // enqueued from SQL may hold a \u0000: PostgreSQL takes no JSON apart that does, but a string that holds such a text.
+  const jobs = restores.map(({ job: { args, meta, ...job }, settlement }) => ({
+    ...job,
+    ...settlement,
+    meta: meta && JSON.stringify(meta),
   }))
-  // The text, not what it was parsed into: a handler may have changed that, and -0 would be 0.
-  const texts = rows.map((row, index) => {
-    const { argsText } = restores[index]!.job
-    return `{"args":${argsText},${JSON.stringify(row).slice(1)}`
-  })
-  await run(executor, schema, restoreStatement, { jobs: `[${texts.join(',')}]` })
+  await run(executor, schema, restoreStatement, { jobs: JSON.stringify(jobs) })
 }
 
 const restoreStatement = defineStatement<{ jobs: string }, never>(
@@ -312,14 +292,16 @@ const restoreStatement = defineStatement<{ jobs: string }, never>(
   (parts) => sql`
     with restored as (
       select * from json_to_recordset(${parts.param('jobs')}::json) as restored (
-        id bigint, position bigint, created_at timestamptz, ready_at timestamptz, priority smallint, attempt smallint,
-        crash_count smallint, queue text, task text, args json, retry json, meta json, errors json,
-        kind text, delay_ms double precision, reason text, error json
+        id bigint, position bigint, "createdAt" timestamptz, "readyAt" timestamptz, priority smallint, attempt smallint,
+        "crashCount" smallint, queue text, task text, "argsText" text, retry json, meta text, errors json,
+        kind text, "delayMs" double precision, reason text, error json
       )
     ), job as (
       select
-        id, position, created_at, ready_at, priority, attempt, crash_count, queue, task, coalesce(args, 'null') as args, retry, meta,
-        ${errorsWith(sql`restored.errors`, sql`restored.error`)} as errors, kind, delay_ms, reason
+        id, position, "createdAt" as created_at, "readyAt" as ready_at, priority,
+        (attempt - (kind = 'release')::integer)::smallint as attempt, "crashCount" as crash_count, queue, task,
+        "argsText"::json as args, retry, meta::json as meta, ${errorsWith(sql`restored.errors`, sql`restored.error`)} as errors,
+        kind, "delayMs" as delay_ms, reason
       from restored
     ), ${placeJobs(parts)}
     select ${parts.routine('ring_doorbell')}(array_agg(distinct queue)) from requeued`,

@@ -302,6 +302,21 @@ describe('restoreJobs', () => {
     expect(before.map(({ text }) => text)).toEqual(['-0', 'null', '{"a":[1e+21,"\u2028\\""],"__proto__":1}', '"x"'])
   })
 
+  // Mutant: args or meta as JSON inside the JSON, which PostgreSQL takes apart with all that is in it.
+  test('what jsonb refuses, and SQL may enqueue all the same, goes back letter by letter', async () => {
+    await enqueueMany(pool, 'work', [{ args: 1 }, { args: 2 }])
+    await pool.query(String.raw`update pgq.jobs set args = '{"a": "\u0000\ud800"}', meta = '{"b":"\u0000\udc00"}'`)
+    const [released, failed] = await claim()
+    await restoreJobs(pool, 'pgq', [
+      { job: released!, settlement: { kind: 'release' } },
+      { job: failed!, settlement: { kind: 'bury', reason: 'failed', error: error(1) } },
+    ])
+    for (const table of ['jobs', 'dead_jobs'])
+      expect(await database.rows(`select args::text, meta::text from pgq.${table}`)).toEqual([
+        { args: String.raw`{"a": "\u0000\ud800"}`, meta: String.raw`{"b":"\u0000\udc00"}` },
+      ])
+  })
+
   test('a handler that changed its args has not changed the job', async () => {
     await enqueueMany(pool, 'work', [{ args: { items: [1, 2] } }, { args: { items: [3] } }])
     const claimed = await claim()

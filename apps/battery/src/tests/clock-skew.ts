@@ -24,9 +24,9 @@ export const clockSkew: BatteryTest = {
       patches: [
         {
           file: 'packages/core/src/settle.ts',
-          find: "const rows = returns.map((settled) => ({ ...settled, ...('delayMs' in settled && { delay_ms: settled.delayMs }) }))",
+          find: 'returns: JSON.stringify(returns) })',
           replace:
-            "const rows = returns.map((settled) => ({ ...settled, ...('delayMs' in settled && { delay_ms: settled.delayMs + Date.now() - Number(process.env.REAL_START_MS) - performance.now() }) }))",
+            "returns: JSON.stringify(returns.map((settled) => ({ ...settled, ...('delayMs' in settled && { delayMs: settled.delayMs + Date.now() - Number(process.env.REAL_START_MS) - performance.now() }) }))) })",
         },
       ],
     },

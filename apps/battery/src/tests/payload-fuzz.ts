@@ -43,8 +43,8 @@ export const payloadFuzz: BatteryTest = {
       patches: [
         {
           file: 'packages/core/src/settle.ts',
-          find: '`{"args":${argsText},',
-          replace: '`{"args":${JSON.stringify(JSON.parse(argsText))},',
+          find: 'meta: meta && JSON.stringify(meta),',
+          replace: 'meta: meta && JSON.stringify(meta), argsText: JSON.stringify(args),',
         },
       ],
     },
