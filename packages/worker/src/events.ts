@@ -45,7 +45,10 @@ export interface WorkerEvents {
   /** Given back unrun or unfinished, its attempt not counted. */
   'job.released': JobLabel
   'job.lost': JobLabel & { readonly error: LostLeaseError }
-  /** The settlement could not be written: the job runs again, unless it was written and only the answer was lost. */
+  /**
+   * The settlement could not be written: the job runs again, unless it was written and only the answer was lost. An at-most-once job is
+   * lost: the database was away until the worker had stopped, or refused it for its data.
+   */
   'job.unsettled': JobLabel & { readonly error: unknown }
   /** The handler goes on although its signal was aborted. */
   'job.stuck': JobLabel & { readonly abortedForMs: number }

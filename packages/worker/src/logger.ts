@@ -28,9 +28,10 @@ export function logEvents(events: Events, logger: Logger): void {
   })
   events.on('job.released', (event) => logger.info(event, 'job given back'))
   events.on('job.lost', ({ error, ...label }) => logger.error({ ...label, err: error }, 'job lost to another worker'))
-  events.on('job.unsettled', ({ error, ...label }) =>
-    logger.warn({ ...label, err: loggableError(error) }, 'job could not be settled; it runs again'),
-  )
+  events.on('job.unsettled', ({ error, ...label }) => {
+    const fate = label.mode === 'at-most-once' ? 'is lost' : 'runs again'
+    logger.warn({ ...label, err: loggableError(error) }, `job could not be settled; it ${fate}`)
+  })
   events.on('job.stuck', (event) => logger.error(event, 'handler does not heed its abort signal'))
   events.on('tasks.unknown', (event) => logger.warn(event, 'jobs wait that no handler of this worker is for'))
   events.on('workers.rescued', (event) => logger.warn(event, 'jobs of lost workers rescued'))

@@ -1,7 +1,7 @@
 import { defineTask, type Handler, typed } from '@pgq/core'
 import { migrate } from '@pgq/migrations'
 import fc from 'fast-check'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { all, MODES, next, queue, until } from './queue.js'
 
 const db = await queue()
@@ -83,6 +83,35 @@ describe.each(MODES)('%s', (mode) => {
     for (const { n, message } of kept) {
       expect(message).toBe(texts[Number(n)]!.slice(0, 4_000).replaceAll('\0', '\ufffd').toWellFormed())
     }
+  })
+})
+
+describe('at-most-once, where the job exists in the worker alone until it is written back', () => {
+  const task = defineTask('work', { mode: 'at-most-once', args: typed<object>() })
+  const handler = task.handle(() => {
+    throw new Error('failed')
+  })
+
+  test('args from SQL that jsonb refuses: a failed job becomes a dead letter', async () => {
+    const args = String.raw`{"text":"\u0000\ud800"}`
+    const worker = await db.worker([handler])
+    const settled = next(worker, 'job.settled')
+    await db.pool.query(`select pgq.enqueue('work', $1)`, [args])
+    expect(await settled).toMatchObject({ settlement: { kind: 'bury' } })
+    expect(await db.rows('select args::text from pgq.dead_jobs')).toEqual([{ args }])
+  })
+
+  // Mutant: any error is taken for an outage: the worker tries for ever, and cannot drain.
+  test('a write that is refused for its data is told, and not tried again', async () => {
+    await db.pool.query('alter table pgq.dead_jobs add constraint refusing check (attempt > 1)')
+    onTestFinished(() => void db.pool.query('alter table pgq.dead_jobs drop constraint refusing'))
+    const worker = await db.worker([handler])
+    const lost = all(worker, 'database.lost')
+    const unsettled = next(worker, 'job.unsettled')
+    await task.enqueue(db.pool, {})
+    expect(await unsettled).toMatchObject({ mode: 'at-most-once', error: { constraint: 'refusing' } })
+    await worker.stop()
+    expect(lost).toEqual([])
   })
 })
 

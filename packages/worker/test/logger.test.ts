@@ -130,7 +130,11 @@ describe('every event has its line', () => {
     'database.lost': [{ error }, 'error', 'database lost; trying again'],
     'database.restored': [{ downMs: 5 }, 'info', 'database restored'],
   }
-  test.each(Object.entries(lines))('%s', (name, [event, level, message]) => {
+  const lost = { ...label, mode: 'at-most-once', error } as const
+  test.each([
+    ...Object.entries(lines),
+    ['job.unsettled', [lost, 'warn', 'job could not be settled; it is lost']] as const,
+  ])('%s', (name, [event, level, message]) => {
     const { log, lines, levels } = pinoLog()
     const events = new Events(() => {})
     logEvents(events, log)

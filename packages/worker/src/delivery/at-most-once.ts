@@ -80,6 +80,10 @@ export class AtMostOnce implements DeliveryMode {
         if (this.settlements.closed.aborted) throw error
         // At once: others use this connection, and would run inside the transaction that is still open on it.
         await this.settlements.reset()
+        if (isRefused(error)) {
+          this.backoff.succeeded()
+          throw error
+        }
         await delay(this.backoff.failed(error), this.settlements.closed)
       }
     }
@@ -91,3 +95,6 @@ export class AtMostOnce implements DeliveryMode {
     return rows[0].status !== 'aborted'
   }
 }
+
+/** For the data itself (22: it cannot be stored, 23: a constraint): each repetition would be refused, too. */
+const isRefused = (error: unknown): boolean => /^2[23]/.test(String((error as { code?: unknown } | null)?.code))
