@@ -69,7 +69,7 @@ export {
 } from './manage-jobs.js'
 export { checkName, checkSchemaName, DEFAULT_SCHEMA } from './names.js'
 export { checkOptionNames, optionNames } from './option-names.js'
-export { cancel, Decision, fail, isDecision, type Outcome, retryAfter, snooze } from './outcome.js'
+export { cancel, Decision, fail, isDecision, isOutcome, type Outcome, retryAfter, snooze } from './outcome.js'
 export { isNotPaused, pauseQueue, type QueueOptions, resumeQueue } from './queues.js'
 export { isError } from './read-thrown.js'
 export {

@@ -10,6 +10,11 @@ export type Outcome =
   | { readonly type: 'cancel'; readonly reason: string }
   | { readonly type: 'fail'; readonly error: unknown }
 
+const TYPES = new Set<unknown>(['success', 'error', 'retry', 'snooze', 'cancel', 'fail'] satisfies Outcome['type'][])
+
+/** Whether a value that should be an outcome has the type of one. */
+export const isOutcome = (value: unknown): value is Outcome => TYPES.has(readThrown(value, 'type'))
+
 // A brand instead of instanceof: the ESM and the CJS build of this package may meet in one process.
 const DECISION = Symbol.for('pgq.decision')
 

@@ -75,8 +75,8 @@ function tryBackoff(backoff: BackoffFunction, attempt: number, error: unknown): 
   }
 }
 
-/** A delay that is never negative, never NaN, and never beyond what a timestamp holds. */
-export const clampDelay = (ms: number): number => Math.min(Math.max(Number.isNaN(ms) ? 0 : ms, 0), MAX_DELAY_MS)
+/** A delay that is never negative, never NaN (from JavaScript: undefined, a text), and never beyond what a timestamp holds. */
+export const clampDelay = (ms: number): number => Math.min(Math.max(Number(ms) || 0, 0), MAX_DELAY_MS)
 
 /** Throws InvalidOptionError naming the option that is out of range. */
 export function checkRetryPolicy(policy: TaskRetryPolicy, where: string): void {

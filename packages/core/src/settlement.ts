@@ -74,7 +74,7 @@ const COMPLETE: Settlement = Object.freeze({ kind: 'complete' })
 const CANNOT_SNOOZE = 'The handler asked for a snooze, but an at-most-once job runs only once.'
 
 const cancelled = (reason: string): Error => {
-  const error = new Error(reason)
+  const error = new Error(storableText(reason, MAX_MESSAGE))
   error.name = 'Cancelled'
   delete (error as { stack?: string }).stack
   return error

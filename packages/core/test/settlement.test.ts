@@ -88,7 +88,7 @@ describe('decideSettlement', () => {
       fc.record({ type: fc.constant('error' as const), error: fc.anything() }),
       fc.record({ type: fc.constant('retry' as const), afterMs: fc.double(), error: fc.anything() }),
       fc.record({ type: fc.constant('snooze' as const), delayMs: fc.double() }),
-      fc.record({ type: fc.constant('cancel' as const), reason: fc.string({ unit: 'binary' }) }),
+      fc.record({ type: fc.constant('cancel' as const), reason: fc.anything() as fc.Arbitrary<string> }),
       fc.record({
         type: fc.constant('fail' as const),
         error: fc.string({ unit: 'binary' }).map((text) => new Error(text)),
@@ -131,6 +131,26 @@ describe('decideSettlement', () => {
     expect(decide({ type: 'error', error })).toMatchObject({
       error: { name: 'RangeError', message: 'too far', stack: expect.stringContaining('RangeError: too far\n') },
     })
+  })
+
+  // Mutant: the reason as it is: a symbol, or an object without a prototype, makes no message. The job would be kept for ever.
+  test('whatever cancel() was given, it is cancelled', () => {
+    const reasons: [unknown, string][] = [
+      [Symbol('old'), 'Symbol(old)'],
+      [Object.create(null), 'a value that cannot be shown as text'],
+      [undefined, 'undefined'],
+    ]
+    for (const [reason, message] of reasons)
+      expect(decide({ type: 'cancel', reason: reason as string })).toMatchObject({
+        reason: 'cancelled',
+        error: { message },
+      })
+  })
+
+  // Mutant: only NaN itself counts as no number: the database would refuse the settlement, again and again.
+  test.each([undefined, 'soon', {}])('a delay of %s is none', (ms) => {
+    expect(decide({ type: 'retry', afterMs: ms as number })).toMatchObject({ delayMs: 0 })
+    expect(decide({ type: 'snooze', delayMs: ms as number })).toMatchObject({ delayMs: 0 })
   })
 
   test('errors are bounded, storable, and without the detail that prints rows', () => {

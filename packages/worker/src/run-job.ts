@@ -3,6 +3,7 @@ import {
   decideSettlement,
   type Handler,
   InvalidOptionError,
+  isOutcome,
   type Job,
   type JobMeta,
   LostLeaseError,
@@ -156,7 +157,8 @@ export class JobRun {
     if (!around) return runHandler(handler, claim.job.args, job)
     const wrapped = async () => {
       const outcome = await around(job, () => runHandler(handler, claim.job.args, job))
-      if (!outcome?.type) throw new InvalidOptionError('around answered no outcome: let it return what next() answers.')
+      if (!isOutcome(outcome))
+        throw new InvalidOptionError('around answered no outcome: let it return what next() answers.')
       return outcome
     }
     return wrapped().catch((error) => ({ type: 'error', error }))

@@ -188,6 +188,11 @@ describe('around', () => {
       (async (_: unknown, next: () => unknown) => void (await next())) as unknown as Around,
       'around answered no outcome: let it return what next() answers.',
     ],
+    [
+      'answers something else',
+      (async () => ({ type: 'done' })) as unknown as Around,
+      'around answered no outcome: let it return what next() answers.',
+    ],
   ] as [string, Around, string][])('that %s: the run failed, and is tried again', async (_, around, message) => {
     const { outcome, settlement } = await run(around)
     expect(outcome).toMatchObject({ type: 'error', error: { message } })

@@ -75,6 +75,12 @@ export function failureBehaviour({ mode, open }: Harness): void {
     expect(job!.errors).toMatchObject([{ name: 'Cancelled', message: 'no longer wanted' }])
   })
 
+  // From JavaScript. Mutant: it throws while the end of the job is decided: the job runs for ever.
+  it('cancel with what makes no text ends the job, too', async () => {
+    const [job] = await leftAfter(() => cancel(Object.create(null)))
+    expect(job).toMatchObject({ state: 'dead', reason: 'cancelled' })
+  })
+
   it('fail ends the job for good', async () => {
     const [job] = await leftAfter(() => fail(new TypeError('never works')))
     expect(job).toMatchObject({ state: 'dead', reason: 'failed', errors: [{ name: 'TypeError' }] })
