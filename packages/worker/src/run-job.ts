@@ -84,7 +84,7 @@ export class JobRun {
       // An at-most-once job that has begun must not run again: it ends as failed.
       const goesBack =
         this.#abortReason instanceof WorkerStoppingError && outcome.type === 'error' && this.mode.mayRetry
-      if (goesBack) return await this.release()
+      if (goesBack) return await this.#giveBack()
       const settlement = decideSettlement(job, outcome, this.handler.task.retry, this.mode)
       await this.claim.settle(settlement)
       const waitMs = Math.max(startedAt - job.readyAt.getTime(), 0)
@@ -115,12 +115,7 @@ export class JobRun {
 
   /** Gives the job back unrun, or unfinished, its attempt not counted. Never rejects. */
   async release(): Promise<void> {
-    try {
-      await this.claim.release()
-      this.events.emit('job.released', this.label)
-    } catch (error) {
-      this.#notSettled(error)
-    }
+    await this.#giveBack().catch((error) => this.#notSettled(error))
   }
 
   abort(reason: PgqError): void {
@@ -128,6 +123,11 @@ export class JobRun {
     this.#abortReason = reason
     this.#abort?.abort(reason)
     setTimeout(() => this.#goOnWithout(reason), HEED_MS).unref()
+  }
+
+  async #giveBack(): Promise<void> {
+    await this.claim.release()
+    this.events.emit('job.released', this.label)
   }
 
   /** Decides for a handler that goes on after its abort. */

@@ -345,6 +345,28 @@ describe('finish(trx) of at-least-once', () => {
     expect(await effects()).toEqual([{ n: 1 }])
   })
 
+  // Mutant: released like any job that the stop cut off: nobody is told that it is done, and no statistics count it.
+  test('committed, then aborted by the stop: told as completed', async () => {
+    const finished = gate()
+    const worker = await db.worker(
+      [
+        task.handle(async (n, job) => {
+          await inTransaction('commit', effect(n, job))
+          finished.open()
+          await new Promise((_, reject) => job.signal.addEventListener('abort', () => reject(job.signal.reason)))
+        }),
+      ],
+      { graceMs: 0 },
+    )
+    const [settled, released] = [all(worker, 'job.settled'), all(worker, 'job.released')]
+    await task.enqueue(db.pool, 1)
+    await finished.opened
+    await worker.stop()
+    expect([settled.map(({ settlement }) => settlement.kind), released]).toEqual([['complete'], []])
+    expect(await db.rows('select completed::integer from pgq.job_stats')).toEqual([{ completed: 1 }])
+    await db.empty()
+  })
+
   // Mutant: a job whose finish() is still open is returned at once: it runs again, and has two effects.
   test('still open when the handler throws: its end decides', async () => {
     const begun = gate()

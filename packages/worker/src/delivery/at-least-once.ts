@@ -42,7 +42,7 @@ class LeasedClaim implements Claim {
   async #settleFinished(settlement: Parameters<Acknowledger['settle']>[2]): Promise<void> {
     const isFinished = await this.acknowledger.isFinished(this.lease, this.job)
     if (settlement.kind === 'complete' && !isFinished) throw new CommitRefused('', { cause: new Error(NOT_COMMITTED) })
-    if (isFinished && (settlement.kind === 'requeue' || settlement.kind === 'bury')) throw new FinishedAlready()
+    if (isFinished && settlement.kind !== 'complete') throw new FinishedAlready()
     return this.acknowledger.settle(this.lease, this.job, settlement)
   }
 

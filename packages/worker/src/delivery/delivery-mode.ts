@@ -37,6 +37,6 @@ export interface Claim {
    * CommitRefused instead of a completion that the database refuses, and FinishedAlready instead of anything but a completion.
    */
   settle(settlement: Settlement): Promise<void>
-  /** Gives the job back unrun, its attempt not counted. */
+  /** Gives the job back unrun, or unfinished, its attempt not counted. Throws as settle does. */
   release(): Promise<void>
 }
