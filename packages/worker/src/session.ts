@@ -14,10 +14,10 @@ const OWN_STATEMENTS = `
   set enable_mergejoin = off; set jit = off; set plan_cache_mode = force_generic_plan;
   set lock_timeout = '5s'; set statement_timeout = '9s'; set idle_in_transaction_session_timeout = '9s'`
 
-/** Settings of every connection: isolation pinned, and death noticed on both sides of the wire. */
+/** Settings of every connection: isolation pinned, death noticed on both sides of the wire, and left open while nothing happens. */
 const ALL_CONNECTIONS = `
   set application_name = 'pgq worker'; set default_transaction_isolation = 'read committed';
-  set default_transaction_read_only = off; set client_connection_check_interval = '500ms';
+  set default_transaction_read_only = off; set client_connection_check_interval = '500ms'; set idle_session_timeout = 0;
   set tcp_keepalives_idle = 2; set tcp_keepalives_interval = 1; set tcp_keepalives_count = 2; set tcp_user_timeout = '4s'`
 
 /** How long our own short statements may take before the connection counts as dead, in ms. */

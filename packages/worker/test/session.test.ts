@@ -22,6 +22,17 @@ test('an open transaction of its own is ended soon, one of a handler when the se
   expect(await setting(session.openForHandlers())).toBe('0')
 })
 
+// Mutant: the setting of the role or database counts: the listener is lost again and again while nothing happens.
+test('its connections are not closed for being idle', async () => {
+  const connection = { connectionString: db.url, options: '-c idle_session_timeout=3s' }
+  const session = new Session(resolveOptions({ connection, handlers: [numbered().handle(() => {})] }))
+  onTestFinished(() => session.close())
+  const own = session.open()
+  await session.registered(1, own)
+  for (const connection of [own, session.openForHandlers()])
+    expect((await connection.query('show idle_session_timeout')).rows).toEqual([{ idle_session_timeout: '0' }])
+})
+
 // Mutant: such a connection goes on without its share: if this worker froze, nobody could end it.
 test('a connection that cannot take its share of the liveness lock begins anew, with its share', async () => {
   const session = new Session(resolveOptions({ connectionString: db.url, handlers: [numbered().handle(() => {})] }))
