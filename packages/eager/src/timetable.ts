@@ -45,15 +45,14 @@ export class Timetable {
   settle(entry: Entry, settlement: Settlement): void {
     const { job } = entry
     if ('error' in settlement && settlement.error) job.errors = [...job.errors, settlement.error].slice(-MAX_ERRORS)
-    if (settlement.kind === 'requeue' && !entry.finished) {
+    if (settlement.kind === 'requeue') {
       job.attempts = settlement.attempt
       entry.readyAt = this.now
       this.#place(entry, this.now + settlement.delayMs)
       return
     }
-    const dead = settlement.kind === 'bury' && !entry.finished
-    job.state = dead ? 'dead' : 'completed'
-    job.reason = dead ? settlement.reason : null
+    job.state = settlement.kind === 'bury' ? 'dead' : 'completed'
+    job.reason = settlement.kind === 'bury' ? settlement.reason : null
     this.remove(new Set([entry]))
   }
 

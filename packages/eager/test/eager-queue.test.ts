@@ -267,7 +267,8 @@ describe('the job in the handler', () => {
     await work.enqueue(queue, 1)
     await queue.drain()
     expect(attempts).toEqual([1])
-    expect(queue.jobs).toMatchObject([{ state: 'completed', reason: null }])
+    // Mutant: the error of a job that is done, which no worker records.
+    expect(queue.jobs).toMatchObject([{ state: 'completed', reason: null, errors: [] }])
   })
 
   test('finish() without a transaction is refused', async () => {
