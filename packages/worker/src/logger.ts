@@ -20,7 +20,7 @@ export function logEvents(events: Events, logger: Logger): void {
   events.on('worker.replaced', (event) => logger.error(event, 'worker was taken for dead; it goes on under a new id'))
   events.on('job.started', (event) => logger.debug(event, 'job started'))
   events.on('job.settled', ({ outcome, settlement, ...label }) => {
-    const error = 'error' in outcome ? { err: loggableError(outcome.error) } : {}
+    const error = 'error' in outcome && outcome.error !== undefined ? { err: loggableError(outcome.error) } : {}
     const fields = { ...label, outcome: outcome.type, ...error }
     if (settlement.kind === 'complete') logger.debug(fields, 'job completed')
     else if (settlement.kind === 'bury') logger.error({ ...fields, reason: settlement.reason }, 'job is dead')

@@ -20,7 +20,7 @@ function pinoLog(level = 'debug') {
 
 // Mutant: an options type that pino does not fit would not compile here.
 test('pino is taken as it is, and gets what happens, each at its level', async () => {
-  const { log, levels } = pinoLog()
+  const { log, lines, levels } = pinoLog()
   const outcomes = [undefined, retryAfter(60_000), snooze(60_000), fail(new Error('no use'))]
   const task = numbered()
   const worker = createWorker({
@@ -50,6 +50,8 @@ test('pino is taken as it is, and gets what happens, each at its level', async (
     ['info', 'worker stopping'],
     ['info', 'worker stopped'],
   ])
+  // Mutant: what was not given is logged as the error "undefined".
+  expect(lines.filter(({ err }) => err).map(({ err }) => err.message)).toEqual(['no use'])
 })
 
 test('with the job, the outcome and the error as fields', async () => {
