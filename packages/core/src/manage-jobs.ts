@@ -1,5 +1,5 @@
 import { type RawBuilder, sql } from 'kysely'
-import { type Executor, run } from './executor.js'
+import type { Executor } from './executor.js'
 import {
   type DeadJobFilter,
   type FilterParams,
@@ -186,6 +186,6 @@ export async function manage<Kind extends keyof JobFilters, More extends object>
   more = {} as More,
   maxLimit = 100_000,
 ): Promise<number> {
-  const [row] = await run(executor, schema, statement, { ...filterParams(kind, filter, limit, maxLimit), ...more })
+  const [row] = await statement(executor, schema, { ...filterParams(kind, filter, limit, maxLimit), ...more })
   return row?.jobs ?? 0
 }

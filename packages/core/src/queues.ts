@@ -1,5 +1,5 @@
 import { type RawBuilder, sql } from 'kysely'
-import { type Executor, run } from './executor.js'
+import type { Executor } from './executor.js'
 import { checkName, DEFAULT_SCHEMA } from './names.js'
 import { defineStatement, type StatementParts } from './statement.js'
 
@@ -20,7 +20,7 @@ export async function pauseQueue(
   { schema = DEFAULT_SCHEMA }: QueueOptions = {},
 ): Promise<boolean> {
   checkName(queue, 'queue')
-  return (await run(executor, schema, pauseStatement, { queue })).length > 0
+  return (await pauseStatement(executor, schema, { queue })).length > 0
 }
 
 const pauseStatement = defineStatement<{ queue: string }, { name: string }>(
@@ -38,7 +38,7 @@ export async function resumeQueue(
   { schema = DEFAULT_SCHEMA }: QueueOptions = {},
 ): Promise<boolean> {
   checkName(queue, 'queue')
-  return (await run(executor, schema, resumeStatement, { queue })).length > 0
+  return (await resumeStatement(executor, schema, { queue })).length > 0
 }
 
 const resumeStatement = defineStatement<{ queue: string }, { name: string }>(

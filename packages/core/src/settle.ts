@@ -1,7 +1,7 @@
 import { sql } from 'kysely'
 import type { ClaimedJob } from './claim.js'
 import { LostLeaseError } from './errors.js'
-import { type Executor, run } from './executor.js'
+import type { Executor } from './executor.js'
 import type { Settlement } from './settlement.js'
 import { defineStatement, type StatementParts } from './statement.js'
 
@@ -31,7 +31,7 @@ export async function acknowledge(
   { workerId, finished, partial }: Acknowledgement,
 ): Promise<Set<number>> {
   const params = { workerId, finished, partial: JSON.stringify(partial) }
-  return new Set((await run(executor, schema, acknowledgeStatement, params)).map(({ number }) => Number(number)))
+  return new Set((await acknowledgeStatement(executor, schema, params)).map(({ number }) => Number(number)))
 }
 
 const acknowledgeStatement = defineStatement<
@@ -73,7 +73,7 @@ export async function returnJobs(
   schema: string,
   { workerId, returns }: { readonly workerId: number; readonly returns: readonly Return[] },
 ): Promise<Set<number>> {
-  const found = await run(executor, schema, returnStatement, { workerId, returns: JSON.stringify(returns) })
+  const found = await returnStatement(executor, schema, { workerId, returns: JSON.stringify(returns) })
   return new Set(found.map(({ number }) => Number(number)))
 }
 
@@ -156,7 +156,7 @@ export async function finishInTransaction(
   place: LeasePlace,
   jobId: string,
 ): Promise<void> {
-  const rows = await run(executor, schema, finishStatement, { ...place, jobId })
+  const rows = await finishStatement(executor, schema, { ...place, jobId })
   if (rows.length === 0) throw new LostLeaseError(jobId)
 }
 
@@ -191,7 +191,7 @@ export async function finishHeld(executor: Executor, schema: string, places: rea
   const workerIds = places.map(({ workerId }) => workerId)
   const numbers = places.map(({ number }) => number)
   const ordinals = places.map(({ ordinal }) => ordinal)
-  await run(executor, schema, finishHeldStatement, { workerIds, numbers, ordinals })
+  await finishHeldStatement(executor, schema, { workerIds, numbers, ordinals })
 }
 
 const finishHeldStatement = defineStatement<
@@ -213,7 +213,7 @@ export async function holdsLease(
   schema: string,
   lease: Pick<LeasePlace, 'workerId' | 'number'>,
 ): Promise<boolean> {
-  return (await run(executor, schema, holdsLeaseStatement, lease)).length > 0
+  return (await holdsLeaseStatement(executor, schema, lease)).length > 0
 }
 
 const holdsLeaseStatement = defineStatement<Pick<LeasePlace, 'workerId' | 'number'>, { number: string }>(
@@ -229,7 +229,7 @@ export async function finishLocked(
   place: LeasePlace,
   jobId: string,
 ): Promise<void> {
-  await run(executor, schema, finishLockedStatement, { ...place, jobId })
+  await finishLockedStatement(executor, schema, { ...place, jobId })
 }
 
 const finishLockedStatement = defineStatement<LeasePlace & { jobId: string }, never>(
@@ -247,14 +247,14 @@ export async function finishState(
   jobId: string,
 ): Promise<'committed' | 'open' | 'rolled back'> {
   if (await isFinished(executor, schema, place)) return 'committed'
-  const [finish] = await run(executor, schema, isFinishOpenStatement, { jobId })
+  const [finish] = await isFinishOpenStatement(executor, schema, { jobId })
   if (finish!.open) return 'open'
   return (await isFinished(executor, schema, place)) ? 'committed' : 'rolled back'
 }
 
 /** Whether the transaction that finished a place has committed. */
 export async function isFinished(executor: Executor, schema: string, place: LeasePlace): Promise<boolean> {
-  return (await run(executor, schema, isFinishedStatement, place)).length > 0
+  return (await isFinishedStatement(executor, schema, place)).length > 0
 }
 
 const isFinishOpenStatement = defineStatement<{ jobId: string }, { open: boolean }>(
@@ -284,7 +284,7 @@ export async function restoreJobs(
     ...settlement,
     meta: meta && JSON.stringify(meta),
   }))
-  await run(executor, schema, restoreStatement, { jobs: JSON.stringify(jobs) })
+  await restoreStatement(executor, schema, { jobs: JSON.stringify(jobs) })
 }
 
 const restoreStatement = defineStatement<{ jobs: string }, never>(

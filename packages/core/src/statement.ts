@@ -8,6 +8,7 @@ import {
   sql,
 } from 'kysely'
 import type { PgqDatabase } from './database.js'
+import { type Executor, run } from './executor.js'
 import { checkSchemaName } from './names.js'
 
 /** A statement ready to be sent: text with $1, $2, ... and a name for those who prepare it. */
@@ -19,10 +20,8 @@ export interface CompiledStatement<Params> {
 
 /** One SQL statement, written once, typed by its parameters and its rows, compiled once per schema. */
 export interface Statement<Params, Row> {
-  readonly name: string
+  (executor: Executor, schema: string, params: Params): Promise<Row[]>
   compile(schema: string): CompiledStatement<Params>
-  /** Only a type: the shape of the rows. */
-  readonly row?: Row
 }
 
 /** What a statement is written with: the tables and routines of the schema, and its parameters, by name. */
@@ -71,12 +70,15 @@ export function defineStatement<Params extends object, Row>(
       bind: (params) => names.map((param) => params[param]),
     }
   }
-  return {
-    name,
-    compile(schema) {
-      const known = compiled.get(schema) ?? compile(schema)
-      compiled.set(schema, known)
-      return known
+  const statement: Statement<Params, Row> = Object.assign(
+    (executor: Executor, schema: string, params: Params) => run(executor, schema, statement, params),
+    {
+      compile(schema: string) {
+        const known = compiled.get(schema) ?? compile(schema)
+        compiled.set(schema, known)
+        return known
+      },
     },
-  }
+  )
+  return statement
 }

@@ -1,5 +1,5 @@
 import { type RawBuilder, sql } from 'kysely'
-import { type Executor, run } from './executor.js'
+import type { Executor } from './executor.js'
 import { defineStatement } from './statement.js'
 
 /**
@@ -43,7 +43,7 @@ export async function recordStats(executor: Executor, schema: string, stats: rea
     run_buckets: [...runs.keys()],
     run_counts: [...runs.values()],
   }))
-  await run(executor, schema, recordStatement, { stats: JSON.stringify(rows) })
+  await recordStatement(executor, schema, { stats: JSON.stringify(rows) })
 }
 
 const counts = sql`completed, retried, snoozed, exhausted, failed, cancelled`
@@ -66,7 +66,7 @@ const recordStatement = defineStatement<{ stats: string }, never>(
  * compact at the same time take different rows, which may leave two rows where one would do: readers add them up anyway.
  */
 export async function compactStats(executor: Executor, schema: string): Promise<number> {
-  const [row] = await run(executor, schema, compactStatement, {})
+  const [row] = await compactStatement(executor, schema, {})
   return row!.taken
 }
 

@@ -1,7 +1,7 @@
 import { type RawBuilder, sql } from 'kysely'
 import { buryCancelled } from './cancel-jobs.js'
 import { SUSPECT_CRASHES } from './claim.js'
-import { type Executor, run } from './executor.js'
+import type { Executor } from './executor.js'
 import { errorsWith } from './settle.js'
 import { defineStatement, type StatementParts } from './statement.js'
 
@@ -28,7 +28,7 @@ export const workersChannel = (schema: string): string => `pgq_${schema}_workers
  * whatever the session says: an id that a crash of the server forgot would be given to somebody else, and with it the leases.
  */
 export async function registerWorker(executor: Executor, schema: string, worker: WorkerDescription): Promise<number> {
-  const [row] = await run(executor, schema, registerStatement, {
+  const [row] = await registerStatement(executor, schema, {
     locks: true,
     listens: true,
     leaseMs: 30_000,
@@ -75,7 +75,7 @@ export interface RescuerBeat extends Beat {
  * of all finds nothing.
  */
 export async function needsRescue(executor: Executor, schema: string, workerId: number): Promise<boolean> {
-  const [row] = await run(executor, schema, needsRescueStatement, { workerId })
+  const [row] = await needsRescueStatement(executor, schema, { workerId })
   return row!.isNeeded
 }
 
@@ -91,7 +91,7 @@ const needsRescueStatement = defineStatement<{ workerId: number }, { isNeeded: b
  * under a new id. Beat on a connection that holds the worker's liveness lock: from then on the lock is believed.
  */
 export async function beat(executor: Executor, schema: string, workerId: number): Promise<Beat | null> {
-  const [row] = await run(executor, schema, beatStatement, { workerId })
+  const [row] = await beatStatement(executor, schema, { workerId })
   return row ?? null
 }
 
@@ -107,11 +107,10 @@ const notifyWorkers = ({ schemaName }: Pick<StatementParts<object>, 'schemaName'
   case when pg_notification_queue_usage() < 0.9 then pg_notify('pgq_' || ${schemaName} || '_workers', '') end`
 
 /** Tells all listening workers that this one has work in hand, so that they look after it. */
-export async function tellWorkers(executor: Executor, schema: string): Promise<void> {
-  await run(executor, schema, tellStatement, {})
-}
-
-const tellStatement = defineStatement<object, never>('tell_workers', (parts) => sql`select ${notifyWorkers(parts)}`)
+export const tellWorkers = defineStatement<object, never>(
+  'tell_workers',
+  (parts) => sql`select ${notifyWorkers(parts)}`,
+)
 
 /** What a worker sees of the others. */
 export interface OthersSeen {
@@ -123,7 +122,7 @@ export interface OthersSeen {
 
 /** Looks at the other workers, and changes nothing: for a worker that does not hear them tell. */
 export async function lookAtOthers(executor: Executor, schema: string, workerId: number): Promise<OthersSeen> {
-  const [row] = await run(executor, schema, othersStatement, { workerId })
+  const [row] = await othersStatement(executor, schema, { workerId })
   return row!
 }
 
@@ -135,11 +134,7 @@ const othersStatement = defineStatement<{ workerId: number }, OthersSeen>(
 )
 
 /** Takes a worker that stopped out of the list. Leases that it could not give back stay behind for a rescue, with its row. */
-export async function removeWorker(executor: Executor, schema: string, workerId: number): Promise<void> {
-  await run(executor, schema, removeStatement, { workerId })
-}
-
-const removeStatement = defineStatement<{ workerId: number }, never>(
+export const removeWorker = defineStatement<{ workerId: number }, never>(
   'remove_worker',
   ({ table, param }) => sql`
     delete from ${table('workers')}
@@ -147,15 +142,7 @@ const removeStatement = defineStatement<{ workerId: number }, never>(
 )
 
 /** Hangs up the doorbell: from now on an enqueue to one of the queues may notify the channel. Then look for jobs again. */
-export async function hangDoorbell(
-  executor: Executor,
-  schema: string,
-  bell: { readonly workerId: number; readonly channel: string; readonly queues: readonly string[] },
-): Promise<void> {
-  await run(executor, schema, hangStatement, bell)
-}
-
-const hangStatement = defineStatement<{ workerId: number; channel: string; queues: readonly string[] }, never>(
+export const hangDoorbell = defineStatement<{ workerId: number; channel: string; queues: readonly string[] }, never>(
   'hang_doorbell',
   ({ table, param }) => sql`
     insert into ${table('idle_workers')} (worker_id, channel, queues, tasks)
@@ -165,21 +152,13 @@ const hangStatement = defineStatement<{ workerId: number; channel: string; queue
 )
 
 /** Takes the doorbell down: the worker is busy and looks for jobs by itself. */
-export async function takeDoorbell(executor: Executor, schema: string, workerId: number): Promise<void> {
-  await run(executor, schema, takeStatement, { workerId })
-}
-
-const takeStatement = defineStatement<{ workerId: number }, never>(
+export const takeDoorbell = defineStatement<{ workerId: number }, never>(
   'take_doorbell',
   ({ table, param }) => sql`delete from ${table('idle_workers')} where worker_id = ${param('workerId')}`,
 )
 
 /** Wakes one idle worker per queue and kind of worker: a worker that leaves jobs behind passes the news on. */
-export async function ringDoorbell(executor: Executor, schema: string, queues: readonly string[]): Promise<void> {
-  await run(executor, schema, ringStatement, { queues })
-}
-
-const ringStatement = defineStatement<{ queues: readonly string[] }, never>(
+export const ringDoorbell = defineStatement<{ queues: readonly string[] }, never>(
   'ring_doorbell',
   ({ routine, param }) => sql`select ${routine('ring_doorbell')}(${param('queues')}::text[])`,
 )
@@ -192,11 +171,7 @@ const lockClass = ({ schemaName }: Pick<StatementParts<object>, 'schemaName'>) =
  * Takes the worker's liveness lock, shared, on this connection until it closes. Every connection of a worker takes it once:
  * the lock is gone when the last of them is, and with it every statement that the worker had left running.
  */
-export async function lockLiveness(executor: Executor, schema: string, workerId: number): Promise<void> {
-  await run(executor, schema, livenessStatement, { workerId })
-}
-
-const livenessStatement = defineStatement<{ workerId: number }, never>(
+export const lockLiveness = defineStatement<{ workerId: number }, never>(
   'lock_liveness',
   (parts) => sql`select pg_advisory_lock_shared(${lockClass(parts)}, ${parts.param('workerId')}::integer)`,
 )
@@ -209,7 +184,7 @@ export async function endSession(
   schema: string,
   session: { readonly workerId: number; readonly backendPid: number },
 ): Promise<boolean> {
-  return (await run(executor, schema, endSessionStatement, session)).length > 0
+  return (await endSessionStatement(executor, schema, session)).length > 0
 }
 
 const endSessionStatement = defineStatement<{ workerId: number; backendPid: number }, { ended: boolean }>(
@@ -223,7 +198,7 @@ const endSessionStatement = defineStatement<{ workerId: number; backendPid: numb
 
 /** lockLiveness and beat as texts whose $1 is the worker's id, for a thread that has nothing but a client. */
 export const heartbeatSql = (schema: string): { readonly lock: string; readonly beat: string } => ({
-  lock: livenessStatement.compile(schema).sql,
+  lock: lockLiveness.compile(schema).sql,
   beat: beatStatement.compile(schema).sql,
 })
 
@@ -273,7 +248,7 @@ export interface Rescue {
  * asked to end and that wait again are buried; what is known of such requests is dropped a minute after their jobs are gone.
  */
 export async function rescueLostWorkers(executor: Executor, schema: string, request: RescueRequest): Promise<Rescue> {
-  const [row] = await run(executor, schema, rescueStatement, { settledOn: 'any', ...request })
+  const [row] = await rescueStatement(executor, schema, { settledOn: 'any', ...request })
   const { others, epoch, rank, clockMs, ...rescue } = row!
   return { ...rescue, self: epoch === null ? null : { others, epoch, rank, clockMs } }
 }

@@ -1,7 +1,7 @@
 import { type RawBuilder, sql } from 'kysely'
 import { SEPARATOR } from './encode-args.js'
 import { InvalidOptionError } from './errors.js'
-import { type Executor, run } from './executor.js'
+import type { Executor } from './executor.js'
 import type { JobMeta } from './job.js'
 import { isPool, prepared } from './prepared.js'
 import type { RetryPolicy } from './retry-policy.js'
@@ -66,7 +66,7 @@ async function flush(executor: Executor, schema: string, lane: Lane): Promise<vo
   await new Promise((resolve) => setImmediate(resolve)) // callers may go on at once: then the next statement sees to it
   const queues = lane.doorbell.take(!lane.flushing)
   // A hint, as each ring: the pool may have been ended by now.
-  if (queues.length > 0) await ringDoorbell(executor, schema, queues).catch(() => {})
+  if (queues.length > 0) await ringDoorbell(executor, schema, { queues }).catch(() => {})
 }
 
 /**
@@ -167,14 +167,14 @@ async function insert(
 }
 
 async function insertMany(executor: Executor, schema: string, jobs: readonly NewJob[], rings: boolean) {
-  const [row] = await run(prepared(executor), schema, insertJobs, { ...columnsOf(jobs), rings: String(rings) })
+  const [row] = await insertJobs(prepared(executor), schema, { ...columnsOf(jobs), rings: String(rings) })
   return row!.ids.slice(1, -1).split(',')
 }
 
 async function insertOne(executor: Executor, schema: string, job: NewJob, rings: boolean): Promise<string> {
   const { task, args, queue, priority, executeAt, delayMs, retry, meta } = job
   const statement = !isPlain(job) ? enqueueWith : rings ? enqueuePlain : insertPlain
-  const [row] = await run(prepared(executor), schema, statement, {
+  const [row] = await statement(prepared(executor), schema, {
     task,
     args,
     queue,

@@ -191,5 +191,5 @@ test('cancelling is part of the transaction that it is called in', async () => {
     expect((await rescue(workerId)).cancelled).toEqual([])
   })
   expect(await countMatching(pool, 'unfinished', work)).toBe(2)
-  await removeWorker(pool, 'pgq', workerId)
+  await removeWorker(pool, 'pgq', { workerId })
 })

@@ -112,7 +112,7 @@ describe.each(Object.keys(claims) as (keyof typeof claims)[])('%s', (name) => {
   test('a worker that is not in the list claims nothing', async () => {
     await enqueueNumbers(1)
     const workerId = await newWorker(pool)
-    await removeWorker(pool, 'pgq', workerId)
+    await removeWorker(pool, 'pgq', { workerId })
     expect(await claim(workerId)).toEqual([])
     expect(await claim(workerId + 1)).toEqual([])
     expect(await database.rows('select args from pgq.jobs')).toHaveLength(1)

@@ -50,7 +50,7 @@ test('rings for an idle worker of the queue, and for nobody else', async () => {
 
 test('a worker that has taken its bell down is left alone', async () => {
   const worker = await idleWorker()
-  await takeDoorbell(worker.client, 'pgq', worker.workerId)
+  await takeDoorbell(worker.client, 'pgq', { workerId: worker.workerId })
   await enqueue(pool, 'work')
   await quiet([worker])
   expect(worker.heard).toEqual([])
@@ -91,7 +91,7 @@ test('one that rolls back wakes nobody', async () => {
 
 test('ringDoorbell wakes one per queue; a worker that is gone has no bell', async () => {
   const workers = [await idleWorker(), await idleWorker(['other'])]
-  await ringDoorbell(pool, 'pgq', ['default', 'other', 'nobody'])
+  await ringDoorbell(pool, 'pgq', { queues: ['default', 'other', 'nobody'] })
   await quiet(workers)
   expect(counts(workers)).toEqual([1, 1])
   await pool.query('delete from pgq.workers')

@@ -1,12 +1,4 @@
-import {
-  DEFAULT_SCHEMA,
-  defineStatement,
-  type Executor,
-  type RawBuilder,
-  run,
-  type StatementParts,
-  sql,
-} from '@pgq/core'
+import { DEFAULT_SCHEMA, defineStatement, type Executor, type RawBuilder, type StatementParts, sql } from '@pgq/core'
 
 /** Where to ask. */
 export interface MonitorOptions {
@@ -36,7 +28,7 @@ export function defineQuestion<Params extends object, Row>(
     (parts) => sql`select row_to_json(answer)::text as answer from (${write(parts)}) as answer`,
   )
   return async (executor, { schema = DEFAULT_SCHEMA }, params) =>
-    (await run(executor, schema, statement, params)).map(({ answer }) => JSON.parse(answer) as Row)
+    (await statement(executor, schema, params)).map(({ answer }) => JSON.parse(answer) as Row)
 }
 
 /** A question that answers args to whoever asks for them. `args` writes a column of args, or what stands in its place. */

@@ -76,15 +76,15 @@ export class Control {
 
   /** Lets the other workers know that this one has work in hand. Who does not listen can be heard all the same. */
   async tell(): Promise<void> {
-    await tellWorkers(this.connection, this.options.schema)
+    await tellWorkers(this.connection, this.options.schema, {})
   }
 
   /** Takes the doorbell down. pass: there is more work than this worker takes at once; wake another. */
   async take(pass: boolean): Promise<void> {
     if (!this.#hung) return
     this.#hung = false
-    await takeDoorbell(this.connection, this.options.schema, this.session.workerId)
-    if (pass) await ringDoorbell(this.connection, this.options.schema, this.options.queues)
+    await takeDoorbell(this.connection, this.options.schema, { workerId: this.session.workerId })
+    if (pass) await ringDoorbell(this.connection, this.options.schema, { queues: this.options.queues })
   }
 
   close(): void {

@@ -108,7 +108,7 @@ export class Session {
   }
 
   async #lock(client: pg.Client): Promise<void> {
-    if (this.locks) await lockLiveness(client, this.options.schema, this.workerId)
+    if (this.locks) await lockLiveness(client, this.options.schema, { workerId: this.workerId })
   }
 }
 

@@ -341,7 +341,7 @@ class RunningWorker implements Worker {
     this.#standIn.stop()
     this.#settled.tell()
     if (this.#stats) await endsWithin(HEED_MS, this.#stats.stop())
-    await endsWithin(HEED_MS, removeWorker(this.#control.connection, this.options.schema, this.id))
+    await endsWithin(HEED_MS, removeWorker(this.#control.connection, this.options.schema, { workerId: this.id }))
     this.#control.close()
     await this.#session.close()
     this.#forgetSignals()

@@ -41,7 +41,7 @@ export const claimVsDeath: BatteryTest = {
         const death: Script = [
           (client) => client.query('begin'),
           (client) =>
-            end === 'rescue' ? rescueLostWorkers(client, 'pgq', rescuer) : removeWorker(client, 'pgq', workerId),
+            end === 'rescue' ? rescueLostWorkers(client, 'pgq', rescuer) : removeWorker(client, 'pgq', { workerId }),
           (client) => client.query('commit'),
         ]
         await interleave(clients, [claim, death], order, isBlockedOn(queue))
