@@ -1,6 +1,6 @@
 import { type RawBuilder, sql } from 'kysely'
 import { SEPARATOR } from './encode-args.js'
-import { type Executor, run } from './executor.js'
+import type { Executor } from './executor.js'
 import type { JobMeta } from './job.js'
 import { isNotPaused } from './queues.js'
 import type { RetryPolicy } from './retry-policy.js'
@@ -58,13 +58,9 @@ export const claimRank = (priority: number, position: number): bigint => BigInt(
  * holding them; the pair must be new. Answers the jobs in that order; an empty list leaves no lease. After a crash of the
  * worker the lease stays until a rescue.
  */
-export async function claimIntoLease(
-  executor: Executor,
-  schema: string,
-  request: ClaimRequest & LeaseRequest,
-): Promise<ClaimedJob[]> {
-  return readBatch(await run(executor, schema, claimLeaseStatement, { transactional: false, ...request }), request)
-}
+export const claimIntoLease = defineClaim<ClaimRequest & LeaseRequest>('claim_into_lease', (parts) =>
+  leaseOf(parts, removeReadyJobs(parts)),
+)
 
 /** The lease that a claim makes. */
 export interface LeaseRequest {
@@ -77,12 +73,12 @@ export interface LeaseRequest {
  * Removes ready jobs and answers them: the whole claim of at-most-once jobs. Inside a transaction they come back if it does not
  * commit.
  */
-export async function claimAndDelete(executor: Executor, schema: string, request: ClaimRequest): Promise<ClaimedJob[]> {
-  return readBatch(await run(executor, schema, claimDeleteStatement, request), request)
-}
+export const claimAndDelete = defineClaim<ClaimRequest>('claim_and_delete', (parts) =>
+  batchOf(parts, removeReadyJobs(parts)),
+)
 
 /** A batch as one row of texts, whatever the client's type parsers are. Null: no jobs. */
-export interface BatchRow {
+interface BatchRow {
   ids: string | null
   positions: string
   /** priority, attempt and crash count of each job in one number */
@@ -157,14 +153,9 @@ const asText = ({ param }: StatementParts<Names>, attempts: RawBuilder<unknown>)
 
 export type Names = Pick<ClaimRequest, 'queues' | 'tasks'>
 
-const claimLeaseStatement = defineStatement<ClaimRequest & Required<LeaseRequest>, BatchRow>(
-  'claim_into_lease',
-  (parts) => leaseOf(parts, removeReadyJobs(parts)),
-)
-
 /** Moves the removed rows into a lease, and answers them as one row of texts. */
 export const leaseOf = (
-  parts: StatementParts<Names & Required<LeaseRequest> & { readonly workerId: number }>,
+  parts: StatementParts<Names & LeaseRequest & { readonly workerId: number }>,
   removed: RawBuilder<unknown>,
 ): RawBuilder<BatchRow> => sql`
     with claimed as (${removed}),
@@ -173,7 +164,7 @@ export const leaseOf = (
         (worker_id, number, transactional, ids, positions, priorities, attempts, crash_counts, queues, tasks, args, retries,
           metas, errors, created_ats, ready_ats)
       select
-        ${parts.param('workerId')}, ${parts.param('number')}, ${parts.param('transactional')},
+        ${parts.param('workerId')}, ${parts.param('number')}, coalesce(${parts.param('transactional')}, false),
         array_agg(id), array_agg(position), array_agg(priority),
         array_agg((attempt + 1)::smallint), array_agg(crash_count), array_agg(queue), array_agg(task), array_agg(args),
         array_agg(retry), array_agg(meta), array_agg(errors), array_agg(created_at), array_agg(ready_at)
@@ -182,24 +173,12 @@ export const leaseOf = (
     )
     select ${asText(parts, sql`(attempt + 1)`)} from claimed`
 
-const claimDeleteStatement = defineStatement<ClaimRequest, BatchRow>('claim_and_delete', (parts) =>
-  batchOf(parts, removeReadyJobs(parts)),
-)
-
 /** Answers the removed rows as one row of texts. */
 export const batchOf = (parts: StatementParts<Names>, removed: RawBuilder<unknown>): RawBuilder<BatchRow> => sql`
   with claimed as (${removed}) select ${asText(parts, sql`(attempt + 1)`)} from claimed`
 
 /** Reads a lease back whose claim was sent but whose answer was lost; empty when the claim did not happen. */
-export async function readLease(
-  executor: Executor,
-  schema: string,
-  lease: Names & { readonly workerId: number; readonly number: number },
-): Promise<ClaimedJob[]> {
-  return readBatch(await run(executor, schema, readLeaseStatement, lease), lease)
-}
-
-const readLeaseStatement = defineStatement<Names & { workerId: number; number: number }, BatchRow>(
+export const readLease = defineClaim<Names & { readonly workerId: number; readonly number: number }>(
   'read_lease',
   (parts) => sql`
     select ${asText(parts, sql`attempt`)}
@@ -216,8 +195,18 @@ const readLeaseStatement = defineStatement<Names & { workerId: number; number: n
     ) as job`,
 )
 
+/** A statement that answers jobs. */
+export function defineClaim<Request extends Names>(
+  name: string,
+  write: (parts: StatementParts<Request>) => RawBuilder<BatchRow>,
+) {
+  const statement = defineStatement<Request, BatchRow>(name, write)
+  return async (executor: Executor, schema: string, request: Request): Promise<ClaimedJob[]> =>
+    readBatch(await statement(executor, schema, request), request)
+}
+
 /** Takes the texts apart, into jobs in the order of claiming (a DELETE answers in the order of storage). */
-export function readBatch([row]: BatchRow[], { queues, tasks }: Names): ClaimedJob[] {
+function readBatch([row]: BatchRow[], { queues, tasks }: Names): ClaimedJob[] {
   if (!row?.ids) return []
   const numbers = (array: string): number[] => JSON.parse(`[${array.slice(1, -1)}]`)
   const positions = numbers(row.positions)
@@ -282,14 +271,11 @@ export interface Promotion {
  * miss them. One update per delayed job, none for the others.
  */
 export async function promoteDueJobs(executor: Executor, schema: string, request: PromoteRequest): Promise<Promotion> {
-  const [row] = await run(executor, schema, promoteStatement, { watchedTasks: [], ...request })
-  return { promoted: row!.promoted, nextDueMs: row!.next_due_ms, ready: row!.ready, suspects: row!.suspects }
+  const [row] = await promoteStatement(executor, schema, { watchedTasks: [], ...request })
+  return row!
 }
 
-const promoteStatement = defineStatement<
-  Required<PromoteRequest>,
-  { promoted: number; next_due_ms: number | null; ready: boolean; suspects: boolean }
->(
+const promoteStatement = defineStatement<Required<PromoteRequest>, Promotion>(
   'promote_due_jobs',
   ({ table, param, nextPosition }) => sql`
     with due as (
@@ -327,7 +313,7 @@ const promoteStatement = defineStatement<
           order by job.execute_at
           limit 1
         ) as next
-      ) as next_due_ms,
+      ) as "nextDueMs",
       cardinality(${param('watchedTasks')}::text[]) > 0 and exists (
         select from unnest(${param('queues')}::text[]) as wanted (queue)
         cross join lateral (
@@ -348,18 +334,11 @@ const promoteStatement = defineStatement<
  * Names of tasks that wait at the front of the queues and that this worker cannot run, at most 20. Looks at the first 1,000
  * ready jobs of each queue: what nobody takes ends up at the front.
  */
-export async function findUnknownTasks(
-  executor: Executor,
-  schema: string,
-  request: { readonly queues: readonly string[]; readonly tasks: readonly string[] },
-): Promise<string[]> {
-  return (await run(executor, schema, unknownTasksStatement, request)).map(({ task }) => task)
+export async function findUnknownTasks(executor: Executor, schema: string, request: Names): Promise<string[]> {
+  return (await unknownTasksStatement(executor, schema, request)).map(({ task }) => task)
 }
 
-const unknownTasksStatement = defineStatement<
-  { queues: readonly string[]; tasks: readonly string[] },
-  { task: string }
->(
+const unknownTasksStatement = defineStatement<Names, { task: string }>(
   'find_unknown_tasks',
   ({ table, param }) => sql`
     select distinct front.task

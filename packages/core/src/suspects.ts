@@ -1,15 +1,6 @@
 import { type RawBuilder, sql } from 'kysely'
-import {
-  type BatchRow,
-  batchOf,
-  type ClaimedJob,
-  type ClaimRequest,
-  type LeaseRequest,
-  leaseOf,
-  readBatch,
-  SUSPECT_CRASHES,
-} from './claim.js'
-import { type Executor, run } from './executor.js'
+import { batchOf, type ClaimRequest, defineClaim, type LeaseRequest, leaseOf, SUSPECT_CRASHES } from './claim.js'
+import type { Executor } from './executor.js'
 import { isNotPaused } from './queues.js'
 import { defineStatement, type StatementParts } from './statement.js'
 
@@ -25,7 +16,7 @@ export type SuspectRequest = Pick<ClaimRequest, 'workerId' | 'queues' | 'tasks'>
  * not all of them stop for one job; two that ask at once may both be told to. Without suspects it joins the others again.
  */
 export async function goAlone(executor: Executor, schema: string, request: SuspectRequest): Promise<boolean> {
-  const [row] = await run(executor, schema, goAloneStatement, request)
+  const [row] = await goAloneStatement(executor, schema, request)
   return row?.alone ?? false
 }
 
@@ -51,29 +42,12 @@ const goAloneStatement = defineStatement<SuspectRequest, { alone: boolean }>('go
 })
 
 /** Moves one suspect into a lease of its own, as claimIntoLease does. Claim it while the worker holds nothing else. */
-export async function claimSuspectIntoLease(
-  executor: Executor,
-  schema: string,
-  request: SuspectRequest & LeaseRequest,
-): Promise<ClaimedJob[]> {
-  return readBatch(await run(executor, schema, claimLeaseStatement, { transactional: false, ...request }), request)
-}
-
-const claimLeaseStatement = defineStatement<SuspectRequest & Required<LeaseRequest>, BatchRow>(
-  'claim_suspect_into_lease',
-  (parts) => leaseOf(parts, removeSuspect(parts)),
+export const claimSuspectIntoLease = defineClaim<SuspectRequest & LeaseRequest>('claim_suspect_into_lease', (parts) =>
+  leaseOf(parts, removeSuspect(parts)),
 )
 
 /** Removes one suspect and answers it, as claimAndDelete does. Claim it while the worker holds nothing else. */
-export async function claimSuspectAndDelete(
-  executor: Executor,
-  schema: string,
-  request: SuspectRequest,
-): Promise<ClaimedJob[]> {
-  return readBatch(await run(executor, schema, claimDeleteStatement, request), request)
-}
-
-const claimDeleteStatement = defineStatement<SuspectRequest, BatchRow>('claim_suspect_and_delete', (parts) =>
+export const claimSuspectAndDelete = defineClaim<SuspectRequest>('claim_suspect_and_delete', (parts) =>
   batchOf(parts, removeSuspect(parts)),
 )
 
