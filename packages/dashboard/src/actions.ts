@@ -75,10 +75,24 @@ export const ACTIONS: Readonly<Record<ActionName, Action>> = {
 
 export const isAction = (name: string): name is ActionName => Object.hasOwn(ACTIONS, name)
 
-/** The target that a request's body holds. Throws InvalidOptionError when that is no object. */
-export function readTarget(body: unknown): ActionTarget {
-  if (typeof body === 'object' && body !== null && !Array.isArray(body)) return { ...body }
+/** The target that a request's body holds. Throws InvalidOptionError when that is no JSON object. */
+export function readTarget(body: string): ActionTarget {
+  if (body === '') {
+    throw new InvalidOptionError(
+      'The body of this request is empty. If the application has read it already, as express.json() does, mount the dashboard before what reads bodies.',
+    )
+  }
+  const target = parsed(body)
+  if (typeof target === 'object' && target !== null && !Array.isArray(target)) return { ...target }
   throw new InvalidOptionError('Send the jobs as a JSON object: { "ids": ["1"] }.')
+}
+
+function parsed(json: string): unknown {
+  try {
+    return JSON.parse(json)
+  } catch {
+    return undefined
+  }
 }
 
 function queueOf({ queue }: ActionTarget): string {

@@ -67,7 +67,7 @@ function routes(options: ResolvedOptions): Hono<Env> {
       audit({ ...asked, target: {}, outcome: 'denied' }, options)
       return c.json({ error: refusal }, 403)
     }
-    const target = readTarget(await c.req.json().catch(() => undefined))
+    const target = readTarget(await c.req.text().catch(() => ''))
     const event = { ...asked, target }
     const { permission, run } = ACTIONS[name]
     if (!c.var.permissions.includes(permission)) {

@@ -22,8 +22,11 @@ export function refuseForeign(request: Request, cookie: string | undefined): str
   const { headers } = request
   const site = headers.get('sec-fetch-site')
   if (site !== null && site !== 'same-origin') return 'This request comes from another site.'
-  const origin = headers.get('origin')
-  if (originHost(origin) !== hostOf(request)) return 'This request comes from another origin.'
+  const [page, own] = [originHost(headers.get('origin')), hostOf(request)]
+  if (page === undefined) return 'This request does not say which page it comes from.'
+  if (page !== own) {
+    return `The page is at "${page}", but this side is asked for the host "${own}". When that is a proxy's doing, let it pass the Host header; nginx: proxy_set_header Host $http_host.`
+  }
   const token = headers.get(TOKEN_HEADER)
   if (!token || !cookie || token !== cookie) return 'The page is out of date: reload it.'
   return undefined

@@ -220,6 +220,17 @@ describe('actions', () => {
     expect(events).toMatchObject([{ user: 'ada', action: 'delete-dead', target: {}, outcome: 'denied' }])
   })
 
+  test('a proxy that changes the host is told so, with what to do', async () => {
+    const { post } = open()
+    const answer = await post('/api/actions/delete-dead', { ids }, { host: '10.0.0.7:3000' })
+    expect([answer.status, await answer.json()]).toEqual([
+      403,
+      {
+        error: `The page is at "${HOST}", but this side is asked for the host "10.0.0.7:3000". When that is a proxy's doing, let it pass the Host header; nginx: proxy_set_header Host $http_host.`,
+      },
+    ])
+  })
+
   test('a GET changes nothing', async () => {
     expect((await open().get(`/api/actions/delete-dead?ids=${ids[0]}`)).status).toBe(404)
     expect(await remaining()).toBe(3)

@@ -94,23 +94,37 @@ test.each(Object.entries(mounts))('in %s: the page, its files, an answer, an act
     expect([asset.status, asset.headers.get('content-type')]).toEqual([200, 'text/javascript; charset=utf-8'])
   }
 
-  const session = await fetch(`${url}${BASE}/api/session`)
-  const { user, token } = (await session.json()) as { user: string; token: string }
-  expect(user).toBe('ada')
-  const act = (origin: string) =>
-    fetch(`${url}${BASE}/api/actions/delete-dead`, {
-      method: 'POST',
-      body: JSON.stringify({ ids: [ids[0]] }),
-      headers: {
-        origin,
-        'content-type': 'application/json',
-        'sec-fetch-site': 'same-origin',
-        'x-pgq-token': token,
-        cookie: session.headers.get('set-cookie')!.split(';')[0]!,
-      },
-    })
-  expect((await act('http://evil.test')).status).toBe(403)
-  const answer = await act(url)
+  expect((await deleteFirst(url, 'http://evil.test')).status).toBe(403)
+  const answer = await deleteFirst(url)
   expect([answer.status, await answer.json()]).toEqual([200, { jobs: 1 }])
   expect((await pool.query('select from pgq.dead_jobs')).rowCount).toBe(2)
 })
+
+test('behind what has read the body already, an action says where to mount it', async () => {
+  const app = express()
+  app.use(express.json())
+  app.use(BASE, getRequestListener(handler))
+  const answer = await deleteFirst(await serve(createServer(app)))
+  expect([answer.status, await answer.json()]).toEqual([
+    400,
+    { error: expect.stringMatching(/body .* is empty.* mount the dashboard before what reads bodies/) },
+  ])
+})
+
+/** What our page sends. */
+async function deleteFirst(url: string, origin = url): Promise<Response> {
+  const session = await fetch(`${url}${BASE}/api/session`)
+  const { user, token } = (await session.json()) as { user: string; token: string }
+  expect(user).toBe('ada')
+  return fetch(`${url}${BASE}/api/actions/delete-dead`, {
+    method: 'POST',
+    body: JSON.stringify({ ids: [ids[0]] }),
+    headers: {
+      origin,
+      'content-type': 'application/json',
+      'sec-fetch-site': 'same-origin',
+      'x-pgq-token': token,
+      cookie: session.headers.get('set-cookie')!.split(';')[0]!,
+    },
+  })
+}
