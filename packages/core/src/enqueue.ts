@@ -21,14 +21,16 @@ export interface EnqueueOptions<Mode extends DeliveryModeName = DeliveryModeName
   readonly retry?: Mode extends 'at-most-once' ? never : RetryPolicy
 }
 
-const JOB_OPTIONS = optionNames<{ args: unknown } & EnqueueOptions>({
+const OPTIONS = optionNames<EnqueueOptions>({
   queue: true,
   priority: true,
   executeAt: true,
   delayMs: true,
   retry: true,
-  args: true,
 })
+
+/** Those of a job in a list, beside its args. */
+export const JOB_OPTIONS: ReadonlySet<string> = new Set([...OPTIONS, 'args'])
 
 /** Where jobs go instead of the database: an eager queue. */
 export interface EnqueueSink {
@@ -42,7 +44,8 @@ export async function enqueue(
   args: unknown = {},
   { schema = DEFAULT_SCHEMA, ...options }: EnqueueOptions & { readonly schema?: string } = {},
 ): Promise<EnqueueResult> {
-  const [result] = await enqueueMany(executor, task, [{ args, ...options }], { schema })
+  checkName(task, 'task')
+  const [result] = await enqueueJobs(executor, schema, [newJob(defaultsOf(task), args, options)])
   return result as EnqueueResult
 }
 
@@ -54,18 +57,30 @@ export async function enqueueMany(
   { schema = DEFAULT_SCHEMA }: { readonly schema?: string } = {},
 ): Promise<EnqueueResult[]> {
   checkName(task, 'task')
-  const defaults = { name: task, queue: 'default', priority: 0, maxArgsBytes: DEFAULT_MAX_ARGS_BYTES }
+  const defaults = defaultsOf(task)
   return enqueueJobs(
     executor,
     schema,
-    Array.from(jobs, (job) => newJob(defaults, job.args === undefined ? {} : job.args, job)),
+    Array.from(jobs, (job) => newJob(defaults, job.args === undefined ? {} : job.args, job, JOB_OPTIONS)),
   )
 }
 
+const defaultsOf = (name: string): TaskDefaults => ({
+  name,
+  queue: 'default',
+  priority: 0,
+  maxArgsBytes: DEFAULT_MAX_ARGS_BYTES,
+})
+
 /** Checks the options of one job and encodes its args. */
-export function newJob(task: TaskDefaults, args: unknown, given?: EnqueueOptions | null): NewJob {
+export function newJob(
+  task: TaskDefaults,
+  args: unknown,
+  given?: EnqueueOptions | null,
+  known: ReadonlySet<string> = OPTIONS,
+): NewJob {
   const options = given ?? DEFAULTS
-  if (given) checkOptions(task, options)
+  if (given) checkOptions(task, options, known)
   const { queue = task.queue, priority = task.priority, executeAt, delayMs, retry } = options
   return { queue, task: task.name, args: encodeArgs(args, task.maxArgsBytes), priority, executeAt, delayMs, retry }
 }
@@ -81,10 +96,10 @@ interface TaskDefaults {
 
 const DEFAULTS: EnqueueOptions = {}
 
-function checkOptions(task: TaskDefaults, options: EnqueueOptions): void {
+function checkOptions(task: TaskDefaults, options: EnqueueOptions, known: ReadonlySet<string>): void {
   const { queue, priority, executeAt, delayMs, retry } = options
   const where = `enqueue of task ${JSON.stringify(task.name)}`
-  checkOptionNames(options, JOB_OPTIONS, where)
+  checkOptionNames(options, known, where)
   if (queue !== undefined) checkName(queue, 'queue')
   if (priority !== undefined) checkPriority(priority, where)
   if (retry !== undefined) checkJobRetry(task, retry, where)

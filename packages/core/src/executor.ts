@@ -48,11 +48,11 @@ function send(executor: Executor, name: string, sql: string, params: unknown[]) 
 }
 
 /** Throws InvalidOptionError when this is nothing that runs SQL. */
-export function checkExecutor(executor: Executor): void {
+export function checkExecutor(executor: Executor, what = 'The first argument'): void {
   const methods: Record<string, unknown> | null | undefined = executor as any
   if (['queryPrepared', 'executeQuery', 'query'].some((name) => typeof methods?.[name] === 'function')) return
   throw new InvalidOptionError(
-    'The first argument must be what runs the SQL: a Kysely instance or transaction, a pg Pool or Client, an adapter, or an object with query(sql, params).',
+    `${what} must be what runs the SQL: a Kysely instance or transaction, a pg Pool or Client, an adapter, or an object with query(sql, params).`,
   )
 }
 

@@ -55,7 +55,7 @@ export {
   UnknownTaskError,
   WorkerStoppingError,
 } from './errors.js'
-export type { Executor, KyselyLike, PreparingClient, SqlClient } from './executor.js'
+export { checkExecutor, type Executor, type KyselyLike, type PreparingClient, type SqlClient } from './executor.js'
 export type { DeliveryModeName, Job, JobMeta, JobOf, LeasedJob, TransactionalJob } from './job.js'
 export type { DeadJobFilter, JobFilter, JobFilters, UnfinishedJobFilter, WaitingJobFilter } from './job-filter.js'
 export {
@@ -108,6 +108,7 @@ export {
   defineTask,
   type Handler,
   handleAll,
+  handlersByTask,
   type JobInput,
   type JsonValue,
   Task,

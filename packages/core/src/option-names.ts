@@ -5,10 +5,15 @@ export const optionNames = <Options>(names: Record<keyof Options, true>): Readon
   new Set(Object.keys(names))
 
 /**
- * Refuses an option that does not exist, for those who call from JavaScript, where it would be passed over in silence. Throws
+ * Refuses an option that does not exist, and options that are no object, for those who call from JavaScript, where it would be passed over in silence. Throws
  * InvalidOptionError with the name that is nearest to it. An enqueue costs this 20 ns, one with options 0.7 us.
  */
 export function checkOptionNames(options: object, known: ReadonlySet<string>, where: string): void {
+  if (typeof options !== 'object' || options === null) {
+    throw new InvalidOptionError(
+      `${where}: the options are ${String(options)}; give an object with ${[...known].join(', ')}.`,
+    )
+  }
   for (const name in options) if (!known.has(name)) throw unknownOption(name, known, where)
 }
 

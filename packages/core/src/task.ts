@@ -1,6 +1,6 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec'
 import { DEFAULT_MAX_ARGS_BYTES } from './encode-args.js'
-import { type EnqueueOptions, enqueueJobs, newJob } from './enqueue.js'
+import { type EnqueueOptions, enqueueJobs, JOB_OPTIONS, newJob } from './enqueue.js'
 import { InvalidArgsError, InvalidOptionError } from './errors.js'
 import { checkExecutor, type Executor } from './executor.js'
 import type { DeliveryModeName, JobOf } from './job.js'
@@ -111,13 +111,21 @@ export class Task<Input, Output = Input, Mode extends DeliveryModeName = 'at-lea
     for (const job of jobs) {
       const parsed = this.parse(job.args)
       if (parsed instanceof Promise) await parsed
-      created.push(newJob(this, job.args, job))
+      created.push(newJob(this, job.args, job, JOB_OPTIONS))
     }
     return enqueueJobs(executor, this.schema, created)
   }
 
-  /** Binds a handler to this task. Its return value is ignored, unless it is retryAfter(), snooze(), cancel() or fail(). */
+  /**
+   * Binds a handler to this task. Its return value is ignored, unless it is retryAfter(), snooze(), cancel() or fail(). Throws
+   * InvalidOptionError for what is no function.
+   */
   handle<DB = any>(run: (args: Output, job: JobOf<Mode, DB>) => unknown): Handler {
+    if (typeof run !== 'function') {
+      throw new InvalidOptionError(
+        `The handler of task "${this.name}" is ${named(run)}; give a function of (args, job).`,
+      )
+    }
     return { task: this, run }
   }
 }
@@ -154,6 +162,31 @@ export function handleAll<Tasks extends Record<string, Task<any, any, any>>>(
   handlers: { [Key in keyof Tasks]: HandlerOf<Tasks[Key]> },
 ): Handler[] {
   return Object.entries(tasks).map(([key, task]) => task.handle(handlers[key] as never))
+}
+
+/** Handlers by the names of their tasks. Throws InvalidOptionError for what is no list of handlers, and for two of one task. */
+export function handlersByTask(handlers: readonly Handler[]): Map<string, Handler> {
+  if (!Array.isArray(handlers)) {
+    throw new InvalidOptionError(`handlers must be a list: [task.handle(...), ...]; this is ${named(handlers)}.`)
+  }
+  const found = new Map<string, Handler>()
+  for (const [index, handler] of (handlers as readonly Handler[]).entries()) {
+    if (typeof handler?.task?.name !== 'string' || typeof handler.run !== 'function') {
+      throw new InvalidOptionError(`handlers[${index}] is ${named(handler)}; give what task.handle(...) answers.`)
+    }
+    const { name } = handler.task
+    if (found.has(name)) throw new InvalidOptionError(`There are two handlers for task "${name}": keep one.`)
+    found.set(name, handler)
+  }
+  return found
+}
+
+/** What somebody gave by mistake, in words. */
+function named(given: unknown): string {
+  if (given instanceof Task) return `the task "${given.name}" without its handler`
+  if (Array.isArray(given)) return 'a list'
+  if (typeof given === 'function') return 'a function'
+  return typeof given === 'object' && given !== null ? 'an object' : String(given)
 }
 
 function accept<Output>(task: string, result: StandardSchemaV1.Result<Output>): Output {

@@ -6,6 +6,7 @@ import {
   defineTask,
   fail,
   handleAll,
+  handlersByTask,
   InvalidArgsError,
   InvalidOptionError,
   type Job,
@@ -135,6 +136,40 @@ describe('defineTask', () => {
     const define = () => defineTask(name, options)
     expect(define).toThrow(InvalidOptionError)
     expect(define).toThrow(message)
+  })
+
+  test.each([
+    [undefined, 'undefined'],
+    ['x', 'x'],
+    [[], 'a list'],
+  ])('handle(%o) is refused', (run, said) => {
+    const handle = () => defineTask('work').handle(run as never)
+    expect(handle).toThrow(InvalidOptionError)
+    expect(handle).toThrow(`The handler of task "work" is ${said}; give a function of (args, job).`)
+  })
+})
+
+describe('handlersByTask', () => {
+  const task = defineTask('work')
+  const handler = task.handle(() => {})
+
+  test('has each handler under the name of its task', () => {
+    expect([...handlersByTask([handler])]).toEqual([['work', handler]])
+  })
+
+  test.each([
+    [undefined, 'handlers must be a list: [task.handle(...), ...]; this is undefined.'],
+    [{ work: handler }, 'this is an object.'],
+    [[handler, task], 'handlers[1] is the task "work" without its handler; give what task.handle(...) answers.'],
+    [[[handler]], 'handlers[0] is a list'],
+    [[() => {}], 'handlers[0] is a function'],
+    [[null], 'handlers[0] is null'],
+    [[{ task }], 'handlers[0] is an object'],
+    [[handler, handler], 'There are two handlers for task "work": keep one.'],
+  ])('refuses %o', (handlers, message) => {
+    const use = () => handlersByTask(handlers as never)
+    expect(use).toThrow(InvalidOptionError)
+    expect(use).toThrow(message)
   })
 })
 

@@ -1,4 +1,11 @@
-import { checkOptionNames, DEFAULT_SCHEMA, type Executor, InvalidOptionError, optionNames } from '@pgq/core'
+import {
+  checkExecutor,
+  checkOptionNames,
+  DEFAULT_SCHEMA,
+  type Executor,
+  InvalidOptionError,
+  optionNames,
+} from '@pgq/core'
 import { type Logger, type OnAudit, quiet } from './audit.js'
 import { PERMISSIONS, type Permission } from './permissions.js'
 
@@ -53,6 +60,7 @@ export const LOOPBACK_HOSTS: readonly string[] = Object.freeze(['localhost', '12
 export function resolveOptions(options: DashboardOptions): ResolvedOptions {
   // A redact that is misspelt would show what it should hide.
   checkOptionNames(options, OPTIONS, 'dashboard')
+  checkExecutor(options.executor, 'executor')
   const { authenticate, basePath = '/', allow = defaults.allow } = options
   if (authenticate !== false && typeof authenticate !== 'function') {
     throw new InvalidOptionError(

@@ -52,6 +52,7 @@ describe('who comes in', () => {
     for (const wrong of [
       { authenticate: undefined },
       { authenticate: 'ada' },
+      { executor: undefined },
       { basePath: 'jobs' },
       { basePath: '/"><script>' },
       { allow: ['everything'] },

@@ -8,6 +8,7 @@ import {
   type EnqueueSink,
   type Executor,
   type Handler,
+  handlersByTask,
   InvalidOptionError,
   type NewJob,
   type Outcome,
@@ -77,7 +78,7 @@ export interface EagerQueue extends SqlClient {
   clear(): void
 }
 
-/** Makes an eager queue. Throws InvalidOptionError when a task has two handlers. */
+/** Makes an eager queue. Throws InvalidOptionError when the options cannot be: a task that has two handlers, say. */
 export const eagerQueue = (options: EagerQueueOptions): EagerQueue => new MemoryQueue(options)
 
 /** More runs than this in one call are taken for jobs that bring themselves back without end. */
@@ -97,7 +98,9 @@ class MemoryQueue implements EagerQueue {
 
   constructor(private readonly options: EagerQueueOptions) {
     checkOptionNames(options, OPTIONS, 'eagerQueue')
-    this.#handlers = byTask(options.handlers)
+    checkChoice('mode', options.mode, ['inline', 'manual'])
+    checkChoice('onError', options.onError, ['throw', 'record'])
+    this.#handlers = handlersByTask(options.handlers)
     this.#timetable = new Timetable((options.now ?? new Date()).getTime())
     divertEnqueues(this.#sink, this)
   }
@@ -289,14 +292,9 @@ class MemoryQueue implements EagerQueue {
 
 const NO_END = `${ENDLESS} runs and no end: a job brings itself back for ever. Stop earlier with drain({ maxJobs }).`
 
-function byTask(handlers: readonly Handler[]): Map<string, Handler> {
-  const found = new Map<string, Handler>()
-  for (const handler of handlers) {
-    const { name } = handler.task
-    if (found.has(name)) throw new InvalidOptionError(`There are two handlers for task "${name}": keep one.`)
-    found.set(name, handler)
-  }
-  return found
+function checkChoice(name: string, value: string | undefined, choices: readonly string[]): void {
+  if (value === undefined || choices.includes(value)) return
+  throw new InvalidOptionError(`eagerQueue: ${name} is ${String(value)}; use ${choices.join(' or ')}.`)
 }
 
 /** What the test should hear of: failures, but not what a handler decided on purpose. Boxed: undefined can be thrown. */

@@ -235,6 +235,15 @@ describe('what it refuses, and says why', () => {
     expect(misspelt).toThrow(refusal(/eagerQueue: unknown option onErorr; did you mean onError\?/))
   })
 
+  test('options that cannot be', () => {
+    const make = (options?: object) => () => eagerQueue(options as EagerQueueOptions)
+    expect(make()).toThrow(refusal(/eagerQueue: the options are undefined/))
+    expect(make({})).toThrow(refusal(/handlers must be a list/))
+    expect(make({ handlers: [work] })).toThrow(refusal(/the task "work" without its handler/))
+    expect(make({ handlers: [], mode: 'x' })).toThrow(refusal(/mode is x; use inline or manual/))
+    expect(make({ handlers: [], onError: 'x' })).toThrow(refusal(/onError is x; use throw or record/))
+  })
+
   test('SQL', () => {
     const { queue } = queueOf()
     expect(() => queue.query('select 1', [])).toThrow(refusal(/runs no SQL.*Asked for: select 1/))

@@ -1,4 +1,4 @@
-import { checkOptionNames, type Executor, InvalidOptionError, optionNames } from '@pgq/core'
+import { checkExecutor, checkOptionNames, type Executor, InvalidOptionError, optionNames } from '@pgq/core'
 import { backlog, countJobs, type JobCount, listWorkers, type QueueBacklog, type WorkerStatus } from '@pgq/monitor'
 import { LabelLimit } from './label-limit.js'
 import { type MetricDefinition, type MetricsRegistry, registerMetrics, type Sample } from './scraped-metric.js'
@@ -36,6 +36,7 @@ interface Queues {
  * rest of the registry is scraped as ever. Answers how to take them out again. Throws InvalidOptionError.
  */
 export function queueMetrics(executor: Executor, options: QueueMetricsOptions): () => void {
+  checkExecutor(executor)
   checkOptionNames(options, OPTIONS, 'queueMetrics')
   const { registry, schema, maxSeries = 1_000, onError = () => {} } = options
   const times = { cacheMs: options.cacheMs ?? 5_000, timeoutMs: options.timeoutMs ?? 2_000 }

@@ -44,8 +44,11 @@ class ScrapedMetric {
 /** A prom-client registry, of either content type. */
 export type MetricsRegistry = Registry<RegistryContentType>
 
-/** Registers the metrics; throws InvalidOptionError when the registry has one of these names. Answers how to take them out again. */
+/** Registers the metrics; throws InvalidOptionError for no registry, and for one that has one of these names. Answers how to take them out again. */
 export function registerMetrics(registry: MetricsRegistry, definitions: readonly MetricDefinition[]): () => void {
+  if (typeof registry?.getSingleMetric !== 'function') {
+    throw new InvalidOptionError('registry must be one of prom-client: its register, or a new Registry().')
+  }
   for (const { name } of definitions) {
     if (registry.getSingleMetric(name)) {
       throw new InvalidOptionError(`The registry has a metric ${name} already: give another registry.`)

@@ -204,6 +204,10 @@ describe('the registry', () => {
     }
   })
 
+  test('no registry is refused', () => {
+    expect(() => observeWorker(new FakeWorker(), {} as never)).toThrow('registry must be one of prom-client')
+  })
+
   test('a name that is taken is refused', () => {
     const registry = new Registry()
     registry.registerMetric({ name: 'pgq_claim_seconds' } as never)

@@ -190,6 +190,11 @@ test('an option that does not exist is refused', () => {
   ).toThrow('queueMetrics: unknown option cachMs; did you mean cacheMs?')
 })
 
+test('no registry, or nothing to ask, is refused', () => {
+  expect(() => queueMetrics(db.pool, {} as never)).toThrow('registry must be one of prom-client')
+  expect(() => queueMetrics({} as never, { registry: new Registry() })).toThrow('must be what runs the SQL')
+})
+
 test.each([{ cacheMs: -1 }, { timeoutMs: 0.5 }, { maxSeries: Number.NaN }])('%j is refused', (options) => {
   expect(() => queueMetrics(db.pool, { registry: new Registry(), ...options })).toThrow(/use a whole number/)
 })

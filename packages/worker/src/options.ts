@@ -5,6 +5,7 @@ import {
   DEFAULT_SCHEMA,
   type DeliveryModeName,
   type Handler,
+  handlersByTask,
   InvalidOptionError,
   type Job,
   type Outcome,
@@ -147,11 +148,10 @@ export function resolveOptions(options: WorkerOptions) {
 }
 
 /** What the types say already, for those who call from JavaScript or read their options from the environment. */
-function checkKinds({ handlers, queues, doorbell, stats, handleSignals, logger, around }: WorkerOptions): void {
+function checkKinds({ queues, doorbell, stats, handleSignals, logger, around }: WorkerOptions): void {
   const check = (fits: boolean, problem: string) => {
     if (!fits) throw new InvalidOptionError(problem)
   }
-  check(Array.isArray(handlers), 'handlers must be a list: [task.handle(...), ...].')
   check(queues === undefined || Array.isArray(queues), "queues must be a list of names: ['default'].")
   for (const [name, value] of Object.entries({ doorbell, stats, handleSignals })) {
     check([undefined, true, false].includes(value), `${name} is ${JSON.stringify(value)}; use true or false.`)
@@ -163,16 +163,13 @@ function checkKinds({ handlers, queues, doorbell, stats, handleSignals, logger, 
 }
 
 function byTask(handlers: readonly Handler[], schema: string): Map<string, Handler> {
-  const found = new Map<string, Handler>()
-  for (const handler of handlers) {
-    const { name, schema: taskSchema } = handler.task
-    if (found.has(name)) throw new InvalidOptionError(`There are two handlers for task "${name}": keep one.`)
-    if (taskSchema !== schema) {
+  const found = handlersByTask(handlers)
+  for (const { task } of found.values()) {
+    if (task.schema !== schema) {
       throw new InvalidOptionError(
-        `Task "${name}" is defined in schema "${taskSchema}", the worker serves "${schema}": give both the same schema.`,
+        `Task "${task.name}" is defined in schema "${task.schema}", the worker serves "${schema}": give both the same schema.`,
       )
     }
-    found.set(name, handler)
   }
   if (found.size === 0) throw new InvalidOptionError('handlers is empty: give at least one task.handle(...).')
   return found

@@ -104,6 +104,7 @@ describe('a bad value is refused by createWorker, naming the option and what to 
   const bad: [string, object, RegExp][] = [
     ['no handlers', { handlers: [] }, /handlers is empty: give at least one task\.handle/],
     ['handlers left out', { handlers: undefined }, /handlers must be a list: \[task\.handle/],
+    ['a task for a handler', { handlers: [once.task] }, /handlers\[0\] is the task "once" without its handler/],
     ['two handlers for a task', { handlers: [handler, once, handler] }, /two handlers for task "work": keep one/],
     ['a task of another schema', { handlers: [elsewhere] }, /"there" is defined in schema "other".* serves "pgq"/],
     ['a schema with quotes', { schema: 'a"b' }, /schema "a\\"b" is not allowed: use 1 to 48 lower-case letters/],
@@ -135,6 +136,10 @@ describe('a bad value is refused by createWorker, naming the option and what to 
     ['around', { around: {} }, /around must be a function/],
     ['a misspelt name', { concurency: 5 }, /createWorker: unknown option concurency; did you mean concurrency\?/],
   ]
+  test('no options at all', () => {
+    expect(() => createWorker(undefined as never)).toThrow(InvalidOptionError)
+  })
+
   test.each(bad)('%s', (_, options, message) => {
     const create = () => createWorker({ connectionString, handlers: [handler], ...options } as WorkerOptions)
     expect(create).toThrow(InvalidOptionError)
