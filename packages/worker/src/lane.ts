@@ -116,14 +116,19 @@ export class Lane {
     this.#ringAll()
   }
 
-  /** Between pause and resume: runs one suspect, and resolves when it is settled. False: there is none, or the lane stops. */
-  async runSuspect(): Promise<boolean> {
-    const claiming = this.#claimSuspect()
-    this.#claimingSuspect = claiming
-    const found = await claiming
-    while (this.#open > 0) await this.#calm.wait(Number.POSITIVE_INFINITY)
-    await this.mode.drain()
-    return found
+  /**
+   * Between pause and resume: runs suspects, one after the other, until none is left or the lane stops. Each of them once: one that
+   * comes back again and again, without a delay, would keep all other jobs waiting.
+   */
+  async runSuspects(): Promise<void> {
+    const seen = new Set<string>()
+    for (let found = true; found; ) {
+      const claiming = this.#claimSuspect(seen)
+      this.#claimingSuspect = claiming
+      found = await claiming
+      while (this.#open > 0) await this.#calm.wait(Number.POSITIVE_INFINITY)
+      await this.mode.drain()
+    }
   }
 
   /** Resolves when every started handler has ended and its job is settled. */
@@ -163,7 +168,8 @@ export class Lane {
     return this.#open === 0 && this.#waiting === 0 && resting === 1
   }
 
-  async #claimSuspect(): Promise<boolean> {
+  /** Starts one suspect. False: there is none that was not seen before, or the lane stops. */
+  async #claimSuspect(seen: Set<string>): Promise<boolean> {
     if (this.#stopping) return false
     const { workerId } = this.host
     try {
@@ -172,9 +178,11 @@ export class Lane {
       this.backoff.succeeded()
       // An earlier claim whose answer was lost may turn up instead, with many jobs: those run later, beside others.
       const isSuspect = runs.length === 1 && runs[0]!.claim.job.crashCount >= SUSPECT_CRASHES
-      if (isSuspect && !this.#stopping) this.#start(runs[0]!)
+      const isBack = isSuspect && seen.has(runs[0]!.claim.job.id)
+      for (const { claim } of runs) seen.add(claim.job.id)
+      if (isSuspect && !isBack && !this.#stopping) this.#start(runs[0]!)
       else await Promise.all(runs.map((run) => run.release()))
-      return runs.length > 0
+      return runs.length > 0 && !isBack
     } catch (error) {
       await this.#park(this.#full, this.backoff.failed(error))
       return true

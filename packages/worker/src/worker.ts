@@ -304,7 +304,7 @@ class RunningWorker implements Worker {
     this.#control.take(true).catch(() => {})
     try {
       await Promise.all(this.#lanes.map((lane) => lane.pause()))
-      for (const lane of this.#lanes) while (await lane.runSuspect());
+      for (const lane of this.#lanes) await lane.runSuspects()
     } catch {
       // Without the database, nothing else would be claimed either; they are found again when it is back.
     } finally {

@@ -1,3 +1,4 @@
+import { snooze } from '@pgq/core'
 import { describe, expect, test } from 'vitest'
 import { gate, MODES, numbered, numbers, queue, until } from './queue.js'
 
@@ -28,7 +29,7 @@ const suspects = (from: number, count = 1) =>
 const isAlone = () => db.value<boolean>('select bool_or(alone) from pgq.workers')
 
 describe.each(MODES)('%s', (mode) => {
-  // Mutants: pause() or runSuspect() without the wait for what runs; a #limit() that does not ask whether the lane is paused.
+  // Mutants: pause() or runSuspects() without the wait for what runs; a #limit() that does not ask whether the lane is paused.
   test('they run soon under a full load, one at a time, with nothing beside them', async () => {
     const task = numbered('work', { mode })
     const { run, beside, started } = watched()
@@ -101,4 +102,22 @@ test('suspects of two modes, and one that fails, do not meet', async () => {
   await db.empty()
   expect(failed).toBe(true)
   expect([...beside.entries()].sort()).toEqual([1, 2, 3, 4, 5, 6].map((n) => [n, []]))
+})
+
+// Mutant: a round of suspects that goes on while there are any: the worker runs this one again and again, and nothing else.
+test('one that comes back at once, for ever, lets the others have their turns', async () => {
+  const task = numbered()
+  const { run, beside } = watched()
+  let polls = 0
+  const poll = () => {
+    polls += 1
+    return snooze(0)
+  }
+  await suspects(9_000)
+  await db.worker([task.handle((n) => (n === 9_000 ? poll() : run(n)))], { concurrency: 2 })
+  await until(() => polls > 2)
+  await task.enqueueMany(db.pool, numbers(20))
+  await until(() => beside.size === 20)
+  const before = polls
+  await until(() => polls > before)
 })
