@@ -152,10 +152,11 @@ export class Lane {
     for (const run of waiting) if (jobIds.has(run.claim.job.id)) void run.release()
   }
 
-  /** The worker was taken for dead: all it held was given away. */
+  /** The worker was taken for dead: all leases were given away. What a claim deleted is nowhere else, and goes on here. */
   loseAll(): void {
-    this.#takeBuffer()
     this.#cursor.reset()
+    if (!this.mode.mayRetry) return
+    this.#takeBuffer()
     this.abort((run) => new LostLeaseError(run.label.jobId))
   }
 

@@ -1,6 +1,6 @@
 import { enqueueMany } from '@pgq/core'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import { next, numbered, numbers, queue, until } from './queue.js'
+import { all, gate, next, numbered, numbers, queue, until } from './queue.js'
 import { workerProcess } from './worker-process.js'
 
 const db = await queue()
@@ -168,6 +168,34 @@ describe('a worker that was taken for dead', { timeout: 60_000 }, () => {
     await db.empty()
     await until(async () => (await db.value(WITHOUT_LOCK, [worker.id])) === 0, 5_000)
     expect(await db.workerConnections()).toBeGreaterThanOrEqual(3)
+  })
+
+  // Mutant: it drops at-most-once jobs, too: those that have not begun are gone, those that run end as lost to somebody else.
+  test('at-most-once: what runs goes on, and what was claimed starts, as nobody else has it', async () => {
+    const task = numbered('work', { mode: 'at-most-once' })
+    const started: number[] = []
+    const go = gate()
+    let aborted: boolean | undefined
+    const worker = await db.worker(
+      [
+        task.handle(async (n, { signal }) => {
+          started.push(n)
+          if (n !== 200) return
+          await go.opened
+          aborted = signal.aborted
+        }),
+      ],
+      { concurrency: 1, leaseMs: 1_000 },
+    )
+    const lost = all(worker, 'job.lost')
+    await task.enqueueMany(db.pool, numbers(260))
+    await until(() => started.includes(200))
+    const replaced = next(worker, 'worker.replaced')
+    await db.pool.query('delete from pgq.workers')
+    await replaced
+    go.open()
+    await until(() => started.length === 260)
+    expect([aborted, lost]).toEqual([false, []])
   })
 })
 
