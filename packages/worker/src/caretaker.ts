@@ -18,6 +18,8 @@ import type { ResolvedOptions } from './options.js'
 import { WakeUp } from './wake-up.js'
 
 const PROMOTE_LIMIT = 1_000
+/** How long a look that a ring asks for lets the claims of the lanes go ahead, in ms: it would take a processor of the server from them. */
+const LANES_FIRST_MS = 5
 const BUSY_PROMOTE_MS = 250
 const FIRST_POLL_MS = 25
 const MAX_SHARED_POLL_MS = 30_000
@@ -136,7 +138,8 @@ export class Caretaker {
   look(rung = false): void {
     this.#pollMs = FIRST_POLL_MS
     this.#lanesLook = rung
-    this.#lookNow.ring()
+    if (rung) setTimeout(() => this.#lookNow.ring(), LANES_FIRST_MS).unref()
+    else this.#lookNow.ring()
   }
 
   /** Says that this worker lives, and learns whether the others still think so. */

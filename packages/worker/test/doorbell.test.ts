@@ -22,6 +22,23 @@ test('a worker that does not listen tells the others all the same that it is bus
   await until(() => task.enqueue(db.pool, 1).then(() => told))
 })
 
+// Mutant: the look goes at once. With the claim on the way, it takes one of two processors of the server from it.
+test('a ring makes the worker claim before it looks for due jobs', async () => {
+  const worker = await db.worker([numbered().handle(() => {})], deaf)
+  const looks = `from pg_stat_activity where datname = current_database() and query like '%with due as%' and pid <> pg_backend_pid()`
+  await until(() => db.value(`select now() - max(query_start) > '500 ms' ${looks}`)) // the next one is as far away
+  const release = await db.hold('lock table pgq.jobs in access exclusive mode')
+  await db.pool.query('select pg_notify($1, $2)', [`pgq_pgq_${worker.id}`, ''])
+  await db.blocked(2)
+  const waiting = `where wait_event_type = 'Lock' and datname = current_database()`
+  expect(
+    await db.value(
+      `select array_agg(query like '%with due as%' order by query_start) from pg_stat_activity ${waiting}`,
+    ),
+  ).toEqual([false, true])
+  await release()
+})
+
 /** Counts the rings of these workers' doorbells. */
 async function ringsOf(workers: readonly Worker[]): Promise<{ rings: string[]; end(): Promise<void> }> {
   const client = await db.pool.connect()
