@@ -70,7 +70,7 @@ class RunningWorker implements Worker {
   #acknowledger!: Acknowledger
   #stats: Stats | undefined
   #lanes: Lane[] = []
-  #state: 'new' | 'running' | 'stopping' | 'stopped' = 'new'
+  #started = false
   #starting: Promise<void> = Promise.resolve()
   #stopped: Promise<void> | undefined
   #forgetSignals = () => {}
@@ -109,17 +109,17 @@ class RunningWorker implements Worker {
   }
 
   async start(): Promise<void> {
-    if (this.#state !== 'new') throw new InvalidOptionError('This worker was started before: create a new one.')
-    this.#state = 'running'
+    if (this.#started) throw new InvalidOptionError('This worker was started before: create a new one.')
+    this.#started = true
     const modes = this.#assemble()
     this.#starting = this.#connect(modes)
     try {
       await this.#starting
     } catch (error) {
       if (this.#stopped) return this.#stopped
-      this.#state = 'stopped'
       this.#control.close()
-      await this.#session.close()
+      this.#stopped = this.#session.close()
+      await this.#stopped
       throw error
     }
     if (this.#stopped) return this.#stopped
@@ -139,9 +139,8 @@ class RunningWorker implements Worker {
   }
 
   stop(): Promise<void> {
-    if (this.#state === 'new') this.#state = 'stopped'
-    if (this.#state === 'stopped' && !this.#stopped) return Promise.resolve()
-    this.#stopped ??= this.#shutDown()
+    this.#stopped ??= this.#started ? this.#shutDown() : Promise.resolve()
+    this.#started = true
     return this.#stopped
   }
 
@@ -327,7 +326,6 @@ class RunningWorker implements Worker {
   }
 
   async #shutDown(): Promise<void> {
-    this.#state = 'stopping'
     this.#events.emit('worker.stopping', { workerId: this.id, running: this.running.length })
     // Failures count as ended: the rescue finds what they left.
     await endsWithin(HEED_MS, this.#starting)
@@ -345,7 +343,6 @@ class RunningWorker implements Worker {
     this.#control.close()
     await this.#session.close()
     this.#forgetSignals()
-    this.#state = 'stopped'
     this.#events.emit('worker.stopped', { workerId: this.id })
   }
 }
