@@ -1,9 +1,11 @@
 import {
   acknowledge,
+  beat,
   type ClaimedJob,
   endSession,
   finishState,
   isFinished,
+  type LeasePlace,
   LostLeaseError,
   type Return,
   returnJobs,
@@ -26,6 +28,10 @@ export class Lease {
     /** When its claim was sent, by performance.now(). */
     readonly claimedAt: number,
   ) {}
+
+  placeOf({ ordinal }: ClaimedJob): LeasePlace {
+    return { workerId: this.workerId, number: this.number, ordinal }
+  }
 }
 
 /** What was settled of one lease since the last write, and how that write ended: true when the lease was still ours. */
@@ -66,7 +72,6 @@ export class Acknowledger {
     private readonly schema: string,
     private readonly connection: Connection,
     private readonly backoff: Backoff,
-    private readonly isAlive: (workerId: number) => Promise<boolean>,
   ) {}
 
   settle(lease: Lease, job: ClaimedJob, settlement: Settlement | { readonly kind: 'release' }): Promise<void> {
@@ -95,11 +100,10 @@ export class Acknowledger {
    */
   async isFinished(lease: Lease, job: ClaimedJob, backendPid?: number): Promise<boolean> {
     const { connection, schema } = this
-    const { workerId, number } = lease
-    const place = { workerId, number, ordinal: job.ordinal }
+    const place = lease.placeOf(job)
     const stateOf = async () => {
       if (backendPid === undefined) return finishState(connection, schema, place, job.id)
-      if (await endSession(connection, schema, { workerId, backendPid })) return 'open'
+      if (await endSession(connection, schema, { workerId: lease.workerId, backendPid })) return 'open'
       return (await isFinished(connection, schema, place)) ? 'committed' : 'rolled back'
     }
     const deadline = performance.now() + FINISH_MS
@@ -185,7 +189,10 @@ export class Acknowledger {
         for (const number of kept) ours.add(number)
       }
       // A row that is missing after a lost answer may have been removed by that very statement, unless we were taken for dead.
-      const allOurs = doubtful && leases.some(({ number }) => !ours.has(number)) && (await this.isAlive(workerId))
+      const allOurs =
+        doubtful &&
+        leases.some(({ number }) => !ours.has(number)) &&
+        (await beat(this.connection, this.schema, workerId)) !== null
       for (const lease of leases) {
         const unwritten = batch.get(lease)!
         const isRemoved = finished.includes(lease.number)

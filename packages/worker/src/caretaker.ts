@@ -13,8 +13,10 @@ import {
 } from '@pgq/core'
 import type { Backoff } from './backoff.js'
 import type { Connection } from './connection.js'
+import type { Control } from './control.js'
 import type { Events } from './events.js'
 import type { ResolvedOptions } from './options.js'
+import type { Session } from './session.js'
 import { WakeUp } from './wake-up.js'
 
 const PROMOTE_LIMIT = 1_000
@@ -43,16 +45,11 @@ const CANCEL_AGAIN_MS = 1_000
 
 /** What the caretaker looks after. */
 export interface Charge {
-  readonly workerId: number
   readonly isIdle: boolean
   /** What the idle lanes run, whatever the others do: nothing rings for it while those are busy. */
   readonly idleTasks: readonly string[]
   /** It runs suspects with nothing beside them, or is about to. */
   readonly isAlone: boolean
-  /** An enqueue would ring: no need to look often. */
-  readonly isDoorbellHung: boolean
-  /** NOTIFY does not reach it. */
-  readonly isDeaf: boolean
   /** Jobs became ready, or came back: look for them. */
   jobsCameBack(): void
   /** Suspects wait, and no other worker has said that it runs them. */
@@ -93,9 +90,10 @@ export class Caretaker {
 
   constructor(
     private readonly options: ResolvedOptions,
+    private readonly session: Session,
     private readonly connection: Connection,
-    /** The listening connection. The rescue runs there, so that one which is gone without a word is found out. */
-    private readonly control: Connection,
+    /** The rescue runs on its connection, so that one which is gone without a word is found out. */
+    private readonly control: Control,
     private readonly events: Events,
     private readonly backoff: Backoff,
     private readonly charge: Charge,
@@ -115,7 +113,7 @@ export class Caretaker {
    */
   async rescueFirst(): Promise<void> {
     const { schema } = this.options
-    const isNeeded = await needsRescue(this.control, schema, this.charge.workerId)
+    const isNeeded = await needsRescue(this.control.connection, schema, this.session.workerId)
     this.#nextRescueMs = isNeeded ? await this.#rescue() : this.#beatMs
   }
 
@@ -124,7 +122,7 @@ export class Caretaker {
       this.#every(this.#lookNow, () => this.#look()),
       this.#every(this.#rescueNow, () => this.#rescue(), this.#nextRescueMs),
       this.#every(this.#stopNow, () => this.#reportUnknownTasks()),
-      this.charge.isDeaf && this.#every(this.#othersNow, () => this.#lookAtOthers()),
+      !this.control.listens && this.#every(this.#othersNow, () => this.#lookAtOthers()),
     ])
   }
 
@@ -186,7 +184,7 @@ export class Caretaker {
 
   async #look(): Promise<number> {
     const { schema, queues, handlers } = this.options
-    const { workerId, isIdle, idleTasks, isAlone, isDoorbellHung } = this.charge
+    const { isIdle, idleTasks, isAlone } = this.charge
     const tasks = [...handlers.keys()]
     // What the lanes are just claiming is ready still: to ring them again would be a claim for nothing.
     const watchedTasks = this.#lanesLook ? [] : idleTasks
@@ -198,11 +196,11 @@ export class Caretaker {
     })
     if (promoted > 0 || ready) this.charge.jobsCameBack()
     if (!isAlone && (suspects || this.#wentAlone)) {
-      this.#wentAlone = await goAlone(this.connection, schema, { workerId, queues, tasks })
+      this.#wentAlone = await goAlone(this.connection, schema, { workerId: this.session.workerId, queues, tasks })
       if (this.#wentAlone) this.charge.runSuspects()
     }
     if (promoted === PROMOTE_LIMIT) return 0
-    const longestMs = isDoorbellHung ? this.#sharedPollMs() : this.options.deafPollMs
+    const longestMs = this.control.isHung ? this.#sharedPollMs() : this.options.deafPollMs
     const patience = isIdle ? this.#nextPollMs(ready, longestMs) : BUSY_PROMOTE_MS
     return Math.min(Math.max(nextDueMs ?? patience, 1), patience)
   }
@@ -226,7 +224,8 @@ export class Caretaker {
   /** While others hold jobs, every RESCUE_MS over all others together, whatever their number; else as often as a beat is due. */
   async #rescue(): Promise<number> {
     // Decided on the very client: it may have to be opened first, and then this worker was out of touch.
-    const rescue = await this.control.use((client) => this.#beatOn(this.control.on(client)))
+    const { connection } = this.control
+    const rescue = await connection.use((client) => this.#beatOn(connection.on(client)))
     const { self, busy, workers, requeued, buried, cancelled } = rescue
     this.#inTouchAt = performance.now()
     if (workers.length > 0) this.events.emit('workers.rescued', { workers, requeued, buried })
@@ -258,7 +257,7 @@ export class Caretaker {
     executor: Executor,
   ): Promise<Omit<Rescue, 'self' | 'endedBackends'> & { self: Beat | RescuerBeat | null }> {
     const { schema, maxCrashes } = this.options
-    const { workerId } = this.charge
+    const { workerId } = this.session
     if (performance.now() < this.#judgesFrom) {
       const self = await beat(executor, schema, workerId)
       return { self, busy: 1, workers: [], requeued: 0, buried: 0, cancelled: [] }
@@ -269,7 +268,7 @@ export class Caretaker {
 
   /** Instead of hearing them tell: a look is cheaper than a rescue, and does not write. */
   async #lookAtOthers(): Promise<number> {
-    const { others, busy } = await lookAtOthers(this.connection, this.options.schema, this.charge.workerId)
+    const { others, busy } = await lookAtOthers(this.connection, this.options.schema, this.session.workerId)
     this.#others = others
     if (busy) this.othersStir()
     return DEAF_LOOK_MS

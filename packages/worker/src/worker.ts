@@ -1,12 +1,5 @@
 import { hostname } from 'node:os'
-import {
-  beat,
-  type DeliveryModeName,
-  InvalidOptionError,
-  registerWorker,
-  removeWorker,
-  WorkerStoppingError,
-} from '@pgq/core'
+import { type DeliveryModeName, InvalidOptionError, registerWorker, removeWorker, WorkerStoppingError } from '@pgq/core'
 import { Acknowledger } from './acknowledger.js'
 import { Backoff, Outage } from './backoff.js'
 import { Caretaker } from './caretaker.js'
@@ -155,13 +148,18 @@ class RunningWorker implements Worker {
     const claims = this.#session.open({ settings: 'set synchronous_commit = off' })
     const durableClaims = modes.includes('at-most-once') ? this.#session.open() : claims
     const settlements = this.#session.open()
-    const isAlive = async (workerId: number) => (await beat(settlements, schema, workerId)) !== null
     this.#settlements = settlements
-    this.#acknowledger = new Acknowledger(schema, settlements, this.#backoff(), isAlive)
-    const control = this.#control.connection
-    this.#caretaker = new Caretaker(this.options, settlements, control, this.#events, this.#backoff(), this.#charge())
-    let leases = 0
-    const leasing = { schema, connection: claims, acknowledger: this.#acknowledger, nextNumber: () => ++leases }
+    this.#acknowledger = new Acknowledger(schema, settlements, this.#backoff())
+    this.#caretaker = new Caretaker(
+      this.options,
+      this.#session,
+      settlements,
+      this.#control,
+      this.#events,
+      this.#backoff(),
+      this.#charge(),
+    )
+    const leasing = { schema, connection: claims, acknowledger: this.#acknowledger }
     const make: Record<DeliveryModeName, () => DeliveryMode> = {
       'at-least-once': () => new AtLeastOnce(leasing),
       'at-most-once': () => new AtMostOnce(schema, durableClaims, settlements, this.#backoff()),
@@ -174,7 +172,7 @@ class RunningWorker implements Worker {
           this.#session,
         ),
     }
-    if (this.options.stats) this.#stats = new Stats(schema, control, this.options.logger, this.#events)
+    if (this.options.stats) this.#stats = new Stats(schema, this.#control.connection, this.options.logger, this.#events)
     const deliveries = modes.map((mode) => make[mode]())
     this.#lanes = deliveries.map((mode) => this.#lane(mode))
     return deliveries
@@ -202,20 +200,11 @@ class RunningWorker implements Worker {
   #charge() {
     const worker = this
     return {
-      get workerId() {
-        return worker.id
-      },
       get isIdle() {
         return worker.#idleLanes.size === worker.#lanes.length
       },
       get idleTasks() {
         return [...worker.#idleLanes].flatMap(({ tasks }) => tasks)
-      },
-      get isDoorbellHung() {
-        return worker.#control.isHung
-      },
-      get isDeaf() {
-        return !worker.#control.listens
       },
       get isAlone() {
         return worker.#isAlone

@@ -19,8 +19,8 @@ export const halfOpenListener: BatteryTest = {
       patches: [
         {
           file: 'packages/worker/src/caretaker.ts',
-          find: 'isDoorbellHung ? this.#sharedPollMs()',
-          replace: 'isDoorbellHung ? 3_600_000',
+          find: 'this.control.isHung ? this.#sharedPollMs()',
+          replace: 'this.control.isHung ? 3_600_000',
         },
       ],
     },

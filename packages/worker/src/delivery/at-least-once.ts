@@ -48,8 +48,7 @@ class LeasedClaim implements Claim {
 
   finish(trx: Parameters<NonNullable<Claim['finish']>>[0]): Promise<void> {
     this.#calledFinish = true
-    const place = { workerId: this.lease.workerId, number: this.lease.number, ordinal: this.job.ordinal }
-    return finishInTransaction(trx, this.schema, place, this.job.id)
+    return finishInTransaction(trx, this.schema, this.lease.placeOf(this.job), this.job.id)
   }
 }
 

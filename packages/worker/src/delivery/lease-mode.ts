@@ -15,9 +15,10 @@ export interface Leasing {
   readonly schema: string
   readonly connection: Connection
   readonly acknowledger: Acknowledger
-  /** One sequence for all leases of a worker. */
-  nextNumber(): number
 }
+
+/** One sequence for all leases of this process: a worker uses none of them twice. */
+let leases = 0
 
 /** A mode that claims batches into leases, one at a time. A claim whose answer was lost may have happened: the next one finds it. */
 export abstract class LeaseMode implements DeliveryMode {
@@ -49,7 +50,7 @@ export abstract class LeaseMode implements DeliveryMode {
   ): Promise<Claim[]> {
     const found = await this.#recoverDoubtful(request)
     if (found.length > 0) return found
-    const number = this.leasing.nextNumber()
+    const number = ++leases
     const sentAt = performance.now()
     try {
       const jobs = await claimAs({ number, transactional: this.name === 'transactional' })

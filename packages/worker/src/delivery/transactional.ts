@@ -1,12 +1,4 @@
-import {
-  type ClaimedJob,
-  finishHeld,
-  finishLocked,
-  holdsLease,
-  type LeasePlace,
-  LostLeaseError,
-  type Settlement,
-} from '@pgq/core'
+import { type ClaimedJob, finishHeld, finishLocked, holdsLease, LostLeaseError, type Settlement } from '@pgq/core'
 import type pg from 'pg'
 import type { Lease } from '../acknowledger.js'
 import type { Backoff } from '../backoff.js'
@@ -337,11 +329,7 @@ const IDLE =
 
 const BEGIN = 'begin isolation level read committed'
 
-const placeOf = ({ lease, job }: HeldClaim): LeasePlace => ({
-  workerId: lease.workerId,
-  number: lease.number,
-  ordinal: job.ordinal,
-})
+const placeOf = ({ lease, job }: HeldClaim) => lease.placeOf(job)
 
 function checkCommitted(result: pg.QueryResult): void {
   if (result.command === 'COMMIT') return
