@@ -127,7 +127,6 @@ export {
   type OthersSeen,
   type Rescue,
   type RescueRequest,
-  type RescuerBeat,
   registerWorker,
   removeWorker,
   rescueLostWorkers,

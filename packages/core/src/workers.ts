@@ -62,14 +62,6 @@ export interface Beat {
   readonly epoch: string
 }
 
-/** What a rescuer learns beside: for rescuers that take turns. */
-export interface RescuerBeat extends Beat {
-  /** How many workers have lower ids. */
-  readonly rank: number
-  /** The server's clock, ms since 1970. */
-  readonly clockMs: number
-}
-
 /**
  * Whether a rescue has anything to look at: other workers, jobs that somebody holds, or jobs that were asked to end. The first worker
  * of all finds nothing.
@@ -218,8 +210,13 @@ export interface RescueRequest {
 
 /** What a rescue did, and what it saw. */
 export interface Rescue {
-  /** Null: the rescuing worker itself was declared dead. */
-  readonly self: RescuerBeat | null
+  /** As in Beat. Null: the rescuing worker itself was declared dead. */
+  readonly epoch: string | null
+  readonly others: number
+  /** How many workers have lower ids: for rescuers that take turns. */
+  readonly rank: number
+  /** The server's clock, ms since 1970. */
+  readonly clockMs: number
   /** How many other workers hold jobs. */
   readonly busy: number
   /** Sessions of lost workers that were still there (a frozen process, a network that swallows) and were ended: their transactions too. */
@@ -249,13 +246,10 @@ export interface Rescue {
  */
 export async function rescueLostWorkers(executor: Executor, schema: string, request: RescueRequest): Promise<Rescue> {
   const [row] = await rescueStatement(executor, schema, { settledOn: 'any', ...request })
-  const { others, epoch, rank, clockMs, ...rescue } = row!
-  return { ...rescue, self: epoch === null ? null : { others, epoch, rank, clockMs } }
+  return row!
 }
 
-type RescueRow = Omit<Rescue, 'self'> & Omit<RescuerBeat, 'epoch'> & { epoch: string | null }
-
-const rescueStatement = defineStatement<Required<RescueRequest>, RescueRow>('rescue_lost_workers', (parts) => {
+const rescueStatement = defineStatement<Required<RescueRequest>, Rescue>('rescue_lost_workers', (parts) => {
   const { table, param, routine } = parts
   const suspect = sql.lit(SUSPECT_CRASHES)
   return sql`

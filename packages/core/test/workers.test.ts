@@ -292,7 +292,7 @@ describe('rescue', () => {
     const { epoch } = (await beat(client, 'pgq', workerId))!
     await close(client)
     const answer = await rescue({ settledOn: null, workerId: await newWorker(pool) })
-    expect(answer).toMatchObject({ workers: [workerId], self: { epoch } })
+    expect(answer).toMatchObject({ workers: [workerId], epoch })
   })
 
   test('a worker without locks is judged by its beat alone', async () => {
@@ -322,8 +322,8 @@ describe('rescue', () => {
     await workerWithLease(0)
     const { workerId } = await workerWithLease(0)
     await pool.query(`update pgq.workers set beat_at = 'epoch' where id = $1`, [workerId])
-    expect(await rescue({ workerId })).toMatchObject({ self: { others: 2 }, busy: 1 })
-    expect(await rescue({ workerId: 0 })).toMatchObject({ self: null, workers: [] })
+    expect(await rescue({ workerId })).toMatchObject({ others: 2, busy: 1 })
+    expect(await rescue({ workerId: 0 })).toMatchObject({ epoch: null, workers: [] })
   })
 
   // Mutant: no delay: a poison job that is picked up at once takes one worker after the other.

@@ -1,5 +1,4 @@
 import {
-  type Beat,
   beat,
   type Executor,
   findUnknownTasks,
@@ -8,7 +7,6 @@ import {
   needsRescue,
   promoteDueJobs,
   type Rescue,
-  type RescuerBeat,
   rescueLostWorkers,
 } from '@pgq/core'
 import type { Backoff } from './backoff.js'
@@ -226,26 +224,26 @@ export class Caretaker {
     // Decided on the very client: it may have to be opened first, and then this worker was out of touch.
     const { connection } = this.control
     const rescue = await connection.use((client) => this.#beatOn(connection.on(client)))
-    const { self, busy, workers, requeued, buried, cancelled } = rescue
+    const { epoch, others, busy, workers, requeued, buried, cancelled } = rescue
     this.#inTouchAt = performance.now()
     if (workers.length > 0) this.events.emit('workers.rescued', { workers, requeued, buried })
     if (requeued > 0) this.charge.jobsCameBack()
     if (cancelled.length > 0) this.charge.cancel(new Set(cancelled))
-    if (!self) {
+    if (epoch === null) {
       await this.charge.declaredDead()
       return 0
     }
-    if (self.epoch !== this.#epoch) {
-      this.#epoch = self.epoch
+    if (epoch !== this.#epoch) {
+      this.#epoch = epoch
       this.#settledAt = performance.now() + SETTLE_IN_MS
     }
-    this.#others = Math.max(self.others - workers.length, 0)
+    this.#others = Math.max(others - workers.length, 0)
     if (busy > 0) this.#alertUntil = performance.now() + ALERT_MS
     const cancelMs = this.#cancelAgainAt - performance.now()
     const beatMs = cancelMs > 0 ? Math.min(cancelMs, this.#beatMs) : this.#beatMs
     const isAlert = this.#others > 0 && performance.now() < this.#alertUntil
     if (!isAlert) return beatMs
-    const turnMs = 'rank' in self ? nextTurnMs(self) : Math.max(this.#judgesFrom - performance.now(), 0)
+    const turnMs = 'rank' in rescue ? nextTurnMs(rescue) : Math.max(this.#judgesFrom - performance.now(), 0)
     return Math.min(turnMs, beatMs)
   }
 
@@ -253,14 +251,12 @@ export class Caretaker {
    * Beats, and rescues. What cut this worker off may have cut off all of them, and they come back one by one: then nobody is
    * judged until they had the time. Else each short outage would be everybody's crash, and all that runs would run twice.
    */
-  async #beatOn(
-    executor: Executor,
-  ): Promise<Omit<Rescue, 'self' | 'endedBackends'> & { self: Beat | RescuerBeat | null }> {
+  async #beatOn(executor: Executor) {
     const { schema, maxCrashes } = this.options
     const { workerId } = this.session
     if (performance.now() < this.#judgesFrom) {
-      const self = await beat(executor, schema, workerId)
-      return { self, busy: 1, workers: [], requeued: 0, buried: 0, cancelled: [] }
+      const { epoch = null, others = 0 } = (await beat(executor, schema, workerId)) ?? {}
+      return { epoch, others, busy: 1, workers: [], requeued: 0, buried: 0, cancelled: [] }
     }
     const settledOn = performance.now() > this.#settledAt ? this.#epoch : null
     return rescueLostWorkers(executor, schema, { workerId, maxCrashes, settledOn })
@@ -285,7 +281,7 @@ export class Caretaker {
 }
 
 /** Ms until this worker's next turn: all workers take theirs evenly, by the server's clock. One that is lost leaves one gap. */
-function nextTurnMs({ others, rank, clockMs }: RescuerBeat): number {
+function nextTurnMs({ others, rank, clockMs }: Rescue): number {
   const round = RESCUE_MS * others
   const mine = (round * rank) / (others + 1)
   const ms = (((mine - clockMs) % round) + round) % round

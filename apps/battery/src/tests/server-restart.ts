@@ -38,7 +38,7 @@ export const serverRestart: BatteryTest = {
         },
         {
           file: 'packages/worker/src/caretaker.ts',
-          find: 'if (self.epoch !== this.#epoch) {',
+          find: 'if (epoch !== this.#epoch) {',
           replace: 'if (this.#epoch === null) {',
         },
       ],
