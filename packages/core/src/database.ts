@@ -12,13 +12,10 @@ type Generated<Type> =
     ? ColumnType<Select, Insert | undefined, Update>
     : ColumnType<Type, Type | undefined, Type>
 
-/** What waits: ready when execute_at is null, else for its time. */
-export interface JobsTable {
-  id: Generated<BigInt8>
-  position: Generated<BigInt8>
+/** What a job takes along from table to table. */
+interface JobColumns {
   created_at: Generated<Stamp>
   ready_at: Generated<Stamp>
-  execute_at: Stamp | null
   priority: Generated<number>
   attempt: Generated<number>
   crash_count: Generated<number>
@@ -28,6 +25,13 @@ export interface JobsTable {
   retry: Json | null
   meta: Json | null
   errors: Json | null
+}
+
+/** What waits: ready when execute_at is null, else for its time. */
+export interface JobsTable extends JobColumns {
+  id: Generated<BigInt8>
+  position: Generated<BigInt8>
+  execute_at: Stamp | null
 }
 
 /** One row per start of a worker. */
@@ -79,21 +83,10 @@ export interface FinishedJobsTable {
 export type DeadReason = 'exhausted' | 'failed' | 'cancelled' | 'crashed'
 
 /** Dead letters. */
-export interface DeadJobsTable {
+export interface DeadJobsTable extends JobColumns {
   id: BigInt8
-  created_at: Generated<Stamp>
-  ready_at: Generated<Stamp>
   died_at: Generated<Stamp>
-  priority: Generated<number>
-  attempt: Generated<number>
-  crash_count: Generated<number>
   reason: Generated<DeadReason>
-  queue: Generated<string>
-  task: string
-  args: Generated<Json>
-  retry: Json | null
-  meta: Json | null
-  errors: Json | null
 }
 
 /** What was decided about a queue; one without a row runs. */
