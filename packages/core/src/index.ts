@@ -8,28 +8,11 @@ export {
   claimIntoLease,
   claimRank,
   findUnknownTasks,
-  type PromoteRequest,
-  type Promotion,
   promoteDueJobs,
   readLease,
   SUSPECT_CRASHES,
 } from './claim.js'
-export type {
-  CancellationsTable,
-  DeadJobsTable,
-  DeadReason,
-  FinishedJobsTable,
-  IdleWorkersTable,
-  JobState,
-  JobStatesView,
-  JobStatsTable,
-  JobsTable,
-  LeasesTable,
-  PgqDatabase,
-  QueueCountsView,
-  QueuesTable,
-  WorkersTable,
-} from './database.js'
+export type { DeadReason, JobState, PgqDatabase } from './database.js'
 export { DEFAULT_MAX_ARGS_BYTES, encodeArgs, storableText } from './encode-args.js'
 export {
   type AroundEnqueue,
@@ -70,7 +53,7 @@ export {
 export { checkName, checkSchemaName, DEFAULT_SCHEMA } from './names.js'
 export { checkOptionNames, optionNames } from './option-names.js'
 export { cancel, Decision, fail, isDecision, isOutcome, type Outcome, retryAfter, snooze } from './outcome.js'
-export { isNotPaused, pauseQueue, type QueueOptions, resumeQueue } from './queues.js'
+export { pauseQueue, type QueueOptions, resumeQueue } from './queues.js'
 export { isError } from './read-thrown.js'
 export {
   type BackoffFunction,
@@ -81,7 +64,6 @@ export {
 } from './retry-policy.js'
 export { runHandler } from './run-handler.js'
 export {
-  type Acknowledgement,
   acknowledge,
   finishHeld,
   finishInTransaction,
@@ -95,7 +77,7 @@ export {
   restoreJobs,
   returnJobs,
 } from './settle.js'
-export { decideSettlement, type JobError, type SettledJob, type Settlement } from './settlement.js'
+export { decideSettlement, type JobError, type Settlement } from './settlement.js'
 export { defineStatement, type Statement, type StatementParts } from './statement.js'
 export { bucketEndMs, bucketOf, compactStats, type JobEnd, type JobStats, recordStats, STATS_BATCH } from './stats.js'
 export {
@@ -116,7 +98,6 @@ export {
   typed,
 } from './task.js'
 export {
-  type Beat,
   beat,
   endSession,
   hangDoorbell,
@@ -124,9 +105,7 @@ export {
   lockLiveness,
   lookAtOthers,
   needsRescue,
-  type OthersSeen,
   type Rescue,
-  type RescueRequest,
   registerWorker,
   removeWorker,
   rescueLostWorkers,
