@@ -104,7 +104,6 @@ export {
   heartbeatSql,
   lockLiveness,
   lookAtOthers,
-  needsRescue,
   type Rescue,
   registerWorker,
   removeWorker,

@@ -63,22 +63,6 @@ export interface Beat {
 }
 
 /**
- * Whether a rescue has anything to look at: other workers, jobs that somebody holds, or jobs that were asked to end. The first worker
- * of all finds nothing.
- */
-export async function needsRescue(executor: Executor, schema: string, workerId: number): Promise<boolean> {
-  const [row] = await needsRescueStatement(executor, schema, { workerId })
-  return row!.isNeeded
-}
-
-const needsRescueStatement = defineStatement<{ workerId: number }, { isNeeded: boolean }>(
-  'needs_rescue',
-  ({ table, param }) => sql`
-    select exists (select from ${table('workers')} where id <> ${param('workerId')})
-      or exists (select from ${table('leases')}) or exists (select from ${table('cancellations')}) as "isNeeded"`,
-)
-
-/**
  * Says that the worker lives, on this server. Null: it was declared dead and its jobs were given away; it must start anew
  * under a new id. Beat on a connection that holds the worker's liveness lock: from then on the lock is believed.
  */
@@ -108,11 +92,11 @@ export const tellWorkers = defineStatement<object, never>(
 export interface OthersSeen {
   /** How many there are. */
   readonly others: number
-  /** Any of them holds jobs. */
+  /** There is something to rescue or to end: any of them holds jobs, or jobs were asked to end. */
   readonly busy: boolean
 }
 
-/** Looks at the other workers, and changes nothing: for a worker that does not hear them tell. */
+/** Looks at the other workers, and changes nothing: before the first rescue, and for a worker that does not hear them tell. */
 export async function lookAtOthers(executor: Executor, schema: string, workerId: number): Promise<OthersSeen> {
   const [row] = await othersStatement(executor, schema, { workerId })
   return row!
@@ -122,7 +106,8 @@ const othersStatement = defineStatement<{ workerId: number }, OthersSeen>(
   'look_at_others',
   ({ table, param }) => sql`
     select (select count(*) from ${table('workers')} where id <> ${param('workerId')})::integer as others,
-      exists (select from ${table('leases')} where worker_id <> ${param('workerId')}) as busy`,
+      exists (select from ${table('leases')} where worker_id <> ${param('workerId')})
+        or exists (select from ${table('cancellations')}) as busy`,
 )
 
 /** Takes a worker that stopped out of the list. Leases that it could not give back stay behind for a rescue, with its row. */

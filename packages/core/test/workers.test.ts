@@ -14,7 +14,6 @@ import {
   LostLeaseError,
   lockLiveness,
   lookAtOthers,
-  needsRescue,
   registerWorker,
   removeWorker,
   rescueLostWorkers,
@@ -134,7 +133,10 @@ describe('endSession', () => {
 describe('rescue', () => {
   test('is needed where there are other workers, leases, or jobs that were asked to end', async () => {
     const workerId = await newWorker(await database.connect())
-    const isNeeded = () => needsRescue(pool, 'pgq', workerId)
+    const isNeeded = async () => {
+      const { others, busy } = await lookAtOthers(pool, 'pgq', workerId)
+      return others > 0 || busy
+    }
     expect(await isNeeded()).toBe(false)
     await pool.query('insert into pgq.cancellations (job_id) values (1)')
     expect(await isNeeded()).toBe(true)

@@ -4,7 +4,6 @@ import {
   findUnknownTasks,
   goAlone,
   lookAtOthers,
-  needsRescue,
   promoteDueJobs,
   type Rescue,
   rescueLostWorkers,
@@ -111,8 +110,8 @@ export class Caretaker {
    */
   async rescueFirst(): Promise<void> {
     const { schema } = this.options
-    const isNeeded = await needsRescue(this.control.connection, schema, this.session.workerId)
-    this.#nextRescueMs = isNeeded ? await this.#rescue() : this.#beatMs
+    const { others, busy } = await lookAtOthers(this.control.connection, schema, this.session.workerId)
+    this.#nextRescueMs = others > 0 || busy ? await this.#rescue() : this.#beatMs
   }
 
   start(): void {
