@@ -13,6 +13,7 @@ export {
   SUSPECT_CRASHES,
 } from './claim.js'
 export type { DeadReason, JobState, PgqDatabase } from './database.js'
+export { hangDoorbell, ringDoorbell, takeDoorbell } from './doorbell.js'
 export { DEFAULT_MAX_ARGS_BYTES, encodeArgs, storableText } from './encode-args.js'
 export {
   type AroundEnqueue,
@@ -55,6 +56,7 @@ export { checkOptionNames, optionNames } from './option-names.js'
 export { cancel, Decision, fail, isDecision, isOutcome, type Outcome, retryAfter, snooze } from './outcome.js'
 export { pauseQueue, type QueueOptions, resumeQueue } from './queues.js'
 export { isError } from './read-thrown.js'
+export { type Rescue, rescueLostWorkers } from './rescue.js'
 export {
   type BackoffFunction,
   DEFAULT_RETRY,
@@ -100,16 +102,11 @@ export {
 export {
   beat,
   endSession,
-  hangDoorbell,
   heartbeatSql,
   lockLiveness,
   lookAtOthers,
-  type Rescue,
   registerWorker,
   removeWorker,
-  rescueLostWorkers,
-  ringDoorbell,
-  takeDoorbell,
   tellWorkers,
   type WorkerDescription,
   workersChannel,

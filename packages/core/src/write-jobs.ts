@@ -1,4 +1,5 @@
 import { type RawBuilder, sql } from 'kysely'
+import { ringDoorbell } from './doorbell.js'
 import { SEPARATOR } from './encode-args.js'
 import { InvalidOptionError } from './errors.js'
 import type { Executor } from './executor.js'
@@ -6,7 +7,6 @@ import type { JobMeta } from './job.js'
 import { isPool, prepared } from './prepared.js'
 import type { RetryPolicy } from './retry-policy.js'
 import { defineStatement, type StatementParts } from './statement.js'
-import { ringDoorbell } from './workers.js'
 
 /** A job about to be written: args as JSON text. */
 export interface NewJob {

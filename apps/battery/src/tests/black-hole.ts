@@ -82,7 +82,7 @@ const NO_LEASE: Mutant = {
   name: 'silence kills nobody whose connections are open',
   patches: [
     {
-      file: 'packages/core/src/workers.ts',
+      file: 'packages/core/src/rescue.ts',
       find: "worker.beat_at < now() - worker.lease_ms * interval '1 ms'`",
       replace: "worker.beat_at < now() - worker.lease_ms * interval '1 h'`",
     },

@@ -17,7 +17,7 @@ export const claimVsDeath: BatteryTest = {
       name: 'leases of nobody are not swept',
       patches: [
         {
-          file: 'packages/core/src/workers.ts',
+          file: 'packages/core/src/rescue.ts',
           find: 'or (held.worker_id, held.number) in (select worker_id, number from orphan)',
           replace: '',
         },

@@ -20,7 +20,7 @@ export const crashLatency: BatteryTest = {
       name: 'only the lease tells who is dead',
       patches: [
         {
-          file: 'packages/core/src/workers.ts',
+          file: 'packages/core/src/rescue.ts',
           find: 'or worker.locks and pg_try_advisory_xact_lock(${lockClass(parts)}, worker.id)',
           replace: '',
         },

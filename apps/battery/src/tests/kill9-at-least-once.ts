@@ -18,7 +18,7 @@ export const kill9AtLeastOnce: BatteryTest = {
       name: 'the rescue forgets what was finished in a transaction',
       patches: [
         {
-          file: 'packages/core/src/workers.ts',
+          file: 'packages/core/src/rescue.ts',
           find: 'job.ordinal <> all (lease.done || lease.finished)',
           replace: 'job.ordinal <> all (lease.done)',
         },
@@ -28,7 +28,7 @@ export const kill9AtLeastOnce: BatteryTest = {
       name: 'the jobs of a lost worker are not given back',
       patches: [
         {
-          file: 'packages/core/src/workers.ts',
+          file: 'packages/core/src/rescue.ts',
           find: "where crash_count < ${param('maxCrashes')} and id not in",
           replace: 'where crash_count < 0 and id not in',
         },

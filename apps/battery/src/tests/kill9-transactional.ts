@@ -13,7 +13,7 @@ export const kill9Transactional: BatteryTest = {
       name: 'the rescue does not ask what was committed',
       patches: [
         {
-          file: 'packages/core/src/workers.ts',
+          file: 'packages/core/src/rescue.ts',
           find: 'where job.ordinal <> all (lease.done || lease.finished)',
           replace: 'where job.ordinal <> all (lease.done)',
         },

@@ -20,7 +20,7 @@ export const mixedChaos: BatteryTest = {
       name: 'the jobs of a lost worker are not given back',
       patches: [
         {
-          file: 'packages/core/src/workers.ts',
+          file: 'packages/core/src/rescue.ts',
           find: "where crash_count < ${param('maxCrashes')} and id not in",
           replace: 'where crash_count < 0 and id not in',
         },

@@ -14,7 +14,7 @@ export const poisonPill: BatteryTest = {
       name: 'crashes are not counted',
       patches: [
         {
-          file: 'packages/core/src/workers.ts',
+          file: 'packages/core/src/rescue.ts',
           find: 'in (select id from lost where alone) then 1 else 0',
           replace: 'in (select id from lost where alone) then 0 else 0',
         },

@@ -21,7 +21,7 @@ export const rescueVsSettle: BatteryTest = {
       name: 'the rescue gives settled jobs back as well',
       patches: [
         {
-          file: 'packages/core/src/workers.ts',
+          file: 'packages/core/src/rescue.ts',
           find: 'job.ordinal <> all (lease.done || lease.finished)',
           replace: 'job.ordinal <> all (lease.finished)',
         },
