@@ -37,20 +37,25 @@ describe('SQL functions under a search path that is not the queue', () => {
     expect(stored.rows).toEqual(rows.map(({ id }, number) => ({ id, task: `task ${number}` })))
   })
 
-  // Mutants: retry, or the job, stored unchecked; the args out of the record, where JSON's null is none.
+  // Mutants: retry, names, the priority, a delay, or the job, stored unchecked; the args out of the record, where JSON's null is none.
   test('what is wrong is refused with an error that says so, and writes nothing', async () => {
     const client = await misledCaller()
     const refused: [call: string, message: string][] = [
       [`enqueue(null)`, 'null value in column "task"'],
       [`enqueue('')`, 'violates check constraint "jobs_task_check"'],
+      [`enqueue(repeat('x', 201))`, 'xxx" is not allowed: use a text of 1 to 200 characters.'],
+      [`enqueue(repeat('😀', 101))`, 'is not allowed: use a text of 1 to 200 characters.'],
       [`enqueue('a', null)`, 'null value in column "args"'],
       [`enqueue('a', '{')`, 'invalid input syntax for type json'],
       [`enqueue('a', queue => null)`, 'null value in column "queue"'],
       [`enqueue('a', queue => '')`, 'violates check constraint "jobs_queue_check"'],
+      [`enqueue('a', queue => repeat('ü', 201))`, 'üü" is not allowed'],
       [`enqueue('a', priority => null)`, 'null value in column "priority"'],
-      [`enqueue('a', priority => 32768)`, 'smallint out of range'],
+      [`enqueue('a', priority => 32768)`, 'priority is 32768; use a whole number from -32768 to 32767.'],
       [`enqueue('a', execute_at => '2100-13-01')`, 'date/time field value out of range'],
-      [`enqueue('a', delay_ms => 'NaN')`, 'interval out of range'],
+      [`enqueue('a', delay_ms => 'NaN')`, 'delay_ms is NaN; use milliseconds from 0 to 315576000000.'],
+      [`enqueue('a', delay_ms => -1)`, 'delay_ms is -1; use'],
+      [`enqueue('a', delay_ms => 315576000001)`, 'delay_ms is 315576000001; use'],
       [`enqueue('a', execute_at => now(), delay_ms => 1)`, 'give execute_at or delay_ms, not both.'],
       [`enqueue('a', retry => 'null')`, 'retry is null; use an object'],
       [`enqueue('a', retry => '[3]')`, 'retry is [3]; use an object, as in {"maxAttempts": 3}.'],
@@ -68,12 +73,13 @@ describe('SQL functions under a search path that is not the queue', () => {
       [`enqueue_many('{"task": "a"}')`, 'non-array'],
       [`enqueue_many('[{"task": "a"}, 5]')`, 'a job is 5; use an object, as in {"task": "send-mail"}.'],
       [`enqueue_many('[null]')`, 'a job is null; use an object'],
-      [`enqueue_many('[{"task": "a"}, {}]')`, 'null value in column "task"'],
+      [`enqueue_many('[{"task": "a"}, {}]')`, 'the task name null is not allowed'],
       [`enqueue_many('[{"task": "a", "delayMs": 5}]')`, 'unknown option delayMs of a job. The options are task, args'],
       [`enqueue_many('[{"task": "a", "execute_at": "2100-01-01", "delay_ms": 5}]')`, 'give execute_at or delay_ms'],
-      [`enqueue_many('[{"task": "a", "queue": ""}]')`, 'violates check constraint "jobs_queue_check"'],
-      [`enqueue_many('[{"task": "a", "priority": 1.5}]')`, 'invalid input syntax for type smallint: "1.5"'],
-      [`enqueue_many('[{"task": "a", "priority": 32768}]')`, 'out of range for type smallint'],
+      [`enqueue_many('[{"task": "a", "queue": ""}]')`, 'the queue name "" is not allowed'],
+      [`enqueue_many('[{"task": "a", "priority": 1.5}]')`, 'priority is 1.5; use a whole number'],
+      [`enqueue_many('[{"task": "a", "priority": 32768}]')`, 'priority is 32768; use a whole number'],
+      [`enqueue_many('[{"task": "a", "delay_ms": -1}]')`, 'delay_ms is -1; use milliseconds'],
       [
         `enqueue_many('[{"task": "a", "execute_at": "soon"}]')`,
         'invalid input syntax for type timestamp with time zone: "soon"',
@@ -93,8 +99,10 @@ describe('SQL functions under a search path that is not the queue', () => {
     const single = `select job_queue.enqueue($1, $2, queue => $1, priority => -32768, execute_at => 'infinity', retry => $3)`
     await client.query(single, [name, 'null', '{"maxAttempts": 3, "jitter": 0}'])
     await client.query(
-      `select job_queue.enqueue('past', execute_at => '-infinity'), job_queue.enqueue('past', delay_ms => -1)`,
+      `select job_queue.enqueue('past', execute_at => '-infinity'), job_queue.enqueue('past', delay_ms => 0)`,
     )
+    await client.query(`select job_queue.enqueue(repeat('😀', 100), delay_ms => 315576000000)`)
+    await client.query(`delete from job_queue.jobs where task = repeat('😀', 100)`)
     const many = [
       {
         task: name,
