@@ -159,7 +159,7 @@ class RunningWorker implements Worker {
       this.#backoff(),
       this.#charge(),
     )
-    const leasing = { schema, connection: claims, acknowledger: this.#acknowledger }
+    const leasing = { schema, connection: claims, acknowledger: this.#acknowledger, session: this.#session }
     const make: Record<DeliveryModeName, () => DeliveryMode> = {
       'at-least-once': () => new AtLeastOnce(leasing),
       'at-most-once': () => new AtMostOnce(schema, durableClaims, settlements, this.#backoff()),
@@ -169,7 +169,6 @@ class RunningWorker implements Worker {
           this.#handlerConnections(concurrency.transactional),
           this.#backoff(),
           transactionalGroup,
-          this.#session,
         ),
     }
     if (this.options.stats) this.#stats = new Stats(schema, this.#control.connection, this.options.logger, this.#events)

@@ -94,6 +94,26 @@ describe('a connection that is cut', { timeout: 30_000 }, () => {
     expect([...runs.values()].filter((times) => times !== 1)).toEqual([])
   })
 
+  // Mutant: the lease is read while the old session goes on: the claim commits afterwards, and its lease stays, for the worker lives.
+  test('a claim that goes on at the server after its connection broke: what it claimed runs', async () => {
+    const task = numbered()
+    const worker = await db.worker([task.handle(() => {})], through())
+    await asleep()
+    const release = await db.hold('lock table pgq.leases in share mode')
+    const claiming = () =>
+      db.value<number>(`select max(pid) from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock' and query like '%with claimed as%' and pid <> ${old}`)
+    let old = 0
+    const settled = all(worker, 'job.settled')
+    await task.enqueue(db.pool, 1)
+    await until(async () => (old = await claiming()))
+    proxy.connections.find(({ sent }) => sent.includes('claim_into_lease'))!.cut()
+    await until(claiming)
+    await release()
+    await until(() => settled.length === 1)
+    await db.empty()
+  })
+
   // Mutant: an acknowledgement that is given up on its first error: the job runs again when the worker ends.
   test.each(MODES)(
     '%s, in the handler: its end is written when the database is back, and it ran once',

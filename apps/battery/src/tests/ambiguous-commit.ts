@@ -18,8 +18,8 @@ export const ambiguousCommit: BatteryTest = {
       patches: [
         {
           file: 'packages/worker/src/delivery/lease-mode.ts',
-          find: 'if (breaksConnection(error)) this.#doubtful = number',
-          replace: 'void breaksConnection',
+          find: 'this.#doubtful = { workerId',
+          replace: 'void { workerId',
         },
       ],
     },

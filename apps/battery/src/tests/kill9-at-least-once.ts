@@ -39,11 +39,11 @@ export const kill9AtLeastOnce: BatteryTest = {
       patches: [
         {
           file: 'packages/worker/src/delivery/lease-mode.ts',
-          find: "await claimAs({ number, transactional: this.name === 'transactional' })",
+          find: "return claimAs(connection.on(client), { number, transactional: this.name === 'transactional' })",
           // The claim commits, and is found; the one after it ends what this begins.
-          replace: `await this.leasing.connection.query('commit').then(async () => {
-        const claimed = await claimAs({ number, transactional: this.name === 'transactional' })
-        await this.leasing.connection.query('begin')
+          replace: `return client.query('commit').then(async () => {
+        const claimed = await claimAs(connection.on(client), { number, transactional: this.name === 'transactional' })
+        await client.query('begin')
         return claimed
       })`,
         },

@@ -15,8 +15,9 @@ export const vacuumHorizon: BatteryTest = {
       patches: [
         {
           file: 'packages/worker/src/delivery/lease-mode.ts',
-          find: "await claimAs({ number, transactional: this.name === 'transactional' })",
-          replace: "await this.leasing.connection.query('begin').then(() => claimAs({ number, transactional: false }))",
+          find: "return claimAs(connection.on(client), { number, transactional: this.name === 'transactional' })",
+          replace:
+            "return client.query('begin').then(() => claimAs(connection.on(client), { number, transactional: false }))",
         },
       ],
     },

@@ -3,11 +3,14 @@ import {
   type ClaimRequest,
   claimIntoLease,
   claimSuspectIntoLease,
+  type Executor,
+  endSession,
   readLease,
   type SuspectRequest,
 } from '@pgq/core'
 import { type Acknowledger, Lease } from '../acknowledger.js'
 import { breaksConnection, type Connection } from '../connection.js'
+import { processIdOf, type Session } from '../session.js'
 import type { Claim, DeliveryMode } from './delivery-mode.js'
 
 /** What all modes with leases share. */
@@ -15,29 +18,44 @@ export interface Leasing {
   readonly schema: string
   readonly connection: Connection
   readonly acknowledger: Acknowledger
+  /** Under which id the connections are opened, and whether they hold the liveness lock of it. */
+  readonly session: Pick<Session, 'workerId' | 'locks'>
 }
 
 /** One sequence for all leases of this process: a worker uses none of them twice. */
 let leases = 0
 
+/** A claim whose answer was lost. */
+interface Doubtful {
+  readonly workerId: number
+  readonly number: number
+  /** The session that it ran in. */
+  readonly backendPid: number
+  /** When its connection broke, by performance.now(). */
+  readonly brokenAt: number
+}
+
+/** Where no lock tells that a session is gone: by then the server has found out that its client is, and ended its statement, in ms. */
+const GONE_MS = 1_000
+
 /** A mode that claims batches into leases, one at a time. A claim whose answer was lost may have happened: the next one finds it. */
 export abstract class LeaseMode implements DeliveryMode {
   abstract readonly name: 'at-least-once' | 'transactional'
   readonly mayRetry = true
-  #doubtful: number | undefined
+  #doubtful: Doubtful | undefined
 
   constructor(readonly leasing: Leasing) {}
 
   protected abstract claimOf(job: ClaimedJob, lease: Lease): Claim
 
   claim(request: ClaimRequest): Promise<Claim[]> {
-    const { connection, schema } = this.leasing
-    return this.#claim(request, (lease) => claimIntoLease(connection, schema, { ...request, ...lease }))
+    const { schema } = this.leasing
+    return this.#claim(request, (executor, lease) => claimIntoLease(executor, schema, { ...request, ...lease }))
   }
 
   claimSuspect(request: SuspectRequest): Promise<Claim[]> {
-    const { connection, schema } = this.leasing
-    return this.#claim(request, (lease) => claimSuspectIntoLease(connection, schema, { ...request, ...lease }))
+    const { schema } = this.leasing
+    return this.#claim(request, (executor, lease) => claimSuspectIntoLease(executor, schema, { ...request, ...lease }))
   }
 
   drain(): Promise<void> {
@@ -46,29 +64,45 @@ export abstract class LeaseMode implements DeliveryMode {
 
   async #claim(
     request: SuspectRequest,
-    claimAs: (lease: { number: number; transactional: boolean }) => Promise<ClaimedJob[]>,
+    claimAs: (executor: Executor, lease: { number: number; transactional: boolean }) => Promise<ClaimedJob[]>,
   ): Promise<Claim[]> {
     const found = await this.#recoverDoubtful(request)
     if (found.length > 0) return found
+    const { connection } = this.leasing
+    const { workerId } = request
     const number = ++leases
     const sentAt = performance.now()
+    let backendPid: number | undefined
     try {
-      const jobs = await claimAs({ number, transactional: this.name === 'transactional' })
-      return this.#claimsOf(request.workerId, number, jobs, sentAt)
+      const jobs = await connection.use((client) => {
+        backendPid = processIdOf(client)
+        return claimAs(connection.on(client), { number, transactional: this.name === 'transactional' })
+      })
+      return this.#claimsOf(workerId, number, jobs, sentAt)
     } catch (error) {
-      if (breaksConnection(error)) this.#doubtful = number
+      if (backendPid !== undefined && breaksConnection(error))
+        this.#doubtful = { workerId, number, backendPid, brokenAt: performance.now() }
       throw error
     }
   }
 
   async #recoverDoubtful({ workerId, queues, tasks }: SuspectRequest): Promise<Claim[]> {
-    const number = this.#doubtful
-    if (number === undefined) return []
+    const doubtful = this.#doubtful
+    if (doubtful?.workerId !== workerId) return []
+    // Not before its session is gone: the lease of a claim that commits after the look would stay with this worker, and nobody would run it.
+    if (await this.#mayStillCommit(doubtful)) throw new Error('A claim whose connection broke is still ending.')
     const { connection, schema } = this.leasing
+    const { number } = doubtful
     const sentAt = performance.now()
     const jobs = await readLease(connection, schema, { workerId, number, queues, tasks })
     this.#doubtful = undefined
     return this.#claimsOf(workerId, number, jobs, sentAt)
+  }
+
+  async #mayStillCommit({ workerId, backendPid, brokenAt }: Doubtful): Promise<boolean> {
+    const { connection, schema, session } = this.leasing
+    if (!session.locks) return performance.now() < brokenAt + GONE_MS
+    return endSession(connection, schema, { workerId, backendPid })
   }
 
   #claimsOf(workerId: number, number: number, jobs: readonly ClaimedJob[], sentAt: number): Claim[] {

@@ -4,7 +4,7 @@ import type { Lease } from '../acknowledger.js'
 import type { Backoff } from '../backoff.js'
 import { breaksConnection, type Connection } from '../connection.js'
 import { delay, endsWithin } from '../delay.js'
-import { processIdOf, type Session } from '../session.js'
+import { processIdOf } from '../session.js'
 import { type Claim, CommitRefused } from './delivery-mode.js'
 import type { HandlerTransaction, Send } from './handler-transaction.js'
 import { LeaseMode, type Leasing } from './lease-mode.js'
@@ -34,8 +34,6 @@ export class Transactional extends LeaseMode {
     connections: readonly Connection[],
     private readonly backoff: Backoff,
     private readonly groupSize: number,
-    /** Under which id the connections are opened, and whether they hold the liveness lock of it. */
-    readonly session: Pick<Session, 'workerId' | 'locks'>,
   ) {
     super(leasing)
     this.#free = connections.map((connection) => new Slot(connection))
@@ -87,7 +85,7 @@ export class Transactional extends LeaseMode {
   }
 
   async #findsHeld(lease: Lease, { connection, transaction }: Slot): Promise<boolean> {
-    if (lease.workerId !== this.session.workerId) return false
+    if (lease.workerId !== this.leasing.session.workerId) return false
     return holdsLease(connection.on(transaction!.client), this.leasing.schema, lease)
   }
 
@@ -212,7 +210,7 @@ class OpenTransaction {
     const executor = this.slot.connection.on(client)
     const { schema } = this.mode.leasing
     // Where nothing proves that a session is alive, the lease is locked instead.
-    const finish = this.mode.session.locks
+    const finish = this.mode.leasing.session.locks
       ? () => [finishHeld(executor, schema, this.#done.map(placeOf))]
       : () => this.#done.map((claim) => finishLocked(executor, schema, placeOf(claim), claim.job.id))
     // COMMIT ends the transaction in any case: after a failed statement it is answered by ROLLBACK, without an error.
@@ -223,8 +221,8 @@ class OpenTransaction {
   }
 
   #isCommitted(lease: Lease, job: ClaimedJob): Promise<boolean> {
-    const { session, leasing } = this.mode
-    return leasing.acknowledger.isFinished(lease, job, session.locks ? processIdOf(this.client) : undefined)
+    const { session, acknowledger } = this.mode.leasing
+    return acknowledger.isFinished(lease, job, session.locks ? processIdOf(this.client) : undefined)
   }
 
   /** Nothing was committed. One job has failed then; of a group nobody knows which it was: all of them run again, one by one. */
