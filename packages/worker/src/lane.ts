@@ -26,9 +26,17 @@ const STALE_MS = 1_000
  */
 const GATHER_MS = 3
 
+/**
+ * After a sleep this long, in ms, a single job is all there was, and whoever enqueues the next one rings: the claim that finds nothing is
+ * spared. In a stream it is not, so that the bell comes down and costs the callers nothing.
+ */
+const LULL_MS = 10
+
 /** What a lane asks of the worker around it. */
 export interface LaneHost {
   readonly workerId: number
+  /** The doorbell hangs: an enqueue rings. */
+  readonly isHung: boolean
   readonly settled: SettledRuns
   /** The lane found nothing to claim and sleeps until it is rung. */
   idle(): void
@@ -191,20 +199,26 @@ export class Lane {
   }
 
   async #loop(): Promise<void> {
+    let sleptMs = 0
     while (!this.#stopping) {
       const limit = this.#limit()
       if (limit === 0) {
         await this.#sleep(this.#full)
         continue
       }
+      const isLull = this.host.isHung && sleptMs >= LULL_MS
+      sleptMs = 0
       const found = await this.#claim(limit)
       if (found === 'failed') continue
+      const isLone = found === 1 && limit > 1 && isLull
       if (found > 1 && found < limit) await this.#park(this.#gathering, GATHER_MS)
-      if (found > 0) continue
+      if (found > 0 && !isLone) continue
       if (this.#missedRing) this.#missedRing = false
       else if (!this.#stopping) {
         this.host.idle()
+        const start = performance.now()
         await this.#sleep(this.#idle)
+        sleptMs = performance.now() - start
       }
     }
   }

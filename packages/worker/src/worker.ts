@@ -179,9 +179,13 @@ class RunningWorker implements Worker {
 
   #lane(mode: DeliveryMode): Lane {
     const session = this.#session
+    const control = this.#control
     const lane: Lane = new Lane(mode, this.options, this.#events, this.#backoff(), {
       get workerId() {
         return session.workerId
+      },
+      get isHung() {
+        return control.isHung
       },
       settled: this.#settled,
       idle: () => this.#laneIdle(lane),

@@ -1,5 +1,6 @@
 import { snooze, workersChannel } from '@pgq/core'
-import { describe, expect, onTestFinished, test } from 'vitest'
+import pg from 'pg'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import type { Worker } from '../src/index.js'
 import { all, gate, MODES, next, numbered, numbers, pause, queue, until } from './queue.js'
 
@@ -74,6 +75,26 @@ describe.each(MODES)('%s', (mode) => {
     expect(latencies.length).toBe(15)
     expect(Math.max(...latencies)).toBeLessThan(5_000)
     expect(median(latencies)).toBeLessThan(250)
+  })
+
+  // Mutant: a claim until nothing is found, as in a stream.
+  test('a single job now and then costs a claim, and no second one that finds nothing', async () => {
+    const query = vi.spyOn(pg.Client.prototype, 'query')
+    onTestFinished(() => query.mockRestore())
+    const claims = () =>
+      query.mock.calls.filter(([sent]) => /pgq\.claim_/.test((sent as { name?: string })?.name ?? '')).length
+    const worker = await db.worker([task.handle(() => {})], deaf)
+    await asleep()
+    await task.enqueue(db.pool, 0)
+    await next(worker, 'job.settled')
+    const before = claims()
+    for (let n = 1; n <= 10; n++) {
+      await pause(20)
+      const settled = next(worker, 'job.settled')
+      await task.enqueue(db.pool, n)
+      await settled
+    }
+    expect(claims() - before).toBeLessThanOrEqual(13) // now and then it looks by itself
   })
 
   // Mutant: no look after the doorbell was hung up, and no polling before. The lock holds the worker between the two.
