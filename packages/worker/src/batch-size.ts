@@ -8,6 +8,8 @@ const LOOKAHEAD_MS = 75
 export class BatchSize {
   #averageMs: number | undefined
   #lastClaim: number
+  /** After a claim that failed. */
+  #most = Number.POSITIVE_INFINITY
 
   constructor(
     private readonly concurrency: number,
@@ -23,11 +25,17 @@ export class BatchSize {
     const missing = free + ahead - waiting
     const worthIt = waiting < free || missing >= ahead / 2
     if (missing <= 0 || !worthIt) return 0
-    return Math.min(missing, Math.max(this.#lastClaim * 2, this.concurrency), this.maxBatch)
+    return Math.min(missing, Math.max(this.#lastClaim * 2, this.concurrency), this.maxBatch, this.#most)
   }
 
   claimed(jobs: number): void {
     this.#lastClaim = jobs
+    this.#most *= 2
+  }
+
+  /** A claim of so many jobs failed: the next asks for half as many. What is too large for a timeout would fail again, for ever. */
+  failed(jobs: number): void {
+    this.#most = Math.ceil(jobs / 2)
   }
 
   /** Learns from a handler that ran for ms. Slow runs count at once, fast ones by and by. */

@@ -263,6 +263,7 @@ export class Lane {
       return claims.length
     } catch (error) {
       this.#cursor.reset()
+      this.#size.failed(limit)
       if (!this.#stopping) await this.#park(this.#full, this.backoff.failed(error))
       return 'failed'
     }

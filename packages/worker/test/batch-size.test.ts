@@ -60,6 +60,23 @@ describe('how many jobs to claim', () => {
     expect(sizes).toEqual([20, 40, 80, 160, 320, 640, 1_000, 1_000])
   })
 
+  // Mutant: failed() that does nothing: a claim that takes longer than statement_timeout is sent again as it was, for ever.
+  test('half as many after each claim that failed, down to one; then twofold again', () => {
+    const size = new BatchSize(10, 1_000)
+    const failing = Array.from({ length: 5 }, () => {
+      const next = size.next(0, 0)
+      size.failed(next)
+      return next
+    })
+    expect(failing).toEqual([10, 5, 3, 2, 1])
+    const sizes = Array.from({ length: 5 }, () => {
+      const next = size.next(0, 0)
+      size.claimed(next)
+      return next
+    })
+    expect(sizes).toEqual([1, 2, 4, 8, 10])
+  })
+
   test('slow runs count at once, fast ones by and by', () => {
     const size = paced(10, 1)
     size.ran(5_000)
