@@ -12,14 +12,17 @@ const USAGE_CODES = ['PGQ_INVALID_OPTION', 'PGQ_SCHEMA_NAME', 'PGQ_TARGET_VERSIO
 
 /** Puts an error into words. Of database errors the message alone: the detail prints rows. */
 export function explain(error: unknown): Explanation {
-  const { code, message = '', stack } = error as { code?: string; message?: string; stack?: string }
+  const { code, message = '', stack, cause } = error as Partial<Error> & { code?: string }
   if (error instanceof Failure) return { message, ...codeOf(error.cause), exitCode: error.exitCode }
-  const worded = wordsFor(code ?? '', message)
+  const lacksRights = code === 'PGQ_MIGRATION_FAILED' && codeOf(cause).code === '42501'
+  const worded = lacksRights ? `${message} ${ROLES}` : wordsFor(code ?? '', message)
   // A fault of ours: its place tells more than its words.
   if (worded === undefined) return { message: stack ?? String(error), exitCode: EXIT.failed }
   const exitCode = USAGE_CODES.includes(code ?? '') ? EXIT.usage : EXIT.failed
   return { message: worded, ...codeOf(error), exitCode }
 }
+
+const ROLES = `What each role needs is in "Roles" of pgq's docs/operating.md.`
 
 function codeOf(error: unknown): { code?: string } {
   const { code } = (error ?? {}) as { code?: string }
@@ -31,7 +34,7 @@ function wordsFor(code: string, message: string): string | undefined {
     return 'Something that this pgq needs is not in the schema. Run: pgq migrate. If the schema is newer than this pgq, upgrade @pgq/cli.'
   if (code.startsWith('PGQ_')) return message
   if (code === '42501')
-    return `The database says: ${message}. Connect as the role that migrated, or grant this one the right: what each role needs is in "Roles" of pgq's docs/operating.md.`
+    return `The database says: ${message}. Connect as the role that migrated, or grant this one the right. ${ROLES}`
   if (code === '57014' || message === 'Query read timeout')
     return 'The database did not answer in time. Run: pgq doctor.'
   if (code === '25006') return `This database can only be read, as a standby: ${message}. Connect to the primary.`

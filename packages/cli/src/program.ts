@@ -136,7 +136,7 @@ export function pgqProgram(ended: (exitCode: number) => void): Command {
 const watchable = (command: Command): Command =>
   command
     .option('-w, --watch', 'look again and again, until Ctrl-C')
-    .option('--every-ms <ms>', 'with --watch: the time between two looks', wholeNumber(100, 86_400_000), 2_000)
+    .option('--every-ms <ms>', 'with --watch: the time between two looks (default: 2000)', wholeNumber(100, 86_400_000))
 
 const queue = (): Option => new Option('-q, --queue <name>', 'of this queue')
 const task = (): Option => new Option('-t, --task <name>', 'of this task')

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { explain } from './explain.js'
-import { EXIT } from './failure.js'
+import { EXIT, UsageError } from './failure.js'
 import { instant } from './format.js'
 import { Interruption } from './interruption.js'
 import { coloursFor, print, printJson } from './output.js'
@@ -9,7 +9,7 @@ import { plainJson, plainLines } from './plain.js'
 export interface WatchOptions {
   readonly json?: boolean
   readonly watch?: boolean
-  readonly everyMs: number
+  readonly everyMs?: number
 }
 
 /** One answer, to be shown. */
@@ -22,6 +22,7 @@ export interface Look {
 
 /** Shows what `look` answers: once, or again and again until Ctrl-C. Answers the exit code of the last look. */
 export async function show(options: WatchOptions, look: () => Promise<Look>): Promise<number> {
+  if (options.everyMs !== undefined && !options.watch) throw new UsageError('--every-ms is for --watch: add it.')
   const first = await look()
   if (options.watch) return watch(options, first, look)
   if (options.json) printJson(first.json)
@@ -30,7 +31,7 @@ export async function show(options: WatchOptions, look: () => Promise<Look>): Pr
 }
 
 /** Goes on when the database does not answer: that is when one watches. */
-async function watch({ json, everyMs }: WatchOptions, first: Look, look: () => Promise<Look>): Promise<number> {
+async function watch({ json, everyMs = 2_000 }: WatchOptions, first: Look, look: () => Promise<Look>): Promise<number> {
   const interruption = new Interruption()
   const screen = json ? lines : process.stdout.isTTY ? fullScreen() : pages
   let last = first

@@ -58,6 +58,23 @@ test('a schema of a newer version is told, and does not keep one from looking', 
   expect(await pgq(['migrate'], { env })).toMatchObject({ code: 1, stderr: expect.stringContaining('Upgrade') })
 })
 
+test('a role without the right to is told where the rights are', async () => {
+  const { url, env } = await emptyDatabase()
+  const client = new pg.Client(url)
+  await client.connect()
+  await client.query(`create role pgq_no_rights login password 'x'`)
+  onTestFinished(async () => {
+    await client.query('drop role pgq_no_rights')
+    await client.end()
+  })
+  const { host, pathname } = new URL(url)
+  const { code, stderr } = await pgq(['migrate'], {
+    env: { ...env, DATABASE_URL: `postgres://pgq_no_rights:x@${host}${pathname}` },
+  })
+  expect(stderr).toMatch(/permission denied.* "Roles" of pgq's docs\/operating\.md/)
+  expect(code).toBe(1)
+})
+
 async function emptyDatabase() {
   const { url, drop } = await createDatabase(inject('pgqAdminUrl'))
   onTestFinished(drop)

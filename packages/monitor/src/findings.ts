@@ -368,7 +368,7 @@ function lostWorkers(facts: HealthFacts): Finding[] {
     {
       code: 'workers-lost',
       severity: nobodyElse && jobs > 0 ? 'critical' : 'warning',
-      message: `${lost.length === 1 ? 'A worker is' : `${lost.length} workers are`} lost and not rescued yet; ${jobs} jobs with them.`,
+      message: `${lost.length === 1 ? 'A worker is' : `${lost.length} workers are`} lost and not rescued yet; ${jobs} ${jobs === 1 ? 'job' : 'jobs'} with ${lost.length === 1 ? 'it' : 'them'}.`,
       meaning: nobodyElse
         ? 'Living workers give the jobs of lost ones back; there is none.'
         : 'A living worker gives these jobs back, within a second of the loss, or when the lease ran out.',

@@ -117,7 +117,11 @@ describe('workers and queues', () => {
     expect(await codes()).toEqual([])
     await client.end()
     await gone('pgq worker', 1)
-    expect(await finding('workers-lost')).toMatchObject({ severity: 'warning', evidence: [{ id, running: 1 }] })
+    expect(await finding('workers-lost')).toMatchObject({
+      severity: 'warning',
+      message: 'A worker is lost and not rescued yet; 1 job with it.',
+      evidence: [{ id, running: 1 }],
+    })
     await other.client.end()
     await gone('pgq worker', 0)
     expect(await finding('workers-lost')).toMatchObject({ severity: 'critical' })

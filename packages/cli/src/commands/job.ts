@@ -18,6 +18,8 @@ const OF_LISTS = ['queue', 'task', 'state', 'after'] as const
 
 /** Shows one job with all that is known of it; its args only when they are asked for. */
 export function job(id: string, options: JobOptions): Promise<number> {
+  if (!/^\d+$/.test(id))
+    throw new UsageError(`${plain(id)} is no job id: ids are digits. For lists there are --queue, --task and --state.`)
   const unfit = OF_LISTS.find((name) => options[name] !== undefined)
   if (unfit) throw new UsageError(`--${unfit} is for lists, and ${id} names one job: leave one of them out.`)
   return show(options, async () => {

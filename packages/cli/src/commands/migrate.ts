@@ -8,7 +8,7 @@ import {
 } from '@pgq/migrations'
 import { confirm } from '../confirm.js'
 import { type DatabaseOptions, databaseUrl, schemaOf, withClient } from '../connection.js'
-import { EXIT } from '../failure.js'
+import { EXIT, UsageError } from '../failure.js'
 import { note, print, printJson } from '../output.js'
 
 interface MigrateCommandOptions extends DatabaseOptions {
@@ -24,6 +24,10 @@ interface MigrateCommandOptions extends DatabaseOptions {
 /** Brings the schema to this version, or takes it down to an older one, or prints the SQL that would. */
 export async function migrate(options: MigrateCommandOptions): Promise<number> {
   const schema = schemaOf(options)
+  if (options.from !== undefined && !options.print)
+    throw new UsageError(
+      '--from is for --print: without it, the database tells its version. Leave it out, or add --print.',
+    )
   if (options.print) return printSql(schema, options)
   const connectionString = databaseUrl(options)
   if (!options.yes && !(await mayLose(connectionString, schema, options.down))) {
