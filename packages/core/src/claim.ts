@@ -20,7 +20,7 @@ export interface ClaimRequest {
   readonly tasks: readonly string[]
   /** At most this many jobs ... */
   readonly limit: number
-  /** ... and, after the first one, at most this many bytes of args. */
+  /** ... and, after the first one, at most this many bytes of args, as they are stored: compressed ones count by that size. */
   readonly maxBytes: number
 }
 

@@ -59,7 +59,10 @@ export interface WorkerOptions {
   readonly maxCrashes?: number
   /** The most jobs that one claim takes. Default 1,000. */
   readonly maxBatch?: number
-  /** The most bytes of args that one claim takes, and about what is held unstarted. Default 8,388,608. */
+  /**
+   * The most bytes of args that one claim takes, and about what is held unstarted. As they are stored: args that PostgreSQL compressed
+   * (over 2 KB) count by that size, and are larger in memory. Default 8,388,608.
+   */
   readonly maxBatchBytes?: number
   /** Count how jobs end, for the monitor: one statement every 5,000 ms while jobs run. Default true. */
   readonly stats?: boolean
