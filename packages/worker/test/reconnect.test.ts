@@ -100,15 +100,15 @@ describe('a connection that is cut', { timeout: 30_000 }, () => {
     const worker = await db.worker([task.handle(() => {})], through())
     await asleep()
     const release = await db.hold('lock table pgq.leases in share mode')
-    const claiming = () =>
+    const claiming = (besides = 0) =>
       db.value<number>(`select max(pid) from pg_stat_activity
-        where datname = current_database() and wait_event_type = 'Lock' and query like '%with claimed as%' and pid <> ${old}`)
+        where datname = current_database() and wait_event_type = 'Lock' and query like '%with claimed as%' and pid <> ${besides}`)
     let old = 0
     const settled = all(worker, 'job.settled')
     await task.enqueue(db.pool, 1)
     await until(async () => (old = await claiming()))
     proxy.connections.find(({ sent }) => sent.includes('claim_into_lease'))!.cut()
-    await until(claiming)
+    await until(() => claiming(old))
     await release()
     await until(() => settled.length === 1)
     await db.empty()
