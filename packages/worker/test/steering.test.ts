@@ -136,10 +136,10 @@ describe('cancelJobs', () => {
     const task = numbered()
     const worker = await db.worker([task.handle(handler.run as never)])
     const settled = next(worker, 'job.settled')
-    // The claim has locked its job and waits to learn whether its lease can be written.
+    // The claim has locked its job and waits to learn whether its lease can be written. Its number goes on from all tests before.
     const client = await db.pool.connect()
     await client.query('begin')
-    await client.query('insert into pgq.leases (worker_id, number) select $1, n from generate_series(1, 1000) as n', [
+    await client.query('insert into pgq.leases (worker_id, number) select $1, n from generate_series(1, 100000) as n', [
       worker.id,
     ])
     await task.enqueue(db.pool, 1)
