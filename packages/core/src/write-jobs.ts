@@ -153,27 +153,18 @@ async function insert(
   jobs: readonly NewJob[],
   doorbell: Doorbell,
 ): Promise<string[]> {
+  if (jobs.length === 1) return [await insertOne(executor, schema, jobs[0]!)]
   const queues = new Set(jobs.map(({ queue }) => queue))
-  const [first] = jobs
-  const alone = jobs.length === 1 ? first : undefined
   // What a pool writes is committed when it is answered. On anything else it may not be: who rings later may ring too early.
-  const rings =
-    !isPool(executor) || [...queues].some((queue) => doorbell.isDue(queue)) || (alone !== undefined && !isPlain(alone))
-  const ids = alone
-    ? [await insertOne(executor, schema, alone, rings)]
-    : await insertMany(executor, schema, jobs, rings)
-  doorbell.written(queues, rings)
-  return ids
-}
-
-async function insertMany(executor: Executor, schema: string, jobs: readonly NewJob[], rings: boolean) {
+  const rings = !isPool(executor) || [...queues].some((queue) => doorbell.isDue(queue))
   const [row] = await insertJobs(prepared(executor), schema, { ...columnsOf(jobs), rings: String(rings) })
+  doorbell.written(queues, rings)
   return row!.ids.slice(1, -1).split(',')
 }
 
-async function insertOne(executor: Executor, schema: string, job: NewJob, rings: boolean): Promise<string> {
+async function insertOne(executor: Executor, schema: string, job: NewJob): Promise<string> {
   const { task, args, queue, priority, executeAt, delayMs, retry, meta } = job
-  const statement = !isPlain(job) ? enqueueWith : rings ? enqueuePlain : insertPlain
+  const statement = isPlain(job) ? enqueuePlain : enqueueWith
   const [row] = await statement(prepared(executor), schema, {
     task,
     args,
@@ -273,15 +264,4 @@ const enqueueWith = enqueueOne(
   (param) => sql`,
         ${param('executeAt')}::text::timestamptz, ${param('delayMs')}::text::double precision,
         ${param('retry')}::text::json, ${param('meta')}::text::json`,
-)
-
-/** Rings for nobody. One call after the other, it takes 63 us less than enqueue, of 490, by name: most of it to look whether somebody is idle. */
-const insertPlain = defineStatement<OneJob, { id: string }>(
-  'insert_job',
-  ({ table, param }) => sql`
-    insert into ${table('jobs')} (task, args, queue, priority)
-    values (
-      ${param('task')}::text, ${param('args')}::text::json, ${param('queue')}::text, ${param('priority')}::text::integer
-    )
-    returning id::text`,
 )
