@@ -108,14 +108,14 @@ test('the SQL functions ring as well', async () => {
 })
 
 test('statements of two callers, one after the other on a pool, ring once in a while, and again after the last', async () => {
-  const callers = 2
   const worker = await idleWorker()
   const clock = vi.spyOn(performance, 'now').mockReturnValue(performance.now() + 1_000)
   try {
+    // Each with one call after the other: ten statements in a row.
     const caller = async () => {
       for (let number = 0; number < 10; number++) await enqueue(pool, 'work', number)
     }
-    await Promise.all(Array.from({ length: callers }, caller))
+    await Promise.all([caller(), caller()])
     // Mutant: flush() that does not ring for what is owed.
     await expect.poll(() => worker.heard.length).toBe(2)
   } finally {
