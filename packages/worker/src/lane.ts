@@ -32,6 +32,12 @@ const GATHER_MS = 3
  */
 const LULL_MS = 10
 
+/** idle: nothing was found. full: no slot to fill, or the last claim failed. gathering: a stream of jobs was found. */
+interface Rest {
+  readonly why: 'idle' | 'full' | 'gathering'
+  readonly wakeUp: WakeUp
+}
+
 /** What a lane asks of the worker around it. */
 export interface LaneHost {
   readonly workerId: number
@@ -53,12 +59,8 @@ export class Lane {
   /** Jobs that were started and are not settled yet. */
   #open = 0
   readonly #drained = new WakeUp()
-  /** The loop, when it found nothing. */
-  readonly #idle: WakeUp[] = []
-  /** The loop, when it has no slot to fill, and a claim of a suspect that failed. */
-  readonly #full: WakeUp[] = []
-  /** The loop, when it found a stream of jobs. */
-  readonly #gathering: WakeUp[] = []
+  /** The loop when it rests, and a claim of a suspect that failed. */
+  readonly #resting: Rest[] = []
   #missedRing = false
   readonly #cursor: ClaimCursor
   readonly #size: BatchSize
@@ -98,9 +100,7 @@ export class Lane {
   /** Look for jobs. rescan: also where the cursor has been. */
   ring(rescan = false): void {
     if (rescan) this.#cursor.reset()
-    const [first] = this.#idle
-    if (first) first.ring()
-    else this.#missedRing = true
+    if (!this.#wake('idle')) this.#missedRing = true
   }
 
   /** Stops claiming and gives back what has not started. Resolves when no more jobs will start. */
@@ -169,12 +169,11 @@ export class Lane {
   }
 
   #ringAll(): void {
-    for (const waiting of [...this.#idle, ...this.#full, ...this.#gathering]) waiting.ring()
+    for (const { wakeUp } of this.#resting) wakeUp.ring()
   }
 
   get #isCalm(): boolean {
-    const resting = this.#idle.length + this.#full.length + this.#gathering.length
-    return this.#open === 0 && this.#waiting === 0 && resting === 1
+    return this.#open === 0 && this.#waiting === 0 && this.#resting.length === 1
   }
 
   /** Starts one suspect. False: there is none that was not seen before, or the lane stops. */
@@ -193,7 +192,7 @@ export class Lane {
       else await Promise.all(runs.map((run) => run.release()))
       return runs.length > 0 && !isBack
     } catch (error) {
-      await this.#park(this.#full, this.backoff.failed(error))
+      await this.#park('full', this.backoff.failed(error))
       return true
     }
   }
@@ -203,7 +202,7 @@ export class Lane {
     while (!this.#stopping) {
       const limit = this.#limit()
       if (limit === 0) {
-        await this.#sleep(this.#full)
+        await this.#sleep('full')
         continue
       }
       const isLull = this.host.isHung && sleptMs >= LULL_MS
@@ -211,30 +210,37 @@ export class Lane {
       const found = await this.#claim(limit)
       if (found === 'failed') continue
       const isLone = found === 1 && limit > 1 && isLull
-      if (found > 1 && found < limit) await this.#park(this.#gathering, GATHER_MS)
+      if (found > 1 && found < limit) await this.#park('gathering', GATHER_MS)
       if (found > 0 && !isLone) continue
       if (this.#missedRing) this.#missedRing = false
       else if (!this.#stopping) {
         this.host.idle()
         const start = performance.now()
-        await this.#sleep(this.#idle)
+        await this.#sleep('idle')
         sleptMs = performance.now() - start
       }
     }
   }
 
   /** Sleeps until rung, or until what was claimed and not started is stale: then it goes back. */
-  async #sleep(place: WakeUp[]): Promise<void> {
-    await this.#park(place, this.#waiting > 0 ? STALE_MS : Number.POSITIVE_INFINITY)
+  async #sleep(why: Rest['why']): Promise<void> {
+    await this.#park(why, this.#waiting > 0 ? STALE_MS : Number.POSITIVE_INFINITY)
     await this.#releaseStale()
   }
 
-  async #park(place: WakeUp[], ms: number): Promise<void> {
-    const wakeUp = new WakeUp()
-    place.push(wakeUp)
+  async #park(why: Rest['why'], ms: number): Promise<void> {
+    const rest = { why, wakeUp: new WakeUp() }
+    this.#resting.push(rest)
     if (this.#paused) this.#calm.ring()
-    await wakeUp.wait(ms)
-    place.splice(place.indexOf(wakeUp), 1)
+    await rest.wakeUp.wait(ms)
+    this.#resting.splice(this.#resting.indexOf(rest), 1)
+  }
+
+  /** False: nothing rests there. */
+  #wake(why: Rest['why']): boolean {
+    const rest = this.#resting.find((one) => one.why === why)
+    rest?.wakeUp.ring()
+    return rest !== undefined
   }
 
   async #claim(limit: number): Promise<number | 'failed'> {
@@ -264,7 +270,7 @@ export class Lane {
     } catch (error) {
       this.#cursor.reset()
       this.#size.failed(limit)
-      if (!this.#stopping) await this.#park(this.#full, this.backoff.failed(error))
+      if (!this.#stopping) await this.#park('full', this.backoff.failed(error))
       return 'failed'
     }
   }
@@ -318,7 +324,7 @@ export class Lane {
   #freeSlot(run: JobRun): void {
     if (!this.running.delete(run)) return
     this.#startWaiting()
-    if (this.#limit() > 0) this.#full[0]?.ring()
+    if (this.#limit() > 0) this.#wake('full')
   }
 
   /** How many jobs to claim now; 0: not yet. */
