@@ -1,22 +1,21 @@
 import { type Delivery, describeDelivery, type OpenOptions, type UnfinishedJob } from '@pgq/conformance'
-import { enqueue } from '@pgq/core'
+import { type DeliveryModeName, enqueue } from '@pgq/core'
 import { testDatabase } from '@pgq/test-db'
 import { createWorker, type Worker } from '@pgq/worker'
 import pg from 'pg'
 import { afterAll, beforeEach } from 'vitest'
 
-const database = await testDatabase()
-const pool = new pg.Pool({ connectionString: database.url })
-
-afterAll(() => pool.end())
-beforeEach(() => database.truncate())
-
-for (const mode of ['at-least-once', 'at-most-once', 'transactional'] as const) {
-  describeDelivery(mode, { mode, open })
+/** All that handlers of a mode may rely on. Each mode has a file of its own: they take long, and run beside each other. */
+export async function describeMode(mode: DeliveryModeName): Promise<void> {
+  const database = await testDatabase()
+  const pool = new pg.Pool({ connectionString: database.url })
+  afterAll(() => pool.end())
+  beforeEach(() => database.truncate())
+  describeDelivery(mode, { mode, open: (options) => open(pool, database.url, options) })
 }
 
-async function open(options: OpenOptions): Promise<Delivery> {
-  const start = () => createWorker({ connectionString: database.url, concurrency: 1, handleSignals: false, ...options })
+async function open(pool: pg.Pool, connectionString: string, options: OpenOptions): Promise<Delivery> {
+  const start = () => createWorker({ connectionString, concurrency: 1, handleSignals: false, ...options })
   const worker = start()
   const settled = countSettled(worker)
   await worker.start()
@@ -24,7 +23,7 @@ async function open(options: OpenOptions): Promise<Delivery> {
     target: pool,
     now: Date.now,
     settled,
-    unfinished,
+    unfinished: () => unfinished(pool),
     reportedUnknown: async (task) => {
       await enqueue(pool, task)
       // A worker looks for such jobs when it starts.
@@ -56,7 +55,7 @@ function countSettled(worker: Worker): (runs: number) => Promise<void> {
   }
 }
 
-async function unfinished(): Promise<UnfinishedJob[]> {
+async function unfinished(pool: pg.Pool): Promise<UnfinishedJob[]> {
   const { rows } = await pool.query(`
     select id::text, task, case when execute_at is null then 'waiting' else 'scheduled' end as state, null as reason,
       attempt as attempts, coalesce(errors, '[]') as errors,

@@ -15,7 +15,7 @@ export interface Queue extends TestDatabase {
   idleWorker(handlers: readonly Handler[], options?: Partial<WorkerOptions>): Worker
   /** Resolves when every job has left the queue and the leases. */
   empty(ms?: number): Promise<void>
-  /** Runs SQL in a transaction that stays open, with its locks, until the answer is called. */
+  /** Runs SQL in a transaction that stays open, with its locks, until the answer is called or the test ends. */
   hold(sql: string): Promise<() => Promise<void>>
   /** Resolves when so many statements wait for a lock. */
   blocked(statements?: number): Promise<void>
@@ -66,10 +66,16 @@ function queueOn(database: TestDatabase): Queue {
     hold: async (sql) => {
       const client = await pool.connect()
       await client.query(`begin; ${sql}`)
-      return async () => {
+      let isHeld = true
+      const letGo = async () => {
+        if (!isHeld) return
+        isHeld = false
         await client.query('commit')
         client.release()
       }
+      // Also when the test fails: what comes after it would wait for these locks.
+      onTestFinished(letGo)
+      return letGo
     },
     blocked: (statements = 1) => until(async () => (await value(BLOCKED)) >= statements),
     workerConnections: () => value(CONNECTIONS),

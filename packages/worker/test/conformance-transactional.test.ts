@@ -1,0 +1,3 @@
+import { describeMode } from './conformance.js'
+
+await describeMode('transactional')
