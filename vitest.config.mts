@@ -4,9 +4,9 @@ import { packageAliases, testProjects } from './tooling/config/src/vitest.js'
 
 const root = import.meta.dirname
 
-export default defineConfig({
+export default defineConfig(({ mode }) => ({
   test: {
-    projects: testProjects(root),
+    projects: testProjects(root, mode),
     // Once per run: the server, and the migrated database that each test file copies.
     globalSetup: ['./vitest.global-setup.mts'],
     reporters: ['default', './tooling/config/src/tally-reporter.ts'],
@@ -20,4 +20,4 @@ export default defineConfig({
     },
   },
   resolve: { alias: packageAliases(root) },
-})
+}))

@@ -19,6 +19,7 @@ const turbo = (...tasks) => [
   '--output-logs=errors-only',
   '--ui=stream',
 ]
+const vitest = 'node_modules/vitest/vitest.mjs'
 const changesets = 'node_modules/@changesets/cli/bin.js'
 const env = { ...process.env, TURBO_TELEMETRY_DISABLED: '1' }
 // In a file or a CI log, colours are noise; some of the tools think otherwise when CI is set.
@@ -45,7 +46,11 @@ const commands = {
     ])
     await step('typecheck', node, turbo('typecheck'))
     await step('build', node, turbo('build'))
-    await become(node, ['node_modules/vitest/vitest.mjs', 'run', '--coverage', ...args])
+    await become(node, [vitest, 'run', '--coverage', '--mode=product', ...args])
+  },
+  'test:tools': async (args) => {
+    await install()
+    await become(node, [vitest, 'run', '--mode=tools', ...args])
   },
   build: async () => {
     await install()
@@ -158,7 +163,7 @@ function killGroup(child, signal) {
 
 function fail(message) {
   console.error(message)
-  // The last line of `npm test` tells the count, also when it did not come to the tests.
-  if (name === 'test') console.log('0 passed, 1 failed')
+  // The last line tells the count, also when it did not come to the tests.
+  if (name.startsWith('test')) console.log('0 passed, 1 failed')
   process.exit(1)
 }

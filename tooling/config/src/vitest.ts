@@ -2,12 +2,20 @@ import { basename, join } from 'node:path'
 import type { TestProjectConfiguration } from 'vitest/config'
 import { filesIn, type Workspace, workspaces } from './workspaces.js'
 
-/** One project for each package that has tests, and one for the type tests of all: the compiler reads everything once. */
-export function testProjects(root: string): TestProjectConfiguration[] {
-  const tested = workspaces(root).filter(({ folder }) =>
-    filesIn(join(root, folder, 'test')).some((file) => file.endsWith('.test.ts')),
+/** Their tests are of what pgq is tested and measured with. */
+const TOOLS = ['@pgq/battery', '@pgq/bench', '@pgq/config', '@pgq/test-db']
+
+/**
+ * One project for each package that has tests, and one for the type tests of all: the compiler reads everything once. In the mode
+ * `product` without those of the tools, in the mode `tools` those alone, otherwise all.
+ */
+export function testProjects(root: string, mode: string): TestProjectConfiguration[] {
+  const tested = workspaces(root).filter(
+    ({ name, folder }) =>
+      mode !== (TOOLS.includes(name) ? 'product' : 'tools') &&
+      filesIn(join(root, folder, 'test')).some((file) => file.endsWith('.test.ts')),
   )
-  return [...tested.map((workspace) => testsOf(root, workspace)), typeTests(root)]
+  return [...tested.map((workspace) => testsOf(root, workspace)), ...(mode === 'tools' ? [] : [typeTests(root)])]
 }
 
 /**
