@@ -1,20 +1,25 @@
 import { handleAll, type TransactionalJob } from '@pgq/core'
 import { createWorker, type Worker, type WorkerOptions } from '@pgq/worker'
+import { sql } from 'kysely'
 import type { Shop, ShopDatabase } from './database.js'
 import { fakeMailServer, type MailServer } from './mail-server.js'
 import { tasks } from './tasks.js'
+
+const receiptText = sql<string>`
+  format('Receipt for order %s: %s EUR, paid.', id, round(total_cents / 100.0, 2))`.as('text')
 
 /** How each task is done; a task without a handler does not compile. The tests run these without a worker. */
 export const shopHandlers = (db: ShopDatabase, mails: MailServer = fakeMailServer(db)) =>
   handleAll(tasks, {
     // transactional: job.trx commits together with the removal of the job, or not at all.
     chargeOrder: async ({ orderId }, { trx }: TransactionalJob<Shop>) => {
-      const { total_cents } = await trx
-        .selectFrom('shop.orders')
-        .where('id', '=', orderId)
-        .select('total_cents')
-        .executeTakeFirstOrThrow()
-      await trx.insertInto('shop.charges').values({ order_id: orderId, amount_cents: total_cents }).execute()
+      const charge = trx.selectFrom('shop.orders').where('id', '=', orderId).select(['id', 'total_cents'])
+      await trx
+        .insertInto('shop.charges')
+        .columns(['order_id', 'amount_cents'])
+        .expression(charge)
+        .returning('order_id')
+        .executeTakeFirstOrThrow() // an order that is not there is not charged
       // The next step belongs to the same transaction: no receipt without a charge, no charge without a receipt.
       await tasks.writeReceipt.enqueue(trx, { orderId })
     },
@@ -22,13 +27,13 @@ export const shopHandlers = (db: ShopDatabase, mails: MailServer = fakeMailServe
     // at-least-once, made exactly-once: the receipt and the end of the job commit together.
     writeReceipt: async ({ orderId }, job) => {
       await db.transaction().execute(async (trx) => {
-        const { total_cents } = await trx
-          .selectFrom('shop.orders')
-          .where('id', '=', orderId)
-          .select('total_cents')
+        const receipt = trx.selectFrom('shop.orders').where('id', '=', orderId).select(['id', receiptText])
+        await trx
+          .insertInto('shop.receipts')
+          .columns(['order_id', 'text'])
+          .expression(receipt)
+          .returning('order_id')
           .executeTakeFirstOrThrow()
-        const text = `Receipt for order ${orderId}: ${(total_cents / 100).toFixed(2)} EUR, paid.`
-        await trx.insertInto('shop.receipts').values({ order_id: orderId, text }).execute()
         await job.finish(trx)
       })
     },
