@@ -113,6 +113,40 @@ describe('at-most-once, where the job exists in the worker alone until it is wri
     await worker.stop()
     expect(lost).toEqual([])
   })
+
+  // Mutant: all that were to be written with it are refused, too.
+  test('one of many that is refused for its data takes no other along', async () => {
+    await db.pool.query(`alter table pgq.dead_jobs add constraint refusing check (args::text <> '{"n":3}')`)
+    onTestFinished(() => void db.pool.query('alter table pgq.dead_jobs drop constraint refusing'))
+    const worker = await db.worker([handler])
+    const unsettled = all(worker, 'job.unsettled')
+    // The first one waits for it, and the others for the first one.
+    const release = await db.hold('lock table pgq.dead_jobs in share mode')
+    await task.enqueueMany(
+      db.pool,
+      Array.from({ length: 8 }, (_, n) => ({ args: { n } })),
+    )
+    await db.blocked()
+    await release()
+    await until(async () => (await db.value('select count(*)::integer from pgq.dead_jobs')) === 7)
+    await until(() => unsettled.length === 1)
+  })
+
+  // Mutant: each of them has a transaction of its own, so that a stream of failures waits for the disk at every one.
+  test('many that fail are written back together', async () => {
+    const worker = await db.worker([handler])
+    const settled = all(worker, 'job.settled')
+    await task.enqueueMany(
+      db.pool,
+      Array.from({ length: 500 }, (_, n) => ({ args: { n } })),
+    )
+    await until(() => settled.length === 500)
+    const [kept] = await db.rows<{ jobs: number; transactions: number }>(
+      'select count(*)::integer as jobs, count(distinct xmin::text)::integer as transactions from pgq.dead_jobs',
+    )
+    expect(kept!.jobs).toBe(500)
+    expect(kept!.transactions).toBeLessThan(250)
+  })
 })
 
 const NAMES = [

@@ -20,7 +20,9 @@ import type { Claim, DeliveryMode } from './delivery-mode.js'
 export class AtMostOnce implements DeliveryMode {
   readonly name = 'at-most-once'
   readonly mayRetry = false
-  readonly #writing = new Set<Promise<void>>()
+  /** What is to be written next, while a write is under way. */
+  #waiting: Unwritten[] = []
+  #writing: Promise<void> | undefined
 
   constructor(
     private readonly schema: string,
@@ -49,20 +51,37 @@ export class AtMostOnce implements DeliveryMode {
   }
 
   async drain(): Promise<void> {
-    await Promise.allSettled(this.#writing)
+    await this.#writing
   }
 
-  async #restore(job: ClaimedJob, settlement: Restore): Promise<void> {
-    const writing = this.#writeUntilDone(job, settlement)
-    this.#writing.add(writing)
-    await writing.finally(() => this.#writing.delete(writing))
+  #restore(job: ClaimedJob, settlement: Restore): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ job, settlement, resolve, reject })
+      this.#writing ??= this.#writeAll()
+    })
+  }
+
+  async #writeAll(): Promise<void> {
+    while (this.#waiting.length > 0) await this.#write(takeSome(this.#waiting))
+    this.#writing = undefined
+  }
+
+  /** In one transaction. Where the database refuses one of them for its data, each has its own: only that one is lost. */
+  async #write(batch: readonly Unwritten[]): Promise<void> {
+    try {
+      await this.#writeUntilDone(batch)
+      for (const { resolve } of batch) resolve()
+    } catch (error) {
+      if (batch.length > 1 && isRefused(error)) for (const one of batch) await this.#write([one])
+      else for (const { reject } of batch) reject(error)
+    }
   }
 
   /**
-   * The claim removed the job: until this is written, it exists here alone. A try whose answer was lost is repeated only when
-   * the server knows that it did not commit: the job may have been claimed again since, and must not run twice.
+   * The claim removed the jobs: until this is written, they exist here alone. A try whose answer was lost is repeated only when
+   * the server knows that it did not commit: a job may have been claimed again since, and must not run twice.
    */
-  async #writeUntilDone(job: ClaimedJob, settlement: Restore): Promise<void> {
+  async #writeUntilDone(batch: readonly Unwritten[]): Promise<void> {
     let xid: string | undefined
     for (;;) {
       try {
@@ -70,7 +89,7 @@ export class AtMostOnce implements DeliveryMode {
         xid = undefined
         await this.settlements.use(async (client) => {
           await client.query('begin')
-          await restoreJobs(this.settlements.on(client), this.schema, [{ job, settlement }])
+          await restoreJobs(this.settlements.on(client), this.schema, batch)
           const { rows } = await client.query('select pg_current_xact_id()::text as xid')
           xid = rows[0].xid
           await client.query('commit')
@@ -94,6 +113,27 @@ export class AtMostOnce implements DeliveryMode {
     if (rows[0].status === 'in progress') throw new Error(`Transaction ${xid} is still ending.`)
     return rows[0].status !== 'aborted'
   }
+}
+
+interface Unwritten {
+  readonly job: ClaimedJob
+  readonly settlement: Restore
+  readonly resolve: () => void
+  readonly reject: (error: unknown) => void
+}
+
+/** At most this many jobs, and after the first one characters of args, are written back by one statement. */
+const MAX_JOBS = 1_000
+const MAX_LENGTH = 10_000_000
+
+/** The first in line, as many as one statement should take. */
+function takeSome(waiting: Unwritten[]): Unwritten[] {
+  let length = 0
+  const next = waiting.findIndex(({ job }, index) => {
+    length += job.argsText.length
+    return index === MAX_JOBS || (index > 0 && length > MAX_LENGTH)
+  })
+  return waiting.splice(0, next === -1 ? waiting.length : next)
 }
 
 /** For the data itself (22: it cannot be stored, 23: a constraint): each repetition would be refused, too. */
