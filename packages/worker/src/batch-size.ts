@@ -28,6 +28,11 @@ export class BatchSize {
     return Math.min(missing, Math.max(this.#lastClaim * 2, this.concurrency), this.maxBatch, this.#most)
   }
 
+  /** What each of two claims under way may ask for at most, so that there is room for the other. */
+  get half(): number {
+    return Math.max(Math.ceil(this.#ahead() / 2), this.concurrency)
+  }
+
   claimed(jobs: number): void {
     this.#lastClaim = jobs
     this.#most *= 2

@@ -11,7 +11,7 @@ const RESCAN_SHARE = 20
  * of jobs that are gone (an open snapshot anywhere keeps them there). A hint only: losing it costs time, never a job.
  * What appears behind it (a transaction that committed late, a rescued job) is found by a scan from the start, which is
  * due whenever it costs at most a twentieth of the time, and at the latest every second. Every priority without a memory of
- * its own, a new higher one too, is part of each claim.
+ * its own, a new higher one too, is part of each claim. Several claims may be under way; they are answered in their order.
  */
 export class ClaimCursor {
   readonly #claimed = new Map<string, Map<number, number>>()
@@ -23,7 +23,10 @@ export class ClaimCursor {
   /** The ranges to claim from, as claimIntoLease wants them; `rescan` when they are everything. */
   ranges(now: number): { queues: string[]; after: string[]; upto: string[]; rescan: boolean } {
     const rescan = now >= this.#nextRescanAt
-    if (rescan) this.#claimed.clear()
+    if (rescan) {
+      this.#claimed.clear()
+      this.#nextRescanAt = now + MAX_RESCAN_INTERVAL_MS // until it is answered: the next claim may be on its way before
+    }
     const ranges = { queues: [] as string[], after: [] as string[], upto: [] as string[], rescan }
     for (const queue of this.#queuesInTurn()) {
       let after = LOWEST
@@ -43,6 +46,8 @@ export class ClaimCursor {
 
   /** Takes note of what a claim brought, and of what a scan from the start cost (ms). */
   advance(jobs: readonly ClaimedJob[], rescanned: boolean, now: number, durationMs: number): void {
+    // What an earlier claim was answered meanwhile may lie beyond what the scan has left.
+    if (rescanned) this.#claimed.clear()
     for (const { queue, priority, position } of jobs) {
       const levels = this.#claimed.get(queue) ?? new Map<number, number>()
       if (levels.size === 0) this.#claimed.set(queue, levels)

@@ -85,8 +85,9 @@ export class Connection implements PreparingClient {
     await this.reset()
   }
 
-  /** One piece of work after the other: a connection can do no more. */
+  /** One piece of work after the other: a connection can do no more. In a pipeline, as pg has one, each is sent at once. */
   use<Result>(work: (client: pg.Client) => Promise<Result>): Promise<Result> {
+    if (this.config.pipeline) return this.#run(work)
     const result = this.#last.then(() => this.#run(work))
     this.#last = result.catch(() => {})
     return result

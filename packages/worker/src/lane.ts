@@ -26,6 +26,9 @@ const STALE_MS = 1_000
  */
 const GATHER_MS = 3
 
+/** A claim that finds so many jobs, and all it asked for, is followed by two at a time. */
+const STREAM = 100
+
 /**
  * After a sleep this long, in ms, a single job is all there was, and whoever enqueues the next one rings: the claim that finds nothing is
  * spared. In a stream it is not, so that the bell comes down and costs the callers nothing.
@@ -71,6 +74,8 @@ export class Lane {
   /** Claimed and not started, from #next on. */
   #buffer: JobRun[] = []
   #next = 0
+  /** Jobs that were asked for by claims under way. */
+  #asked = 0
   /** Nothing is claimed: the worker runs suspects, or is about to. */
   #paused = false
   /** Something ended that a pause may have waited for. */
@@ -173,7 +178,7 @@ export class Lane {
   }
 
   get #isCalm(): boolean {
-    return this.#open === 0 && this.#waiting === 0 && this.#resting.length === 1
+    return this.#open === 0 && this.#waiting === 0 && this.#asked === 0
   }
 
   /** Starts one suspect. False: there is none that was not seen before, or the lane stops. */
@@ -209,6 +214,7 @@ export class Lane {
       sleptMs = 0
       const found = await this.#claim(limit)
       if (found === 'failed') continue
+      if (found === limit && found >= STREAM) await this.#stream()
       const isLone = found === 1 && limit > 1 && isLull
       if (found > 1 && found < limit) await this.#park('gathering', GATHER_MS)
       if (found > 0 && !isLone) continue
@@ -222,6 +228,23 @@ export class Lane {
     }
   }
 
+  /**
+   * Claims as long as each claim finds what it asked for, two at a time: the server works on one while the answer to the other is taken
+   * apart. 100,000 jobs that do nothing, two cores: 81,000-92,000/s one at a time, 117,000-136,000 so.
+   */
+  async #stream(): Promise<void> {
+    let isFull = true
+    const claimOn = async () => {
+      while (isFull && !this.#stopping) {
+        const limit = Math.min(this.#limit(), this.#size.half)
+        if (limit === 0) await this.#sleep('full')
+        else if ((await this.#claim(limit)) !== limit) isFull = false
+      }
+      this.#wake('full') // the other one, should it wait for room
+    }
+    await Promise.all([claimOn(), claimOn()])
+  }
+
   /** Sleeps until rung, or until what was claimed and not started is stale: then it goes back. */
   async #sleep(why: Rest['why']): Promise<void> {
     await this.#park(why, this.#waiting > 0 ? STALE_MS : Number.POSITIVE_INFINITY)
@@ -231,48 +254,52 @@ export class Lane {
   async #park(why: Rest['why'], ms: number): Promise<void> {
     const rest = { why, wakeUp: new WakeUp() }
     this.#resting.push(rest)
-    if (this.#paused) this.#calm.ring()
     await rest.wakeUp.wait(ms)
     this.#resting.splice(this.#resting.indexOf(rest), 1)
   }
 
   /** False: nothing rests there. */
   #wake(why: Rest['why']): boolean {
-    const rest = this.#resting.find((one) => one.why === why)
-    rest?.wakeUp.ring()
-    return rest !== undefined
+    const resting = this.#resting.filter((rest) => rest.why === why)
+    for (const { wakeUp } of resting) wakeUp.ring()
+    return resting.length > 0
   }
 
   async #claim(limit: number): Promise<number | 'failed'> {
     const start = performance.now()
+    this.#asked += limit
     const { rescan, ...ranges } = this.#cursor.ranges(start)
     const { workerId } = this.host
     const { tasks } = this
     const request: ClaimRequest = { workerId, ...ranges, tasks, limit, maxBytes: this.options.maxBatchBytes }
+    let claims: Claim[]
     try {
-      const claims = await this.mode.claim(request)
-      const durationMs = performance.now() - start
-      this.backoff.succeeded()
-      this.#cursor.advance(
-        claims.map(({ job }) => job),
-        rescan,
-        performance.now(),
-        durationMs,
-      )
-      if (claims.length === 0) return 0
-      this.#size.claimed(claims.length)
-      this.events.emit('jobs.claimed', { mode: this.mode.name, jobs: claims.length, durationMs })
-      this.host.busy(claims.length >= limit)
-      const runs = claims.map((claim) => this.#runOf(claim))
-      this.#buffer = inTurn(this.#takeBuffer(), runs)
-      this.#startWaiting()
-      return claims.length
+      claims = await this.mode.claim(request)
     } catch (error) {
+      this.#answered(limit)
       this.#cursor.reset()
       this.#size.failed(limit)
       if (!this.#stopping) await this.#park('full', this.backoff.failed(error))
       return 'failed'
     }
+    this.#answered(limit)
+    const durationMs = performance.now() - start
+    this.backoff.succeeded()
+    const jobs = claims.map(({ job }) => job)
+    this.#cursor.advance(jobs, rescan, performance.now(), durationMs)
+    if (claims.length === 0) return 0
+    this.#size.claimed(claims.length)
+    this.events.emit('jobs.claimed', { mode: this.mode.name, jobs: claims.length, durationMs })
+    this.host.busy(claims.length >= limit)
+    const runs = claims.map((claim) => this.#runOf(claim))
+    this.#buffer = inTurn(this.#takeBuffer(), runs)
+    this.#startWaiting()
+    return claims.length
+  }
+
+  #answered(limit: number): void {
+    this.#asked -= limit
+    if (this.#paused) this.#calm.ring()
   }
 
   get #waiting(): number {
@@ -329,7 +356,7 @@ export class Lane {
 
   /** How many jobs to claim now; 0: not yet. */
   #limit(): number {
-    return this.#paused ? 0 : this.#size.next(this.running.size, this.#waiting)
+    return this.#paused ? 0 : this.#size.next(this.running.size, this.#waiting + this.#asked)
   }
 
   async #releaseStale(): Promise<void> {

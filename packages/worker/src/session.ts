@@ -39,15 +39,20 @@ export class Session {
 
   /** A connection for pgq's own statements. */
   open(
-    extra: { settings?: string; prepare?: (client: pg.Client) => Promise<void>; onLost?: (error: Error) => void } = {},
+    extra: {
+      settings?: string
+      pipeline?: boolean
+      prepare?: (client: pg.Client) => Promise<void>
+      onLost?: (error: Error) => void
+    } = {},
   ): Connection {
-    const config = { ...this.config, query_timeout: STATEMENT_DEADLINE_MS }
+    const config = { ...this.config, query_timeout: STATEMENT_DEADLINE_MS, pipeline: extra.pipeline }
     return this.#add(config, `${OWN_STATEMENTS};${extra.settings ?? ''}`, extra.prepare, extra.onLost)
   }
 
   /** A connection on which handlers run statements of their own: the planner is left as it is, and statements may follow on. */
   openForHandlers(): Connection {
-    return this.#add({ ...this.config, pipeline: true } as pg.ClientConfig, '', async () => {
+    return this.#add({ ...this.config, pipeline: true }, '', async () => {
       // Its share of the liveness lock is what keeps its transactions from being overtaken.
       if (!this.workerId) throw new Error('This worker was taken for dead and has no new id yet.')
     })

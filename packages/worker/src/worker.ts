@@ -145,8 +145,8 @@ class RunningWorker implements Worker {
       cancelRequested: () => this.#caretaker.cancelRequested(),
       reconnected: () => this.#reconnected(),
     })
-    const claims = this.#session.open({ settings: 'set synchronous_commit = off' })
-    const durableClaims = modes.includes('at-most-once') ? this.#session.open() : claims
+    const claims = this.#session.open({ settings: 'set synchronous_commit = off', pipeline: true })
+    const durableClaims = modes.includes('at-most-once') ? this.#session.open({ pipeline: true }) : claims
     const settlements = this.#session.open()
     this.#settlements = settlements
     this.#acknowledger = new Acknowledger(schema, settlements, this.#backoff())

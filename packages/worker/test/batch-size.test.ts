@@ -47,6 +47,20 @@ describe('how many jobs to claim', () => {
   })
 
   // Mutant: no growth limit; one burst of fast jobs would fetch the whole batch for whatever comes next.
+  // Mutant: each may ask for all there is room for, so that the other finds none.
+  test('half of it for each of two claims under way', () => {
+    const size = paced(10, 0.01)
+    expect(size.half).toBe(500)
+    expect(size.next(10, size.half)).toBe(500)
+    expect(size.next(10, 2 * size.half)).toBe(0)
+  })
+
+  // Mutant: half of what waits ahead, of which slow handlers have none.
+  test('all slots can be filled by each of two claims', () => {
+    expect(paced(100, 100).half).toBe(100)
+    expect(paced(10, 10_000).half).toBe(10)
+  })
+
   test('grows at most twofold from claim to claim', () => {
     const size = new BatchSize(10, 1_000)
     size.claimed(10)

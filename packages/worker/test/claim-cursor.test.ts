@@ -114,6 +114,26 @@ describe('what appears behind the cursor', () => {
   })
 })
 
+describe('while a scan from the start is under way', () => {
+  // Mutant: each claim until its answer is one more.
+  test('the next claim is none', () => {
+    const cursor = new ClaimCursor(['q'])
+    expect([1, 2, 1_002].map((now) => cursor.ranges(now).rescan)).toEqual([true, false, true])
+  })
+
+  // Mutants: it hides what the scan could not take; the claim behind the scan passes over that.
+  test('an earlier claim is answered: what the scan has left comes next', () => {
+    const cursor = cursorAfter(job(0, 100))
+    const earlier = cursor.ranges(500)
+    const scan = cursor.ranges(1_002)
+    expect([earlier.rescan, scan.rescan]).toEqual([false, true])
+    expect(claim(new Set([job(0, 60)]), cursor.ranges(1_003), 9)).toEqual([job(0, 60)])
+    cursor.advance([job(0, 110)] as unknown as ClaimedJob[], false, 1_003, 1)
+    cursor.advance([job(0, 50)] as unknown as ClaimedJob[], true, 1_004, 1)
+    expect(claim(new Set([job(0, 70)]), cursor.ranges(1_005), 9)).toEqual([job(0, 70)])
+  })
+})
+
 test('more priorities than it remembers: it forgets them, and loses no job', () => {
   const jobs = new Set(Array.from({ length: 300 }, (_, index) => job(index - 150, index)))
   const cursor = new ClaimCursor(['q'])

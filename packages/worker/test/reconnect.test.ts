@@ -94,6 +94,36 @@ describe('a connection that is cut', { timeout: 30_000 }, () => {
     expect([...runs.values()].filter((times) => times !== 1)).toEqual([])
   })
 
+  // Mutants: claims go one at a time; of several claims whose answers were lost, only the last is remembered.
+  test.each(['at-least-once', 'transactional'] as const)(
+    '%s, in the middle of two claims: what they claimed runs, once',
+    async (mode) => {
+      const task = numbered('work', { mode })
+      const runs = new Map<number, number>()
+      const worker = db.idleWorker([task.handle((n) => void runs.set(n, (runs.get(n) ?? 0) + 1))], through())
+      const [claimed, rescued] = [all(worker, 'jobs.claimed'), all(worker, 'workers.rescued')]
+      await task.enqueueMany(db.pool, numbers(20_000))
+      await worker.start()
+      await until(() => runs.size > 2_000)
+      const release = await db.hold('lock table pgq.leases in share mode')
+      await db.blocked()
+      // Its name is sent with each claim, and once more when it is prepared.
+      const sent = () =>
+        Math.max(...proxy.connections.map((connection) => connection.sent.split('claim_into_lease').length - 2))
+      await until(() => sent() - claimed.length === 2, 3_000)
+      const newest = await db.value<string>('select coalesce(max(number), 0) from pgq.leases')
+      proxy.pause()
+      await release()
+      await until(async () => (await db.value(`select count(*) from pgq.leases where number > ${newest}`)) === '2')
+      proxy.cut()
+      proxy.resume()
+      await until(() => runs.size === 20_000)
+      await db.empty()
+      expect([...runs.values()].filter((times) => times !== 1)).toEqual([])
+      expect(rescued).toEqual([])
+    },
+  )
+
   // Mutant: the lease is read while the old session goes on: the claim commits afterwards, and its lease stays, for the worker lives.
   test('a claim that goes on at the server after its connection broke: what it claimed runs', async () => {
     const task = numbered()

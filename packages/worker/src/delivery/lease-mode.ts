@@ -38,11 +38,11 @@ interface Doubtful {
 /** Where no lock tells that a session is gone: by then the server has found out that its client is, and ended its statement, in ms. */
 const GONE_MS = 1_000
 
-/** A mode that claims batches into leases, one at a time. A claim whose answer was lost may have happened: the next one finds it. */
+/** A mode that claims batches into leases. A claim whose answer was lost may have happened: the next one finds it. */
 export abstract class LeaseMode implements DeliveryMode {
   abstract readonly name: 'at-least-once' | 'transactional'
   readonly mayRetry = true
-  #doubtful: Doubtful | undefined
+  #doubtful: Doubtful[] = []
 
   constructor(readonly leasing: Leasing) {}
 
@@ -81,22 +81,28 @@ export abstract class LeaseMode implements DeliveryMode {
       return this.#claimsOf(workerId, number, jobs, sentAt)
     } catch (error) {
       if (backendPid !== undefined && breaksConnection(error))
-        this.#doubtful = { workerId, number, backendPid, brokenAt: performance.now() }
+        this.#doubtful.push({ workerId, number, backendPid, brokenAt: performance.now() })
       throw error
     }
   }
 
   async #recoverDoubtful({ workerId, queues, tasks }: SuspectRequest): Promise<Claim[]> {
-    const doubtful = this.#doubtful
-    if (doubtful?.workerId !== workerId) return []
-    // Not before its session is gone: the lease of a claim that commits after the look would stay with this worker, and nobody would run it.
-    if (await this.#mayStillCommit(doubtful)) throw new Error('A claim whose connection broke is still ending.')
-    const { connection, schema } = this.leasing
-    const { number } = doubtful
-    const sentAt = performance.now()
-    const jobs = await readLease(connection, schema, { workerId, number, queues, tasks })
-    this.#doubtful = undefined
-    return this.#claimsOf(workerId, number, jobs, sentAt)
+    // The jobs of an id that was given up were given away.
+    this.#doubtful = this.#doubtful.filter((one) => one.workerId === workerId)
+    const doubtful = this.#doubtful.shift()
+    if (!doubtful) return []
+    try {
+      // Not before its session is gone: the lease of a claim that commits after the look would stay with this worker, and nobody would run it.
+      if (await this.#mayStillCommit(doubtful)) throw new Error('A claim whose connection broke is still ending.')
+      const { connection, schema } = this.leasing
+      const { number } = doubtful
+      const sentAt = performance.now()
+      const jobs = await readLease(connection, schema, { workerId, number, queues, tasks })
+      return this.#claimsOf(workerId, number, jobs, sentAt)
+    } catch (error) {
+      this.#doubtful.push(doubtful)
+      throw error
+    }
   }
 
   async #mayStillCommit({ workerId, backendPid, brokenAt }: Doubtful): Promise<boolean> {
