@@ -67,12 +67,12 @@ export {
 export { runHandler } from './run-handler.js'
 export {
   acknowledge,
+  areFinished,
   finishHeld,
   finishInTransaction,
   finishLocked,
   finishState,
   holdsLease,
-  isFinished,
   type LeasePlace,
   type Restore,
   type Return,

@@ -160,13 +160,14 @@ export async function finishInTransaction(
   if (rows.length === 0) throw new LostLeaseError(jobId)
 }
 
-const finishStatement = defineStatement<LeasePlace & { jobId: string }, { ordinal: number }>(
+/** See finish_job in the migration. */
+const finishStatement = defineStatement<LeasePlace & { jobId: string }, { finished: number }>(
   'finish_in_transaction',
-  (parts) => sql`
-    insert into ${parts.table('finished_jobs')} (worker_id, number, ordinal)
-    select ${parts.param('workerId')}, locked.number, ${parts.param('ordinal')} from (${lockedLease(parts)}) as locked
-    on conflict (worker_id, number, ordinal) do update set ordinal = excluded.ordinal
-    returning ordinal`,
+  ({ routine, param }) => sql`
+    select 1 as finished
+    where ${routine('finish_job')}(
+      ${param('workerId')}::integer, ${param('number')}::bigint, ${param('ordinal')}::smallint, ${param('jobId')}::bigint
+    )`,
 )
 
 /** The number of the lease, which stays until the transaction ends; no row when it is gone, or the job in it is settled. */
@@ -188,21 +189,30 @@ const finishLock = ({ schemaName, param }: StatementParts<{ jobId: string }>) =>
  * a crash has ended them all. A session that was opened after the claim asks first, once for each job: holdsLease.
  */
 export async function finishHeld(executor: Executor, schema: string, places: readonly LeasePlace[]): Promise<void> {
-  const workerIds = places.map(({ workerId }) => workerId)
-  const numbers = places.map(({ number }) => number)
-  const ordinals = places.map(({ ordinal }) => ordinal)
-  await finishHeldStatement(executor, schema, { workerIds, numbers, ordinals })
+  await finishHeldStatement(executor, schema, columnsOf(places))
 }
 
-const finishHeldStatement = defineStatement<
-  { workerIds: readonly number[]; numbers: readonly number[]; ordinals: readonly number[] },
-  never
->(
+const finishHeldStatement = defineStatement<PlaceColumns, never>(
   'finish_held',
-  ({ table, param }) => sql`
-    insert into ${table('finished_jobs')} (worker_id, number, ordinal)
-    select * from unnest(${param('workerIds')}::integer[], ${param('numbers')}::bigint[], ${param('ordinals')}::smallint[])`,
+  (parts) => sql`
+    insert into ${parts.table('finished_jobs')} (worker_id, number, ordinal) select * from ${unnestPlaces(parts)}`,
 )
+
+/** Places as parallel arrays. */
+interface PlaceColumns {
+  readonly workerIds: readonly number[]
+  readonly numbers: readonly number[]
+  readonly ordinals: readonly number[]
+}
+
+const columnsOf = (places: readonly LeasePlace[]): PlaceColumns => ({
+  workerIds: places.map(({ workerId }) => workerId),
+  numbers: places.map(({ number }) => number),
+  ordinals: places.map(({ ordinal }) => ordinal),
+})
+
+const unnestPlaces = ({ param }: StatementParts<PlaceColumns>) =>
+  sql`unnest(${param('workerIds')}::integer[], ${param('numbers')}::bigint[], ${param('ordinals')}::smallint[])`
 
 /**
  * Whether a lease is still the worker's. Ask in a session that holds the worker's liveness lock: it stays so while that lives. With a lock
@@ -246,15 +256,10 @@ export async function finishState(
   place: LeasePlace,
   jobId: string,
 ): Promise<'committed' | 'open' | 'rolled back'> {
-  if (await isFinished(executor, schema, place)) return 'committed'
   const [finish] = await isFinishOpenStatement(executor, schema, { jobId })
   if (finish!.open) return 'open'
-  return (await isFinished(executor, schema, place)) ? 'committed' : 'rolled back'
-}
-
-/** Whether the transaction that finished a place has committed. */
-export async function isFinished(executor: Executor, schema: string, place: LeasePlace): Promise<boolean> {
-  return (await isFinishedStatement(executor, schema, place)).length > 0
+  const [isFinished] = await areFinished(executor, schema, [place])
+  return isFinished ? 'committed' : 'rolled back'
 }
 
 const isFinishOpenStatement = defineStatement<{ jobId: string }, { open: boolean }>(
@@ -262,11 +267,26 @@ const isFinishOpenStatement = defineStatement<{ jobId: string }, { open: boolean
   (parts) => sql`select not pg_try_advisory_xact_lock(${finishLock(parts)}) as open`,
 )
 
-const isFinishedStatement = defineStatement<LeasePlace, { ordinal: number }>(
-  'is_finished',
-  ({ table, param }) => sql`
-    select ordinal from ${table('finished_jobs')}
-    where worker_id = ${param('workerId')} and number = ${param('number')} and ordinal = ${param('ordinal')}`,
+/** Whether the transactions that finished these places have committed, in the order of the places. */
+export async function areFinished(
+  executor: Executor,
+  schema: string,
+  places: readonly LeasePlace[],
+): Promise<boolean[]> {
+  const rows = await areFinishedStatement(executor, schema, columnsOf(places))
+  const finished = new Set(rows.map(({ place }) => Number(place)))
+  return places.map((_, index) => finished.has(index + 1))
+}
+
+const areFinishedStatement = defineStatement<PlaceColumns, { place: string }>(
+  'are_finished',
+  (parts) => sql`
+    select place
+    from ${unnestPlaces(parts)} with ordinality as asked (worker_id, number, ordinal, place)
+    where exists (
+      select from ${parts.table('finished_jobs')} as finished
+      where finished.worker_id = asked.worker_id and finished.number = asked.number and finished.ordinal = asked.ordinal
+    )`,
 )
 
 /**

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import {
   acknowledge,
+  areFinished,
   type ClaimedJob,
   claimAndDelete,
   claimIntoLease,
@@ -10,7 +11,6 @@ import {
   finishLocked,
   finishState,
   holdsLease,
-  isFinished,
   LostLeaseError,
   type Return,
   readLease,
@@ -190,6 +190,18 @@ describe('finishInTransaction', () => {
     expect(await database.rows('select * from pgq.finished_jobs')).toHaveLength(1)
   })
 
+  // Mutant: without its setting, the function keeps the plan that it made while there were few leases.
+  test('no plan reads all leases', async () => {
+    const { workerId } = await leaseJobs(pool, jobs(1))
+    await inTransaction(pool, 'commit', async (trx) => {
+      await trx.query('analyze pgq.leases')
+      const scans = () => trx.query(`select pg_stat_get_xact_numscans('pgq.leases'::regclass) as of_the_table`)
+      const { rows } = await scans()
+      await finishInTransaction(trx, 'pgq', place(workerId), '1')
+      expect((await scans()).rows).toEqual(rows)
+    })
+  })
+
   // Caught by: leaving out FOR KEY SHARE and the foreign key.
   test('while its transaction is open, nobody can take the lease away', async () => {
     const { workerId } = await leaseJobs(pool, jobs(1))
@@ -236,8 +248,10 @@ describe('the end of a transactional lease', () => {
       { number: 1, ordinal: 1 },
       { number: 2, ordinal: 1 },
     ])
-    expect(await isFinished(pool, 'pgq', places[1]!)).toBe(true)
-    expect(await isFinished(pool, 'pgq', place(workerId, 2))).toBe(false)
+    expect(await areFinished(pool, 'pgq', [place(workerId, 2), ...places, place(workerId + 1)])).toEqual([
+      ...[false, true, true, false],
+    ])
+    expect(await areFinished(pool, 'pgq', [])).toEqual([])
     expect(await database.rows('select * from pgq.job_states')).toEqual([])
   })
 

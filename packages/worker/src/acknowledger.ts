@@ -1,10 +1,10 @@
 import {
   acknowledge,
+  areFinished,
   beat,
   type ClaimedJob,
   endSession,
   finishState,
-  isFinished,
   type LeasePlace,
   LostLeaseError,
   type Return,
@@ -48,6 +48,12 @@ class Unwritten {
   }
 }
 
+/** Which jobs are finished by their handlers' transactions: one statement for all. */
+interface Asking {
+  readonly places: LeasePlace[]
+  readonly answers: Promise<boolean[]>
+}
+
 /** How long a success may wait for its neighbours, in ms. A lease that is settled whole goes at once. */
 const GATHER_MS = 5
 
@@ -67,6 +73,7 @@ export class Acknowledger {
   #pending = new Map<Lease, Unwritten>()
   #timer: NodeJS.Timeout | undefined
   #flushing: Promise<void> | undefined
+  #asking: Asking | undefined
 
   constructor(
     private readonly schema: string,
@@ -102,9 +109,12 @@ export class Acknowledger {
     const { connection, schema } = this
     const place = lease.placeOf(job)
     const stateOf = async () => {
-      if (backendPid === undefined) return finishState(connection, schema, place, job.id)
-      if (await endSession(connection, schema, { workerId: lease.workerId, backendPid })) return 'open'
-      return (await isFinished(connection, schema, place)) ? 'committed' : 'rolled back'
+      if (backendPid !== undefined) {
+        const isOpen = await endSession(connection, schema, { workerId: lease.workerId, backendPid })
+        if (isOpen) return 'open'
+      }
+      if (await this.#isFinished(place)) return 'committed'
+      return backendPid === undefined ? finishState(connection, schema, place, job.id) : 'rolled back'
     }
     const deadline = performance.now() + FINISH_MS
     for (;;) {
@@ -119,6 +129,23 @@ export class Acknowledger {
       }
     }
     throw new Error(STILL_OPEN)
+  }
+
+  /** Asked together with all that comes within a few milliseconds: a packet for each of them took a fifth of a short job's time. */
+  async #isFinished(place: LeasePlace): Promise<boolean> {
+    this.#asking ??= this.#askSoon()
+    const { places, answers } = this.#asking
+    const index = places.push(place) - 1
+    return (await answers)[index]!
+  }
+
+  #askSoon(): Asking {
+    const places: LeasePlace[] = []
+    const answers = delay(GATHER_MS, this.connection.closed).then(() => {
+      this.#asking = undefined
+      return areFinished(this.connection, this.schema, places)
+    })
+    return { places, answers }
   }
 
   /** Resolves when everything settled so far is durable. */

@@ -1,5 +1,6 @@
 import { enqueueMany } from '@pgq/core'
-import { expect, onTestFinished, test } from 'vitest'
+import pg from 'pg'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import { all, gate, numbered, numbers, queue, until } from './queue.js'
 
 const db = await queue()
@@ -18,6 +19,29 @@ test('a job that fails while its failed neighbour is written', async () => {
 test('a job that fails while the settlement of its neighbour is tried again', async () => {
   const terminate = (pid: number) => db.rows('select pg_terminate_backend($1)', [pid])
   expect(await retriesOf(() => {}, terminate)).toEqual(['last'])
+})
+
+// Mutant: each is asked about by itself.
+test('jobs that are finished by their handlers at about the same time are asked about together', async () => {
+  const query = vi.spyOn(pg.Client.prototype, 'query')
+  onTestFinished(() => query.mockRestore())
+  const go = gate()
+  let waiting = 0
+  const handler = task.handle(async (_, job) => {
+    await job.finish(db.pool)
+    waiting += 1
+    await go.opened
+  })
+  const worker = await db.worker([handler], { concurrency: 50 })
+  const settled = all(worker, 'job.settled')
+  await task.enqueueMany(db.pool, numbers(50))
+  await until(() => waiting === 50)
+  go.open()
+  await until(() => settled.length === 50)
+  const names = query.mock.calls.map(([sent]) => (sent as unknown as { name?: string }).name)
+  const asked = names.filter((name) => name === 'pgq.are_finished').length
+  expect(asked).toBeGreaterThan(0)
+  expect(asked).toBeLessThan(10)
 })
 
 /**

@@ -7,6 +7,7 @@ drop function checked_job(json);
 drop function checked_retry(json);
 drop function insert_jobs(text, text, text, text, text, text, text, text, boolean);
 drop function ring_doorbell(text[]);
+drop function finish_job(integer, bigint, smallint, bigint);
 drop function finished_ordinals(integer, bigint);
 drop table idle_workers;
 drop table cancellations;
