@@ -18,8 +18,8 @@ export const ambiguousCommit: BatteryTest = {
       patches: [
         {
           file: 'packages/worker/src/delivery/lease-mode.ts',
-          find: 'this.#doubtful = { workerId',
-          replace: 'void { workerId',
+          find: 'this.#doubtful.push({ workerId',
+          replace: 'void ({ workerId',
         },
       ],
     },
