@@ -46,7 +46,6 @@ describe('how many jobs to claim', () => {
     expect(size.next(0, 9)).toBe(751)
   })
 
-  // Mutant: no growth limit; one burst of fast jobs would fetch the whole batch for whatever comes next.
   // Mutant: each may ask for all there is room for, so that the other finds none.
   test('half of it for each of two claims under way', () => {
     const size = paced(10, 0.01)
@@ -61,6 +60,7 @@ describe('how many jobs to claim', () => {
     expect(paced(10, 10_000).half).toBe(10)
   })
 
+  // Mutant: no growth limit; one burst of fast jobs would fetch the whole batch for whatever comes next.
   test('grows at most twofold from claim to claim', () => {
     const size = new BatchSize(10, 1_000)
     size.claimed(10)
