@@ -5,9 +5,6 @@ import type { Shop, ShopDatabase } from './database.js'
 import { fakeMailServer, type MailServer } from './mail-server.js'
 import { tasks } from './tasks.js'
 
-const receiptText = sql<string>`
-  format('Receipt for order %s: %s EUR, paid.', id, round(total_cents / 100.0, 2))`.as('text')
-
 /** How each task is done; a task without a handler does not compile. The tests run these without a worker. */
 export const shopHandlers = (db: ShopDatabase, mails: MailServer = fakeMailServer(db)) =>
   handleAll(tasks, {
@@ -62,6 +59,9 @@ export const shopHandlers = (db: ShopDatabase, mails: MailServer = fakeMailServe
       await trx.insertInto('shop.deliveries').values({ order_id: orderId, sku, quantity }).execute()
     },
   })
+
+const receiptText = sql<string>`
+  format('Receipt for order %s: %s EUR, paid.', id, round(total_cents / 100.0, 2))`.as('text')
 
 export const shopWorker = (
   connectionString: string,
