@@ -1,5 +1,12 @@
 import { trace } from '@opentelemetry/api'
-import { defineTask, typed } from '@pgq/core'
+import {
+  InMemorySpanExporter,
+  NodeTracerProvider,
+  type Sampler,
+  SamplingDecision,
+  SimpleSpanProcessor,
+} from '@opentelemetry/sdk-trace-node'
+import { defineTask, retryAfter, typed } from '@pgq/core'
 import { expect, onTestFinished, test } from 'vitest'
 import { traceEnqueues, traceHandlers } from '../src/opentelemetry.js'
 import { queue, settled } from './queue.js'
@@ -37,6 +44,30 @@ test('a trace that is left out is left out to its end, across jobs', async () =>
   await done
   expect(spans()).toEqual([])
   expect(traces).toEqual([traces[0], traces[0], traces[0]])
+})
+
+// Mutant: a sender that was not sampled is taken for none, or its retries for first runs.
+test('whose sender was not sampled, a job has no span whatever the sampler says; its retries are asked for', async () => {
+  onTestFinished(traceEnqueues())
+  const names: string[] = []
+  const sampler: Sampler = {
+    shouldSample(_context, _traceId, name) {
+      names.push(name)
+      return { decision: SamplingDecision.RECORD_AND_SAMPLED }
+    },
+  }
+  const exporter = new InMemorySpanExporter()
+  const tracerProvider = new NodeTracerProvider({ sampler, spanProcessors: [new SimpleSpanProcessor(exporter)] })
+  onTestFinished(() => tracerProvider.shutdown())
+  const handler = mail.handle((_args, { attempt }) => (attempt === 1 ? retryAfter(0) : undefined))
+  const worker = db.worker([handler], { around: traceHandlers({ tracerProvider }) })
+  const done = settled(worker, 2)
+  await worker.start()
+  await tracer.startActiveSpan('unwanted', () => mail.enqueue(db.pool, 'Ada'))
+  await done
+  const runs = exporter.getFinishedSpans()
+  expect(names).toEqual(['process letters'])
+  expect(runs.map(({ attributes, links }) => [attributes['pgq.attempt'], links.length])).toEqual([[2, 1]])
 })
 
 test('a failure of a run that is not recorded is the job’s, as ever', async () => {

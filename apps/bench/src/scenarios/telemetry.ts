@@ -1,6 +1,9 @@
 import { measureDrain } from './drain.js'
 import { COSTS, RATE, type Scenario } from './scenario.js'
 
+/** Jobs of one call carry one trace, which is recorded or is not: so many of it that one call in a hundred is a fair sample. */
+const CHUNK = 100
+
 /** What it costs to be watched: the drain with its handlers counted, or traced; and what of that is the SDK's. */
 export const telemetry: readonly Scenario[] = [
   {
@@ -17,7 +20,7 @@ export const telemetry: readonly Scenario[] = [
     ],
     columns: [RATE, ...COSTS],
     run: (stage, scale) =>
-      measureDrain(stage, { jobs: Math.round(100_000 * scale), processes: 1, mode: 'at-least-once' }),
+      measureDrain(stage, { jobs: Math.round(100_000 * scale), processes: 1, mode: 'at-least-once', chunk: CHUNK }),
   },
   {
     name: 'telemetry/insert',
@@ -30,6 +33,7 @@ export const telemetry: readonly Scenario[] = [
         processes: 1,
         mode: 'transactional',
         work: 'insert',
+        chunk: CHUNK,
       }),
   },
 ]

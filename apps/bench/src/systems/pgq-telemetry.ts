@@ -2,9 +2,9 @@ import { context, propagation, ROOT_CONTEXT, SpanKind, trace } from '@openteleme
 import {
   BatchSpanProcessor,
   NodeTracerProvider,
-  type Sampler,
-  SamplingDecision,
+  ParentBasedSampler,
   type SpanExporter,
+  TraceIdRatioBasedSampler,
 } from '@opentelemetry/sdk-trace-node'
 import { traceEnqueues, traceHandlers } from '@pgq/telemetry/opentelemetry'
 import { metricsHandler, observeWorker } from '@pgq/telemetry/prometheus'
@@ -80,18 +80,11 @@ let provider: NodeTracerProvider | undefined
 function recordTraces(share: number): void {
   if (provider) return
   provider = new NodeTracerProvider({
-    sampler: sampler(share),
+    sampler: new ParentBasedSampler({ root: new TraceIdRatioBasedSampler(share) }),
     spanProcessors: [new BatchSpanProcessor(nowhere, { maxQueueSize: 20_000 })],
   })
   provider.register()
 }
-
-/** Throws dice for every span: jobs of one enqueueMany have one trace, and would all be recorded or none. */
-const sampler = (share: number): Sampler => ({
-  shouldSample: () => ({
-    decision: Math.random() < share ? SamplingDecision.RECORD_AND_SAMPLED : SamplingDecision.NOT_RECORD,
-  }),
-})
 
 const nowhere: SpanExporter = {
   export: (_spans, done) => done({ code: 0 }),
