@@ -14,7 +14,9 @@ export async function runHandler(handler: Handler, args: unknown, job: Job): Pro
     const parsed = handler.task.parse(args)
     const ready = parsed instanceof Promise ? await parsed : parsed
     parsing = false
-    const result = await handler.run(ready, job)
+    const returned = handler.run(ready, job)
+    // To await nothing takes a microsecond, and more where asynchronous contexts are followed.
+    const result = returned === undefined ? undefined : await returned
     return isDecision(result) ? result.outcome : SUCCESS
   } catch (error) {
     if (isDecision(error)) return error.outcome

@@ -37,13 +37,23 @@ export function decideSettlement(
   job: SettledJob,
   outcome: Outcome,
   policy: TaskRetryPolicy | undefined,
-  {
-    mayRetry,
-    now,
-    random = Math.random(),
-  }: { readonly mayRetry: boolean; readonly now?: Date; readonly random?: number },
+  conditions: Conditions,
 ): Settlement {
-  if (outcome.type === 'success') return COMPLETE
+  return outcome.type === 'success' ? COMPLETE : decideUnsuccessful(job, outcome, policy, conditions)
+}
+
+interface Conditions {
+  readonly mayRetry: boolean
+  readonly now?: Date
+  readonly random?: number
+}
+
+function decideUnsuccessful(
+  job: SettledJob,
+  outcome: Exclude<Outcome, { type: 'success' }>,
+  policy: TaskRetryPolicy | undefined,
+  { mayRetry, now, random = Math.random() }: Conditions,
+): Settlement {
   const describe = (error: unknown) => describeError(error, job.attempt, now)
   const again = (delayMs: () => number, error: unknown): Settlement => {
     const retry = resolveRetry(policy, job.retry)

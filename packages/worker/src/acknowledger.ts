@@ -6,14 +6,13 @@ import {
   endSession,
   finishState,
   type LeasePlace,
-  LostLeaseError,
   type Return,
   returnJobs,
-  type Settlement,
 } from '@pgq/core'
 import type { Backoff } from './backoff.js'
 import { breaksConnection, type Connection } from './connection.js'
 import { delay } from './delay.js'
+import type { Ending } from './delivery/delivery-mode.js'
 
 /** A claimed batch and what is settled of it. (workerId, number) is its token. */
 export class Lease {
@@ -65,9 +64,9 @@ const STILL_OPEN =
   'The transaction in which the job was finished is still open. Should it not commit, the job runs again when this worker ends.'
 
 /**
- * Writes settlements in batches, one statement under way at a time. Each promise resolves when its settlement is durable, and
- * rejects with LostLeaseError when the lease was gone. While the database is away it keeps them and tries again: a
- * settlement names its lease, so sending it twice does no harm.
+ * Writes settlements in batches, one statement under way at a time. Each promise resolves when its settlement is durable; to
+ * false when the lease was gone. While the database is away it keeps them and tries again: a settlement names its lease, so
+ * sending it twice does no harm.
  */
 export class Acknowledger {
   #pending = new Map<Lease, Unwritten>()
@@ -81,16 +80,14 @@ export class Acknowledger {
     private readonly backoff: Backoff,
   ) {}
 
-  settle(lease: Lease, job: ClaimedJob, settlement: Settlement | { readonly kind: 'release' }): Promise<void> {
+  settle(lease: Lease, job: ClaimedJob, ending: Ending): Promise<boolean> {
     const unwritten = this.#pending.get(lease) ?? new Unwritten()
     if (unwritten.size === 0) this.#pending.set(lease, unwritten)
-    if (settlement.kind === 'complete') unwritten.done.push(job.ordinal)
-    else unwritten.returns.push({ number: lease.number, ordinal: job.ordinal, ...settlement })
+    if (ending.kind === 'complete') unwritten.done.push(job.ordinal)
+    else unwritten.returns.push({ number: lease.number, ordinal: job.ordinal, ...ending })
     lease.settled += 1
     this.#flushSoon(lease.settled === lease.size ? 0 : GATHER_MS)
-    return unwritten.written.then((ours) => {
-      if (!ours) throw new LostLeaseError(job.id)
-    })
+    return unwritten.written
   }
 
   /** A job of the lease was finished by a transaction that has committed. */

@@ -13,7 +13,7 @@ import type { Claim, DeliveryMode } from './delivery/delivery-mode.js'
 import type { Events } from './events.js'
 import { inTurn } from './in-turn.js'
 import type { ResolvedOptions } from './options.js'
-import { type JobResult, JobRun } from './run-job.js'
+import { JobRun, type JobRunner } from './run-job.js'
 import type { SettledRuns } from './settled-runs.js'
 import { WakeUp } from './wake-up.js'
 
@@ -71,6 +71,7 @@ export class Lane {
   /** What it runs. */
   readonly tasks: readonly string[]
   readonly #concurrency: number
+  readonly #runner: JobRunner
   /** Claimed and not started, from #next on. */
   #buffer: JobRun[] = []
   #next = 0
@@ -96,6 +97,14 @@ export class Lane {
     this.#concurrency = options.concurrency[mode.name]
     this.#cursor = new ClaimCursor(options.queues)
     this.#size = new BatchSize(this.#concurrency, options.maxBatch)
+    this.#runner = {
+      ...{ mode, events, around: options.around, settled: host.settled },
+      ended: (run, ms) => {
+        this.#size.ran(ms)
+        this.#freeSlot(run)
+      },
+      closed: (run) => this.#closed(run),
+    }
   }
 
   start(): void {
@@ -324,20 +333,13 @@ export class Lane {
     this.running.add(run)
     this.#open += 1
     if (run.claim.begin) void this.#startInTurn(run)
-    else void run.run().then((result) => this.#ended(run, result))
+    else run.run()
   }
 
   async #startInTurn(run: JobRun): Promise<void> {
-    if ((await run.begin()) && !this.#stopping) return this.#ended(run, await run.run())
+    if ((await run.begin()) && !this.#stopping) return run.run()
     await run.release()
     this.#closed(run)
-  }
-
-  #ended(run: JobRun, result: JobResult): void {
-    this.#size.ran(result.durationMs)
-    void run.settle(result).then(() => this.#closed(run))
-    // Before the settlement is durable.
-    this.#freeSlot(run)
   }
 
   #closed(run: JobRun): void {
@@ -371,13 +373,6 @@ export class Lane {
   }
 
   #runOf(claim: Claim): JobRun {
-    return new JobRun(
-      claim,
-      this.#handlers.get(claim.job.task)!,
-      this.mode,
-      this.events,
-      this.options.around,
-      this.host.settled,
-    )
+    return new JobRun(claim, this.#handlers.get(claim.job.task)!, this.#runner)
   }
 }

@@ -11,10 +11,18 @@ import {
   type PgqError,
   resolveRetry,
   runHandler,
+  type Settlement,
   TimeoutError,
   WorkerStoppingError,
 } from '@pgq/core'
-import { type Claim, CommitRefused, type DeliveryMode, FinishedAlready } from './delivery/delivery-mode.js'
+import {
+  type Claim,
+  CommitRefused,
+  type DeliveryMode,
+  type Ending,
+  FinishedAlready,
+  RELEASE,
+} from './delivery/delivery-mode.js'
 import type { Events, JobLabel } from './events.js'
 import type { Around } from './options.js'
 import type { SettledRuns } from './settled-runs.js'
@@ -22,34 +30,41 @@ import type { SettledRuns } from './settled-runs.js'
 /** A handler that heeds its aborted signal no sooner than this is reported, and its job settled without it, in ms. */
 const HEED_MS = 1_000
 
-/** How a handler run ended. */
-export interface JobResult {
-  readonly outcome: Outcome
-  /** By our own clock, ms since the epoch. */
-  readonly startedAt: number
-  readonly durationMs: number
+/** Who runs jobs: a lane. */
+export interface JobRunner {
+  readonly mode: DeliveryMode
+  readonly events: Events
+  readonly around: Around | undefined
+  readonly settled: SettledRuns
+  /** The handler has ended, after so many ms. What that means for its job is being written. */
+  ended(run: JobRun, durationMs: number): void
+  /** That is durable, or told as lost. */
+  closed(run: JobRun): void
 }
 
-/** One claimed job on its way through its handler. */
+/** One claimed job on its way through its handler. Calls its runner back, once each: a promise for each step cost a job a microsecond. */
 export class JobRun {
   /** By our own clock, as performance.now(). */
   readonly claimedAt = performance.now()
+  /** By our own clock, ms since the epoch. */
+  #startedAt = 0
+  /** By performance.now(). */
+  #start = 0
+  #durationMs = 0
+  #timer: NodeJS.Timeout | undefined
   #abort: AbortController | undefined
   #abortReason: PgqError | undefined
-  #ended: ((outcome: Outcome) => void) | undefined
+  #isRunning = false
 
   constructor(
     readonly claim: Claim,
     private readonly handler: Handler,
-    private readonly mode: DeliveryMode,
-    private readonly events: Events,
-    private readonly around: Around | undefined,
-    private readonly settled: SettledRuns,
+    private readonly runner: JobRunner,
   ) {}
 
   get label(): JobLabel {
     const { id, task, queue, attempt } = this.claim.job
-    return { jobId: id, task, queue, attempt, mode: this.mode.name }
+    return { jobId: id, task, queue, attempt, mode: this.runner.mode.name }
   }
 
   /** Waits until the handler may run. False: it may not any more, give the job back. */
@@ -57,65 +72,29 @@ export class JobRun {
     return ((await this.claim.begin?.()) ?? true) && this.#abortReason === undefined
   }
 
-  /** Runs the handler; resolves when it has ended, with what is to become of the job. Never rejects. */
-  run(): Promise<JobResult> {
-    if (this.events.has('job.started')) this.events.emit('job.started', this.label)
-    return new Promise((resolve) => {
-      const startedAt = Date.now()
-      const start = performance.now()
-      const { timeoutMs } = this.handler.task
-      const timer = timeoutMs
-        ? setTimeout(() => this.abort(new TimeoutError(this.claim.job.id, timeoutMs)), timeoutMs)
-        : undefined
-      this.#ended = (outcome) => {
-        this.#ended = undefined
-        clearTimeout(timer)
-        resolve({ outcome: this.#judge(outcome), startedAt, durationMs: performance.now() - start })
-      }
-      void this.#runAround().then((outcome) => this.#ended?.(outcome))
-    })
-  }
-
-  /** Writes what the outcome means, and tells it when it is durable. Never rejects. */
-  async settle(result: JobResult): Promise<void> {
-    const { outcome, startedAt, durationMs } = result
-    const { job } = this.claim
-    try {
-      // An at-most-once job that has begun must not run again: it ends as failed.
-      const goesBack =
-        this.#abortReason instanceof WorkerStoppingError && outcome.type === 'error' && this.mode.mayRetry
-      if (goesBack) return await this.#giveBack()
-      const settlement = decideSettlement(job, outcome, this.handler.task.retry, this.mode)
-      await this.claim.settle(settlement)
-      const waitMs = Math.max(startedAt - job.readyAt.getTime(), 0)
-      this.settled.add(this.mode.name, job, settlement, waitMs, durationMs)
-      if (this.events.has('job.settled')) {
-        // Field by field: spreading the label costs 2 us.
-        const { id: jobId, task, queue, attempt } = job
-        const mode = this.mode.name
-        this.events.emit('job.settled', {
-          jobId,
-          task,
-          queue,
-          attempt,
-          mode,
-          outcome,
-          settlement,
-          waitMs,
-          durationMs,
-        })
-      }
-    } catch (error) {
-      if (error instanceof CommitRefused)
-        await this.settle({ ...result, outcome: { type: 'error', error: error.cause } })
-      else if (error instanceof FinishedAlready) await this.settle({ ...result, outcome: { type: 'success' } })
-      else this.#notSettled(error)
+  /** Runs the handler, and settles the job when it has ended. */
+  run(): void {
+    const { events } = this.runner
+    if (events.has('job.started')) events.emit('job.started', this.label)
+    this.#isRunning = true
+    this.#startedAt = Date.now()
+    this.#start = performance.now()
+    const { timeoutMs } = this.handler.task
+    if (timeoutMs) {
+      const { id } = this.claim.job
+      this.#timer = setTimeout(() => this.abort(new TimeoutError(id, timeoutMs)), timeoutMs)
     }
+    void this.#runAround().then((outcome) => this.#end(outcome))
   }
 
-  /** Gives the job back unrun, or unfinished, its attempt not counted. Never rejects. */
+  /** Gives the job back unrun. Never rejects. */
   async release(): Promise<void> {
-    await this.#giveBack().catch((error) => this.#notSettled(error))
+    try {
+      if (await this.claim.settle(RELEASE)) this.#tellReleased()
+      else this.#tellLost()
+    } catch (error) {
+      this.#tellUnsettled(error)
+    }
   }
 
   abort(reason: PgqError): void {
@@ -125,16 +104,21 @@ export class JobRun {
     setTimeout(() => this.#goOnWithout(reason), HEED_MS).unref()
   }
 
-  async #giveBack(): Promise<void> {
-    await this.claim.release()
-    this.events.emit('job.released', this.label)
-  }
-
   /** Decides for a handler that goes on after its abort. */
   #goOnWithout(reason: PgqError): void {
-    if (!this.#ended) return
-    this.events.emit('job.stuck', { ...this.label, abortedForMs: HEED_MS })
-    this.#ended({ type: 'error', error: reason })
+    if (!this.#isRunning) return
+    this.runner.events.emit('job.stuck', { ...this.label, abortedForMs: HEED_MS })
+    this.#end({ type: 'error', error: reason })
+  }
+
+  /** The handler has ended, or was given up. */
+  #end(outcome: Outcome): void {
+    if (!this.#isRunning) return
+    this.#isRunning = false
+    clearTimeout(this.#timer)
+    this.#durationMs = performance.now() - this.#start
+    this.#settle(this.#judge(outcome))
+    this.runner.ended(this, this.#durationMs)
   }
 
   /** What the handler's end means, given how it was aborted and what it did to its transaction. */
@@ -146,14 +130,57 @@ export class JobRun {
     return outcome
   }
 
-  #notSettled(error: unknown): void {
-    if (error instanceof LostLeaseError) this.events.emit('job.lost', { ...this.label, error })
-    else this.events.emit('job.unsettled', { ...this.label, error })
+  /** Writes what the outcome means, and tells it when it is durable. */
+  #settle(outcome: Outcome): void {
+    const { mode } = this.runner
+    // An at-most-once job that has begun must not run again: it ends as failed.
+    const goesBack = this.#abortReason instanceof WorkerStoppingError && outcome.type === 'error' && mode.mayRetry
+    const ending = goesBack ? RELEASE : decideSettlement(this.claim.job, outcome, this.handler.task.retry, mode)
+    this.claim.settle(ending).then(
+      (isOurs) => {
+        if (!isOurs) this.#tellLost()
+        else if (ending.kind === 'release') this.#tellReleased()
+        else this.#tellSettled(ending, outcome)
+        this.runner.closed(this)
+      },
+      (error) => {
+        if (error instanceof CommitRefused) return this.#settle({ type: 'error', error: error.cause })
+        if (error instanceof FinishedAlready) return this.#settle({ type: 'success' })
+        this.#tellUnsettled(error)
+        this.runner.closed(this)
+      },
+    )
+  }
+
+  #tellSettled(settlement: Settlement, outcome: Outcome): void {
+    const { job } = this.claim
+    const { mode, events, settled } = this.runner
+    const waitMs = Math.max(this.#startedAt - job.readyAt.getTime(), 0)
+    const durationMs = this.#durationMs
+    settled.add(mode.name, job, settlement, waitMs, durationMs)
+    if (!events.has('job.settled')) return
+    // Field by field: spreading the label costs 2 us.
+    const { id: jobId, task, queue, attempt } = job
+    const told = { jobId, task, queue, attempt, mode: mode.name, outcome, settlement, waitMs, durationMs }
+    events.emit('job.settled', told)
+  }
+
+  #tellReleased(): void {
+    this.runner.events.emit('job.released', this.label)
+  }
+
+  #tellLost(): void {
+    this.runner.events.emit('job.lost', { ...this.label, error: new LostLeaseError(this.claim.job.id) })
+  }
+
+  #tellUnsettled(error: unknown): void {
+    this.runner.events.emit('job.unsettled', { ...this.label, error })
   }
 
   #runAround(): Promise<Outcome> {
     const job = new Context(this)
-    const { around, handler, claim } = this
+    const { handler, claim } = this
+    const { around } = this.runner
     if (!around) return runHandler(handler, claim.job.args, job)
     const wrapped = async () => {
       const outcome = await around(job, () => runHandler(handler, claim.job.args, job))
@@ -165,7 +192,7 @@ export class JobRun {
   }
 
   get maxAttempts(): number {
-    return this.mode.mayRetry ? resolveRetry(this.handler.task.retry, this.claim.job.retry).maxAttempts : 1
+    return this.runner.mode.mayRetry ? resolveRetry(this.handler.task.retry, this.claim.job.retry).maxAttempts : 1
   }
 
   /** The controller is made when somebody asks for the signal. */

@@ -18,15 +18,17 @@ export class SettledRuns {
     durationMs: number,
   ): void {
     if (!this.events.has('jobs.settled')) return
-    const isTheirs = (batch: Batch) => batch.task === task && batch.queue === queue && batch.mode === mode
-    let batch = this.#batches.find(isTheirs)
-    if (!batch) {
-      batch = { mode, task, queue, runs: [] }
-      this.#batches.push(batch)
-    }
-    batch.runs.push({ end: endOf(settlement), waitMs, durationMs })
+    this.#batchOf(mode, task, queue).runs.push({ end: endOf(settlement), waitMs, durationMs })
     // What one statement settled is added in one go.
     this.#telling ??= setImmediate(() => this.tell())
+  }
+
+  #batchOf(mode: DeliveryModeName, task: string, queue: string): Batch {
+    for (const batch of this.#batches)
+      if (batch.task === task && batch.queue === queue && batch.mode === mode) return batch
+    const batch = { mode, task, queue, runs: [] }
+    this.#batches.push(batch)
+    return batch
   }
 
   tell(): void {

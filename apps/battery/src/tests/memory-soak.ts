@@ -27,8 +27,8 @@ export const memorySoak: BatteryTest = {
         },
         {
           file: 'packages/worker/src/run-job.ts',
-          find: '    const { outcome, startedAt, durationMs } = result\n',
-          replace: '    const { outcome, startedAt, durationMs } = result\n    KEPT.push(this)\n',
+          find: '    this.#isRunning = true\n',
+          replace: '    this.#isRunning = true\n    KEPT.push(this)\n',
         },
       ],
     },

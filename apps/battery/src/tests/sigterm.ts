@@ -21,7 +21,7 @@ export const sigterm: BatteryTest = {
     {
       name: 'an aborted job counts as failed',
       patches: [
-        { file: 'packages/worker/src/run-job.ts', find: 'if (goesBack) return await', replace: 'if (!goesBack) void' },
+        { file: 'packages/worker/src/run-job.ts', find: 'goesBack ? RELEASE :', replace: '!goesBack ? RELEASE :' },
       ],
     },
     {

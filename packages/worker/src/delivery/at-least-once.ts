@@ -1,6 +1,6 @@
-import { type ClaimedJob, finishInTransaction, type Settlement } from '@pgq/core'
+import { type ClaimedJob, finishInTransaction } from '@pgq/core'
 import type { Acknowledger, Lease } from '../acknowledger.js'
-import { type Claim, CommitRefused, FinishedAlready } from './delivery-mode.js'
+import { type Claim, CommitRefused, type Ending, FinishedAlready } from './delivery-mode.js'
 import { LeaseMode } from './lease-mode.js'
 
 /**
@@ -25,25 +25,20 @@ class LeasedClaim implements Claim {
     private readonly acknowledger: Acknowledger,
   ) {}
 
-  settle(settlement: Settlement): Promise<void> {
-    if (this.#calledFinish) return this.#settleFinished(settlement)
-    return this.acknowledger.settle(this.lease, this.job, settlement)
-  }
-
-  release(): Promise<void> {
-    if (this.#calledFinish) return this.#settleFinished({ kind: 'release' })
-    return this.acknowledger.settle(this.lease, this.job, { kind: 'release' })
+  settle(ending: Ending): Promise<boolean> {
+    if (this.#calledFinish) return this.#settleFinished(ending)
+    return this.acknowledger.settle(this.lease, this.job, ending)
   }
 
   /**
    * First the end of the handler's transaction: a job that was returned while that is open would run again although it commits. And a
    * COMMIT after a statement that failed is answered by ROLLBACK, without an error: the handler may not know.
    */
-  async #settleFinished(settlement: Parameters<Acknowledger['settle']>[2]): Promise<void> {
+  async #settleFinished(ending: Ending): Promise<boolean> {
     const isFinished = await this.acknowledger.isFinished(this.lease, this.job)
-    if (settlement.kind === 'complete' && !isFinished) throw new CommitRefused('', { cause: new Error(NOT_COMMITTED) })
-    if (isFinished && settlement.kind !== 'complete') throw new FinishedAlready()
-    return this.acknowledger.settle(this.lease, this.job, settlement)
+    if (ending.kind === 'complete' && !isFinished) throw new CommitRefused('', { cause: new Error(NOT_COMMITTED) })
+    if (isFinished && ending.kind !== 'complete') throw new FinishedAlready()
+    return this.acknowledger.settle(this.lease, this.job, ending)
   }
 
   finish(trx: Parameters<NonNullable<Claim['finish']>>[0]): Promise<void> {

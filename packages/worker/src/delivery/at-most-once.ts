@@ -10,7 +10,7 @@ import {
 import type { Backoff } from '../backoff.js'
 import type { Connection } from '../connection.js'
 import { delay } from '../delay.js'
-import type { Claim, DeliveryMode } from './delivery-mode.js'
+import type { Claim, DeliveryMode, Ending } from './delivery-mode.js'
 
 /**
  * The claim deletes: a job runs once, or not at all when the worker is lost. Failures are recorded among the dead letters and
@@ -41,20 +41,15 @@ export class AtMostOnce implements DeliveryMode {
   }
 
   #claimsOf(jobs: readonly ClaimedJob[]): Claim[] {
-    return jobs.map((job) => ({
-      job,
-      settle: async (settlement) => {
-        if (settlement.kind !== 'complete') await this.#restore(job, settlement)
-      },
-      release: () => this.#restore(job, { kind: 'release' }),
-    }))
+    return jobs.map((job) => new DeletedClaim(job, this))
   }
 
   async drain(): Promise<void> {
     await this.#writing
   }
 
-  #restore(job: ClaimedJob, settlement: Restore): Promise<void> {
+  /** Writes a job back. Resolves when that is durable. */
+  restore(job: ClaimedJob, settlement: Restore): Promise<true> {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ job, settlement, resolve, reject })
       this.#writing ??= this.#writeAll()
@@ -70,7 +65,7 @@ export class AtMostOnce implements DeliveryMode {
   async #write(batch: readonly Unwritten[]): Promise<void> {
     try {
       await this.#writeUntilDone(batch)
-      for (const { resolve } of batch) resolve()
+      for (const { resolve } of batch) resolve(true)
     } catch (error) {
       if (batch.length > 1 && isRefused(error)) for (const one of batch) await this.#write([one])
       else for (const { reject } of batch) reject(error)
@@ -115,10 +110,24 @@ export class AtMostOnce implements DeliveryMode {
   }
 }
 
+class DeletedClaim implements Claim {
+  constructor(
+    readonly job: ClaimedJob,
+    private readonly mode: AtMostOnce,
+  ) {}
+
+  settle(ending: Ending): Promise<boolean> {
+    return ending.kind === 'complete' ? DELETED : this.mode.restore(this.job, ending)
+  }
+}
+
+/** Nothing is left to be written. */
+const DELETED = Promise.resolve(true)
+
 interface Unwritten {
   readonly job: ClaimedJob
   readonly settlement: Restore
-  readonly resolve: () => void
+  readonly resolve: (written: true) => void
   readonly reject: (error: unknown) => void
 }
 

@@ -1,4 +1,12 @@
-import type { ClaimedJob, ClaimRequest, DeliveryModeName, Executor, Settlement, SuspectRequest } from '@pgq/core'
+import type {
+  ClaimedJob,
+  ClaimRequest,
+  DeliveryModeName,
+  Executor,
+  Restore,
+  Settlement,
+  SuspectRequest,
+} from '@pgq/core'
 import type { Transaction } from 'kysely'
 
 /** Where the commit falls: one small strategy per delivery mode. */
@@ -21,10 +29,10 @@ export class CommitRefused extends Error {}
 /** The handler failed, but its job is finished: the transaction of its finish() has committed. Settle it as a success. */
 export class FinishedAlready extends Error {}
 
-/** A job that is ours, until it is settled or released. */
+/** A job that is ours, until it is settled. */
 export interface Claim {
   readonly job: ClaimedJob
-  /** Waits until the handler may run, for jobs that need a connection. False: there is none; release it then. */
+  /** Waits until the handler may run, for jobs that need a connection. False: there is none; it goes back then. */
   begin?(): Promise<boolean>
   /** The transaction of a transactional job. */
   readonly trx?: Transaction<any> | undefined
@@ -33,10 +41,13 @@ export interface Claim {
   /** Completes the job inside the handler's transaction (at-least-once). */
   finish?(trx: Executor): Promise<void>
   /**
-   * Durable when it resolves. Throws LostLeaseError when the job is no longer ours: its result is dropped. Throws
-   * CommitRefused instead of a completion that the database refuses, and FinishedAlready instead of anything but a completion.
+   * Durable when it resolves; to false when the job was no longer ours: its result is dropped. Throws CommitRefused instead of a
+   * completion that the database refuses, and FinishedAlready instead of anything but a completion.
    */
-  settle(settlement: Settlement): Promise<void>
-  /** Gives the job back unrun, or unfinished, its attempt not counted. Throws as settle does. */
-  release(): Promise<void>
+  settle(ending: Ending): Promise<boolean>
 }
+
+/** What becomes of a claimed job: what its handler's end means, or it goes back, its attempt not counted. */
+export type Ending = Settlement | Restore
+
+export const RELEASE = { kind: 'release' } as const

@@ -1,11 +1,11 @@
-import { type ClaimedJob, finishHeld, finishLocked, holdsLease, LostLeaseError, type Settlement } from '@pgq/core'
+import { type ClaimedJob, finishHeld, finishLocked, holdsLease } from '@pgq/core'
 import type pg from 'pg'
 import type { Lease } from '../acknowledger.js'
 import type { Backoff } from '../backoff.js'
 import { breaksConnection, type Connection } from '../connection.js'
 import { delay, endsWithin } from '../delay.js'
 import { processIdOf } from '../session.js'
-import { type Claim, CommitRefused } from './delivery-mode.js'
+import { type Claim, CommitRefused, type Ending, RELEASE } from './delivery-mode.js'
 import type { HandlerTransaction, Send } from './handler-transaction.js'
 import { LeaseMode, type Leasing } from './lease-mode.js'
 
@@ -126,8 +126,8 @@ class OpenTransaction {
   /** Why nothing in it can be committed: a statement failed that was nobody's, or what it did could not be undone. */
   broken: unknown
   #ended = false
-  #end!: (work: Promise<void>) => void
-  readonly #committed = new Promise<void>((resolve) => {
+  #end!: (work: Promise<boolean>) => void
+  readonly #committed = new Promise<boolean>((resolve) => {
     this.#end = resolve
   })
 
@@ -160,8 +160,8 @@ class OpenTransaction {
     this.#break(new Error('The connection was busy: what its handlers wrote is undone.'))
   }
 
-  /** Resolves when the job, and what its handler wrote, is committed. */
-  complete(claim: HeldClaim, hasWritten: boolean): Promise<void> {
+  /** Resolves when the job, and what its handler wrote, is committed; to false when it was no longer ours. */
+  complete(claim: HeldClaim, hasWritten: boolean): Promise<boolean> {
     this.#done.push(claim)
     this.#hasWork ||= hasWritten
     return this.#committed
@@ -187,11 +187,11 @@ class OpenTransaction {
     this.slot.connection.drop(this.client)
   }
 
-  async #commit(): Promise<void> {
+  async #commit(): Promise<boolean> {
     const { acknowledger } = this.mode.leasing
     if (!this.#hasWork) {
-      await Promise.all(this.#done.map(({ lease, job }) => acknowledger.settle(lease, job, { kind: 'complete' })))
-      return
+      const written = this.#done.map(({ lease, job }) => acknowledger.settle(lease, job, { kind: 'complete' }))
+      return (await Promise.all(written)).every(Boolean)
     }
     try {
       await this.#send()
@@ -202,6 +202,7 @@ class OpenTransaction {
       if (!isKept) return this.#refuse(this.explain(error))
     }
     for (const { lease } of this.#done) acknowledger.committed(lease)
+    return true
   }
 
   async #send(): Promise<void> {
@@ -226,13 +227,11 @@ class OpenTransaction {
   }
 
   /** Nothing was committed. One job has failed then; of a group nobody knows which it was: all of them run again, one by one. */
-  #refuse(error: unknown): never {
-    const [{ job }] = this.#done as [HeldClaim]
-    if (isLeaseGone(error)) throw new LostLeaseError(job.id)
+  #refuse(error: unknown): false {
+    if (isLeaseGone(error)) return false
     if (this.#done.length === 1) throw new CommitRefused('', { cause: error })
     this.mode.groupFailed(this.#done.length)
-    for (const { lease, job } of this.#done)
-      this.mode.leasing.acknowledger.settle(lease, job, { kind: 'release' }).catch(() => {}) // it is lost then
+    for (const { lease, job } of this.#done) void this.mode.leasing.acknowledger.settle(lease, job, RELEASE)
     throw error
   }
 }
@@ -266,24 +265,17 @@ class HeldClaim implements Claim {
     return this.#hasWritten && this.#transaction?.client.getTransactionStatus?.() === 'E'
   }
 
-  async settle(settlement: Settlement): Promise<void> {
-    if (settlement.kind === 'complete') return this.#complete()
-    const { broken } = this.#transaction ?? {}
-    if (this.#slot && this.#hasWritten && broken) {
-      // Others' fault, or the network's: this handler had no transaction to write into.
-      await this.release()
-      throw broken
-    }
+  async settle(ending: Ending): Promise<boolean> {
+    if (ending.kind === 'complete') return this.#complete()
+    // Others' fault, or the network's: this handler had no transaction to write into.
+    const broken = this.#slot && this.#hasWritten && ending !== RELEASE && this.#transaction!.broken
     await this.#leave()
-    await this.mode.leasing.acknowledger.settle(this.lease, this.job, settlement)
+    const isOurs = await this.mode.leasing.acknowledger.settle(this.lease, this.job, broken ? RELEASE : ending)
+    if (broken && isOurs) throw broken
+    return isOurs
   }
 
-  async release(): Promise<void> {
-    await this.#leave()
-    await this.mode.leasing.acknowledger.settle(this.lease, this.job, { kind: 'release' })
-  }
-
-  #complete(): Promise<void> {
+  #complete(): Promise<boolean> {
     // A handler that goes on after its abort, or that awaits nothing, must not write into the next job's transaction.
     this.#handler?.close()
     const committed = this.#transaction!.complete(this, this.#hasWritten)
