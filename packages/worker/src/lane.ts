@@ -14,6 +14,7 @@ import type { Events } from './events.js'
 import { inTurn } from './in-turn.js'
 import type { ResolvedOptions } from './options.js'
 import { JobRun, type JobRunner } from './run-job.js'
+import { RunningJobs } from './running-jobs.js'
 import type { SettledRuns } from './settled-runs.js'
 import { WakeUp } from './wake-up.js'
 
@@ -58,7 +59,7 @@ export interface LaneHost {
  * next batch is claimed.
  */
 export class Lane {
-  readonly running = new Set<JobRun>()
+  readonly running = new RunningJobs()
   /** Jobs that were started and are not settled yet. */
   #open = 0
   readonly #drained = new WakeUp()

@@ -46,6 +46,8 @@ export interface JobRunner {
 export class JobRun {
   /** By our own clock, as performance.now(). */
   readonly claimedAt = performance.now()
+  /** Among the running ones, which see to it. */
+  place = -1
   /** By our own clock, ms since the epoch. */
   #startedAt = 0
   /** By performance.now(). */
