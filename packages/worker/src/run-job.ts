@@ -15,14 +15,7 @@ import {
   TimeoutError,
   WorkerStoppingError,
 } from '@pgq/core'
-import {
-  type Claim,
-  CommitRefused,
-  type DeliveryMode,
-  type Ending,
-  FinishedAlready,
-  RELEASE,
-} from './delivery/delivery-mode.js'
+import { type Claim, CommitRefused, type DeliveryMode, FinishedAlready, RELEASE } from './delivery/delivery-mode.js'
 import type { Events, JobLabel } from './events.js'
 import type { Around } from './options.js'
 import type { SettledRuns } from './settled-runs.js'

@@ -6,9 +6,7 @@ import {
   type TransactionalJob,
   typed,
 } from '@pgq/core'
-import { migrate } from '@pgq/migrations'
 import { createWorker, type WorkerOptions as PgqWorkerOptions, type Worker } from '@pgq/worker'
-import { sql } from 'kysely'
 import pg from 'pg'
 import { listenOn } from './listen.js'
 import { type NewJob, type Place, QUEUE, type System, TASK, type WorkerOptions } from './system.js'
@@ -20,7 +18,9 @@ const taskOf = <Mode extends DeliveryModeName>(mode: Mode) => defineTask(TASK, {
 
 /** pgq with its defaults. */
 export const pgq: System = {
+  // Not loaded by a worker: a process that works needs no migrations.
   async prepare({ postgresUrl }) {
+    const { migrate } = await import('@pgq/migrations')
     await migrate(postgresUrl)
   },
   async producer({ postgresUrl }) {
@@ -73,7 +73,7 @@ export async function startWorker(
   const { concurrency } = options
   const worker = createWorker({
     connectionString: postgresUrl,
-    handlers: [handlerOf(options)],
+    handlers: [await handlerOf(options)],
     ...(concurrency ? { concurrency } : {}),
     ...settings,
   })
@@ -82,8 +82,9 @@ export async function startWorker(
   return worker
 }
 
-function handlerOf({ mode, handler }: WorkerOptions) {
+async function handlerOf({ mode, handler }: WorkerOptions) {
   if (mode !== 'transactional') return taskOf(mode).handle((args) => handler(args))
+  const { sql } = await import('kysely')
   return taskOf(mode).handle((args, { trx }: TransactionalJob<any>) =>
     handler(args, (text) => sql.raw(text).execute(trx)),
   )
