@@ -79,7 +79,7 @@ export class JobRun {
       const { id } = this.claim.job
       this.#timer = setTimeout(() => this.abort(new TimeoutError(id, timeoutMs)), timeoutMs)
     }
-    void this.#runAround().then((outcome) => this.#end(outcome))
+    void this.#callHandler().then((outcome) => this.#end(outcome))
   }
 
   /** Gives the job back unrun. Never rejects. */
@@ -172,18 +172,12 @@ export class JobRun {
     this.runner.events.emit('job.unsettled', { ...this.label, error })
   }
 
-  #runAround(): Promise<Outcome> {
+  #callHandler(): Promise<Outcome> {
     const job = new Context(this)
     const { handler, claim } = this
     const { around } = this.runner
     if (!around) return runHandler(handler, claim.job.args, job)
-    const wrapped = async () => {
-      const outcome = await around(job, () => runHandler(handler, claim.job.args, job))
-      if (!isOutcome(outcome))
-        throw new InvalidOptionError('around answered no outcome: let it return what next() answers.')
-      return outcome
-    }
-    return wrapped().catch((error) => ({ type: 'error', error }))
+    return runAround(around, job, () => runHandler(handler, claim.job.args, job))
   }
 
   get maxAttempts(): number {
@@ -197,6 +191,16 @@ export class JobRun {
       if (this.#abortReason) this.#abort.abort(this.#abortReason)
     }
     return this.#abort.signal
+  }
+}
+
+async function runAround(around: Around, job: Job, next: () => Promise<Outcome>): Promise<Outcome> {
+  try {
+    const outcome = await around(job, next)
+    if (isOutcome(outcome)) return outcome
+    throw new InvalidOptionError('around answered no outcome: let it return what next() answers.')
+  } catch (error) {
+    return { type: 'error', error }
   }
 }
 
