@@ -223,9 +223,7 @@ function readBatch([row]: BatchRow[], { queues, tasks }: Names): ClaimedJob[] {
   for (const id of row.ids.slice(1, -1).split(',')) {
     const index = jobs.length
     const count = counts[index]!
-    const createdMs = createdAts[index]! * 1_000
-    const createdAt = new Date(createdMs)
-    const waitMs = waits[index]! * 1_000
+    const createdAt = createdAts[index]! * 1_000
     jobs.push({
       id,
       ordinal: index + 1,
@@ -239,8 +237,8 @@ function readBatch([row]: BatchRow[], { queues, tasks }: Names): ClaimedJob[] {
       argsText: argsTexts[index]!,
       meta: metas[index] ?? null,
       retry: retries[index] ?? null,
-      createdAt,
-      readyAt: waitMs === 0 ? createdAt : new Date(createdMs + waitMs),
+      createdAt: new Date(createdAt),
+      readyAt: new Date(createdAt + waits[index]! * 1_000),
       errors: errors[index] ?? null,
     })
   }

@@ -13,7 +13,7 @@ import type { Claim, DeliveryMode } from './delivery/delivery-mode.js'
 import type { Events } from './events.js'
 import { inTurn } from './in-turn.js'
 import type { ResolvedOptions } from './options.js'
-import { JobRun, type JobRunner } from './run-job.js'
+import { JobRun, type RunHost } from './run-job.js'
 import { RunningJobs } from './running-jobs.js'
 import type { SettledRuns } from './settled-runs.js'
 import { WakeUp } from './wake-up.js'
@@ -72,10 +72,9 @@ export class Lane {
   /** What it runs. */
   readonly tasks: readonly string[]
   readonly #concurrency: number
-  readonly #runner: JobRunner
-  /** Claimed and not started, from #next on. */
+  readonly #runHost: RunHost
+  /** Claimed and not started, the next one last. */
   #buffer: JobRun[] = []
-  #next = 0
   /** Jobs that were asked for by claims under way. */
   #asked = 0
   /** Nothing is claimed: the worker runs suspects, or is about to. */
@@ -98,7 +97,7 @@ export class Lane {
     this.#concurrency = options.concurrency[mode.name]
     this.#cursor = new ClaimCursor(options.queues)
     this.#size = new BatchSize(this.#concurrency, options.maxBatch)
-    this.#runner = {
+    this.#runHost = {
       ...{ mode, events, around: options.around, settled: host.settled },
       ended: (run, ms) => {
         this.#size.ran(ms)
@@ -171,7 +170,7 @@ export class Lane {
       if (jobIds.has(id)) run.abort(new CancelledError(id))
     }
     const waiting = this.#takeBuffer()
-    this.#buffer = waiting.filter((run) => !jobIds.has(run.claim.job.id))
+    this.#buffer = waiting.filter((run) => !jobIds.has(run.claim.job.id)).reverse()
     for (const run of waiting) if (jobIds.has(run.claim.job.id)) void run.release()
   }
 
@@ -302,7 +301,7 @@ export class Lane {
     this.events.emit('jobs.claimed', { mode: this.mode.name, jobs: claims.length, durationMs })
     this.host.busy(claims.length >= limit)
     const runs = claims.map((claim) => this.#runOf(claim))
-    this.#buffer = inTurn(this.#takeBuffer(), runs)
+    this.#buffer = inTurn(this.#takeBuffer(), runs).reverse()
     this.#startWaiting()
     return claims.length
   }
@@ -313,20 +312,19 @@ export class Lane {
   }
 
   get #waiting(): number {
-    return this.#buffer.length - this.#next
+    return this.#buffer.length
   }
 
   #takeBuffer(): JobRun[] {
-    const waiting = this.#buffer.slice(this.#next)
+    const waiting = this.#buffer.reverse()
     this.#buffer = []
-    this.#next = 0
     if (this.#paused) this.#calm.ring()
     return waiting
   }
 
   #startWaiting(): void {
     while (this.running.size < this.#concurrency && this.#waiting > 0 && !this.#stopping) {
-      this.#start(this.#buffer[this.#next++]!)
+      this.#start(this.#buffer.pop()!)
     }
   }
 
@@ -364,7 +362,7 @@ export class Lane {
 
   async #releaseStale(): Promise<void> {
     const staleAt = performance.now() - STALE_MS
-    if (!this.#buffer.some((run, place) => place >= this.#next && run.claimedAt <= staleAt)) return
+    if (!this.#buffer.some((run) => run.claimedAt <= staleAt)) return
     this.#size.stalled(STALE_MS)
     await this.#releaseBuffer()
   }
@@ -374,6 +372,6 @@ export class Lane {
   }
 
   #runOf(claim: Claim): JobRun {
-    return new JobRun(claim, this.#handlers.get(claim.job.task)!, this.#runner)
+    return new JobRun(claim, this.#handlers.get(claim.job.task)!, this.#runHost)
   }
 }

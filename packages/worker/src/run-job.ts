@@ -15,7 +15,14 @@ import {
   TimeoutError,
   WorkerStoppingError,
 } from '@pgq/core'
-import { type Claim, CommitRefused, type DeliveryMode, FinishedAlready, RELEASE } from './delivery/delivery-mode.js'
+import {
+  type Claim,
+  CommitRefused,
+  type DeliveryMode,
+  type Ending,
+  FinishedAlready,
+  RELEASE,
+} from './delivery/delivery-mode.js'
 import type { Events, JobLabel } from './events.js'
 import type { Around } from './options.js'
 import type { SettledRuns } from './settled-runs.js'
@@ -23,19 +30,19 @@ import type { SettledRuns } from './settled-runs.js'
 /** A handler that heeds its aborted signal no sooner than this is reported, and its job settled without it, in ms. */
 const HEED_MS = 1_000
 
-/** Who runs jobs: a lane. */
-export interface JobRunner {
+/** What a run asks of the lane around it. */
+export interface RunHost {
   readonly mode: DeliveryMode
   readonly events: Events
   readonly around: Around | undefined
   readonly settled: SettledRuns
   /** The handler has ended, after so many ms. What that means for its job is being written. */
   ended(run: JobRun, durationMs: number): void
-  /** That is durable, or told as lost. */
+  /** That is durable, or told as lost or unsettled. */
   closed(run: JobRun): void
 }
 
-/** One claimed job on its way through its handler. Calls its runner back, once each: a promise for each step cost a job a microsecond. */
+/** One claimed job on its way through its handler. It calls its lane back: a promise for each step cost a job a microsecond. */
 export class JobRun {
   /** By our own clock, as performance.now(). */
   readonly claimedAt = performance.now()
@@ -54,22 +61,22 @@ export class JobRun {
   constructor(
     readonly claim: Claim,
     private readonly handler: Handler,
-    private readonly runner: JobRunner,
+    private readonly host: RunHost,
   ) {}
 
   get label(): JobLabel {
     const { id, task, queue, attempt } = this.claim.job
-    return { jobId: id, task, queue, attempt, mode: this.runner.mode.name }
+    return { jobId: id, task, queue, attempt, mode: this.host.mode.name }
   }
 
-  /** Waits until the handler may run. False: it may not any more, give the job back. */
+  /** Waits until the handler may run, of a job that has to. False: it may not any more, give the job back. */
   async begin(): Promise<boolean> {
-    return ((await this.claim.begin?.()) ?? true) && this.#abortReason === undefined
+    return (await this.claim.begin!()) && this.#abortReason === undefined
   }
 
   /** Runs the handler, and settles the job when it has ended. */
   run(): void {
-    const { events } = this.runner
+    const { events } = this.host
     if (events.has('job.started')) events.emit('job.started', this.label)
     this.#isRunning = true
     this.#startedAt = Date.now()
@@ -102,7 +109,7 @@ export class JobRun {
   /** Decides for a handler that goes on after its abort. */
   #goOnWithout(reason: PgqError): void {
     if (!this.#isRunning) return
-    this.runner.events.emit('job.stuck', { ...this.label, abortedForMs: HEED_MS })
+    this.host.events.emit('job.stuck', { ...this.label, abortedForMs: HEED_MS })
     this.#end({ type: 'error', error: reason })
   }
 
@@ -113,7 +120,7 @@ export class JobRun {
     clearTimeout(this.#timer)
     this.#durationMs = performance.now() - this.#start
     this.#settle(this.#judge(outcome))
-    this.runner.ended(this, this.#durationMs)
+    this.host.ended(this, this.#durationMs)
   }
 
   /** What the handler's end means, given how it was aborted and what it did to its transaction. */
@@ -127,29 +134,40 @@ export class JobRun {
 
   /** Writes what the outcome means, and tells it when it is durable. */
   #settle(outcome: Outcome): void {
-    const { mode } = this.runner
-    // An at-most-once job that has begun must not run again: it ends as failed.
-    const goesBack = this.#abortReason instanceof WorkerStoppingError && outcome.type === 'error' && mode.mayRetry
-    const ending = goesBack ? RELEASE : decideSettlement(this.claim.job, outcome, this.handler.task.retry, mode)
+    let ending: Ending
+    try {
+      ending = this.#endingOf(outcome)
+    } catch (error) {
+      // An outcome that an around of the user's own made up.
+      this.#settle({ type: 'error', error })
+      return
+    }
     this.claim.settle(ending).then(
       (isOurs) => {
         if (!isOurs) this.#tellLost()
         else if (ending.kind === 'release') this.#tellReleased()
         else this.#tellSettled(ending, outcome)
-        this.runner.closed(this)
+        this.host.closed(this)
       },
       (error) => {
         if (error instanceof CommitRefused) return this.#settle({ type: 'error', error: error.cause })
         if (error instanceof FinishedAlready) return this.#settle({ type: 'success' })
         this.#tellUnsettled(error)
-        this.runner.closed(this)
+        this.host.closed(this)
       },
     )
   }
 
+  #endingOf(outcome: Outcome): Ending {
+    const { mode } = this.host
+    // An at-most-once job that has begun must not run again: it ends as failed.
+    const goesBack = this.#abortReason instanceof WorkerStoppingError && outcome.type === 'error' && mode.mayRetry
+    return goesBack ? RELEASE : decideSettlement(this.claim.job, outcome, this.handler.task.retry, mode)
+  }
+
   #tellSettled(settlement: Settlement, outcome: Outcome): void {
     const { job } = this.claim
-    const { mode, events, settled } = this.runner
+    const { mode, events, settled } = this.host
     const waitMs = Math.max(this.#startedAt - job.readyAt.getTime(), 0)
     const durationMs = this.#durationMs
     settled.add(mode.name, job, settlement, waitMs, durationMs)
@@ -161,27 +179,27 @@ export class JobRun {
   }
 
   #tellReleased(): void {
-    this.runner.events.emit('job.released', this.label)
+    this.host.events.emit('job.released', this.label)
   }
 
   #tellLost(): void {
-    this.runner.events.emit('job.lost', { ...this.label, error: new LostLeaseError(this.claim.job.id) })
+    this.host.events.emit('job.lost', { ...this.label, error: new LostLeaseError(this.claim.job.id) })
   }
 
   #tellUnsettled(error: unknown): void {
-    this.runner.events.emit('job.unsettled', { ...this.label, error })
+    this.host.events.emit('job.unsettled', { ...this.label, error })
   }
 
   #callHandler(): Promise<Outcome> {
     const job = new Context(this)
     const { handler, claim } = this
-    const { around } = this.runner
+    const { around } = this.host
     if (!around) return runHandler(handler, claim.job.args, job)
     return runAround(around, job, () => runHandler(handler, claim.job.args, job))
   }
 
   get maxAttempts(): number {
-    return this.runner.mode.mayRetry ? resolveRetry(this.handler.task.retry, this.claim.job.retry).maxAttempts : 1
+    return this.host.mode.mayRetry ? resolveRetry(this.handler.task.retry, this.claim.job.retry).maxAttempts : 1
   }
 
   /** The controller is made when somebody asks for the signal. */

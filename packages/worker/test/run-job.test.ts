@@ -193,6 +193,12 @@ describe('around', () => {
       (async () => ({ type: 'done' })) as unknown as Around,
       'around answered no outcome: let it return what next() answers.',
     ],
+    // Mutant: what cannot be made sense of ends the process.
+    [
+      'answers half an outcome',
+      (async () => ({ type: 'retry', afterMs: Symbol('soon') })) as unknown as Around,
+      'Cannot convert a Symbol value to a number',
+    ],
   ] as [string, Around, string][])('that %s: the run failed, and is tried again', async (_, around, message) => {
     const { outcome, settlement } = await run(around)
     expect(outcome).toMatchObject({ type: 'error', error: { message } })

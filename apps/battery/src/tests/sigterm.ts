@@ -21,7 +21,11 @@ export const sigterm: BatteryTest = {
     {
       name: 'an aborted job counts as failed',
       patches: [
-        { file: 'packages/worker/src/run-job.ts', find: 'goesBack ? RELEASE :', replace: '!goesBack ? RELEASE :' },
+        {
+          file: 'packages/worker/src/run-job.ts',
+          find: 'goesBack ? RELEASE :',
+          replace: 'goesBack && !mode.mayRetry ? RELEASE :',
+        },
       ],
     },
     {

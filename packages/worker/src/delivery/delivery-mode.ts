@@ -19,7 +19,7 @@ export interface DeliveryMode {
   claim(request: ClaimRequest): Promise<Claim[]>
   /** Claims one job that may have taken its workers down, to run with nothing beside it. */
   claimSuspect(request: SuspectRequest): Promise<Claim[]>
-  /** Ends when everything that was settled is durable, or the signal aborts. */
+  /** Ends when everything that was settled is durable, or its connection is closed for good. */
   drain(): Promise<void>
 }
 

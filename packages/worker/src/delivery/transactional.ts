@@ -268,7 +268,7 @@ class HeldClaim implements Claim {
   async settle(ending: Ending): Promise<boolean> {
     if (ending.kind === 'complete') return this.#complete()
     // Others' fault, or the network's: this handler had no transaction to write into.
-    const broken = this.#slot && this.#hasWritten && ending !== RELEASE && this.#transaction!.broken
+    const broken = this.#slot && this.#hasWritten && ending.kind !== 'release' && this.#transaction!.broken
     await this.#leave()
     const isOurs = await this.mode.leasing.acknowledger.settle(this.lease, this.job, broken ? RELEASE : ending)
     if (broken && isOurs) throw broken
