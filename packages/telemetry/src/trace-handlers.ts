@@ -13,17 +13,32 @@ import type { Job, JobMeta, Outcome } from '@pgq/core'
 import { messagingAttributes, quietly, recordFailure, type TraceOptions, tracerOf } from './tracer.js'
 
 /**
+ * So many first runs of jobs whose senders were not sampled, all of them turned down: the sampler follows its parent, as the SDK's default
+ * does, and is asked about them no more. To ask takes the SDK 0.9 us.
+ */
+const CONVINCED = 1_000
+
+/**
  * Gives every run of a handler a span `process <queue>`, active while the handler runs: for the worker's option `around`. The
- * first run is a child of the span that enqueued the job, and has no span where that one was not sampled. A later one may be
- * hours away: it begins a trace of its own, linked to that span.
+ * first run is a child of the span that enqueued the job. A later one may be hours away: it begins a trace of its
+ * own, linked to that span.
  */
 export function traceHandlers(
   options: TraceOptions = {},
 ): (job: Job, next: () => Promise<Outcome>) => Promise<Outcome> {
   const tracer = tracerOf(options)
   const carriedBy = extractor()
+  let turnedDown = 0
+  const begin = (job: Job): Run => {
+    const carried = carriedBy(job.meta)
+    const isLeftOut = job.attempt === 1 && isUnsampled(carried)
+    if (isLeftOut && turnedDown >= CONVINCED) return { context: carried }
+    const run = beginSpan(tracer, job, carried)
+    if (isLeftOut) turnedDown = run.span ? Number.NEGATIVE_INFINITY : turnedDown + 1
+    return run
+  }
   return (job, next) => {
-    const run = quietly(() => begin(tracer, job, carriedBy(job.meta)))
+    const run = quietly(() => begin(job))
     if (!run) return next()
     // What is not recorded is active like any other, so that what begins inside is not recorded either. It needs no end.
     return run.span ? record(run.span, run.context, job, next) : context.with(run.context, next)
@@ -36,17 +51,19 @@ interface Run {
   readonly context: Context
 }
 
-function begin(tracer: Tracer, { id, queue, task, attempt }: Job, carried: Context): Run {
+function isUnsampled(carried: Context): boolean {
   const sender = trace.getSpanContext(carried)
-  const isFirst = attempt === 1
-  // A sampler that follows its parent, the SDK's default, would turn a span down: to ask it takes the SDK 0.9 us.
-  if (isFirst && sender && !(sender.traceFlags & TraceFlags.SAMPLED)) return { context: carried }
-  const parent = isFirst ? carried : trace.deleteSpan(carried)
+  return sender !== undefined && !(sender.traceFlags & TraceFlags.SAMPLED)
+}
+
+function beginSpan(tracer: Tracer, { id, queue, task, attempt }: Job, carried: Context): Run {
+  const sender = attempt === 1 ? undefined : trace.getSpanContext(carried)
+  const parent = attempt === 1 ? carried : trace.deleteSpan(carried)
   const attributes = messagingAttributes('process', queue)
   attributes['messaging.message.id'] = id
   attributes['pgq.task'] = task
   attributes['pgq.attempt'] = attempt
-  const links = sender && !isFirst ? [{ context: sender }] : []
+  const links = sender ? [{ context: sender }] : []
   const span = tracer.startSpan(`process ${queue}`, { kind: SpanKind.CONSUMER, links, attributes }, parent)
   return { context: trace.setSpan(parent, span), ...(span.isRecording() && { span }) }
 }

@@ -1,13 +1,7 @@
 import { trace } from '@opentelemetry/api'
-import {
-  InMemorySpanExporter,
-  NodeTracerProvider,
-  type Sampler,
-  SamplingDecision,
-  SimpleSpanProcessor,
-} from '@opentelemetry/sdk-trace-node'
-import { defineTask, retryAfter, typed } from '@pgq/core'
-import { expect, onTestFinished, test } from 'vitest'
+import { NodeTracerProvider, type Sampler, SamplingDecision } from '@opentelemetry/sdk-trace-node'
+import { defineTask, type Job, typed } from '@pgq/core'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { traceEnqueues, traceHandlers } from '../src/opentelemetry.js'
 import { queue, settled } from './queue.js'
 import { recordSpans } from './spans.js'
@@ -46,28 +40,44 @@ test('a trace that is left out is left out to its end, across jobs', async () =>
   expect(traces).toEqual([traces[0], traces[0], traces[0]])
 })
 
-// Mutant: a sender that was not sampled is taken for none, or its retries for first runs.
-test('whose sender was not sampled, a job has no span whatever the sampler says; its retries are asked for', async () => {
-  onTestFinished(traceEnqueues())
-  const names: string[] = []
-  const sampler: Sampler = {
-    shouldSample(_context, _traceId, name) {
-      names.push(name)
-      return { decision: SamplingDecision.RECORD_AND_SAMPLED }
-    },
+describe('a sampler is asked about jobs whose senders were not sampled', () => {
+  const unsampled = { traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00' }
+  const jobOf = (attempt: number) =>
+    ({ id: '1', queue: 'letters', task: 'mail', attempt, meta: unsampled }) as unknown as Job
+
+  /** traceHandlers with a sampler that records what it is told to; answers how to run so many jobs, and how often it was asked. */
+  function sampling(isRecorded: (asked: number) => boolean) {
+    let asked = 0
+    const sampler: Sampler = {
+      shouldSample: () => ({
+        decision: isRecorded(++asked) ? SamplingDecision.RECORD : SamplingDecision.NOT_RECORD,
+      }),
+    }
+    const around = traceHandlers({ tracerProvider: new NodeTracerProvider({ sampler }) })
+    return async (jobs: number, attempt = 1) => {
+      const before = asked
+      const active = new Set<string | undefined>()
+      for (let n = 0; n < jobs; n++)
+        await around(jobOf(attempt), async () => {
+          active.add(trace.getActiveSpan()?.spanContext().traceId)
+          return { type: 'success' }
+        })
+      if (attempt === 1) expect([...active]).toEqual(['0af7651916cd43dd8448eb211c80319c'])
+      return asked - before
+    }
   }
-  const exporter = new InMemorySpanExporter()
-  const tracerProvider = new NodeTracerProvider({ sampler, spanProcessors: [new SimpleSpanProcessor(exporter)] })
-  onTestFinished(() => tracerProvider.shutdown())
-  const handler = mail.handle((_args, { attempt }) => (attempt === 1 ? retryAfter(0) : undefined))
-  const worker = db.worker([handler], { around: traceHandlers({ tracerProvider }) })
-  const done = settled(worker, 2)
-  await worker.start()
-  await tracer.startActiveSpan('unwanted', () => mail.enqueue(db.pool, 'Ada'))
-  await done
-  const runs = exporter.getFinishedSpans()
-  expect(names).toEqual(['process letters'])
-  expect(runs.map(({ attributes, links }) => [attributes['pgq.attempt'], links.length])).toEqual([[2, 1]])
+
+  // Mutants: it is asked for ever; it is not asked about retries.
+  test('until it has turned down 1,000 of them, and about their retries', async () => {
+    const run = sampling(() => false)
+    expect([await run(1_500), await run(10, 2), await run(10)]).toEqual([1_000, 10, 0])
+  })
+
+  // Mutants: one is taken for all; what was turned down is counted on.
+  test('for ever, if it has recorded one', async () => {
+    const run = sampling((asked) => asked === 999)
+    expect(await run(3_000)).toBe(3_000)
+  })
 })
 
 test('a failure of a run that is not recorded is the job’s, as ever', async () => {
