@@ -1,8 +1,9 @@
 import { measureDrain } from './drain.js'
 import { COSTS, RATE, type Scenario } from './scenario.js'
 
-/** Jobs of one call carry one trace, which is recorded or is not: so many of it that one call in a hundred is a fair sample. */
+/** Jobs of one call share a trace, which is recorded or is not: small calls, so that one trace in a hundred is about one job in a hundred. */
 const CHUNK = 100
+const INSERT_CHUNK = 10
 
 /** What it costs to be watched: the drain with its handlers counted, or traced; and what of that is the SDK's. */
 export const telemetry: readonly Scenario[] = [
@@ -33,7 +34,7 @@ export const telemetry: readonly Scenario[] = [
         processes: 1,
         mode: 'transactional',
         work: 'insert',
-        chunk: CHUNK,
+        chunk: INSERT_CHUNK,
       }),
   },
 ]
