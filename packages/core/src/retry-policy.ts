@@ -33,7 +33,7 @@ const RETRY_OPTIONS = optionNames<TaskRetryPolicy>({
   backoff: true,
 })
 
-/** With these defaults the 20 attempts of a job span about 9 hours. */
+/** With these defaults the 20 attempts of a job span 6 to 8 hours. */
 export const DEFAULT_RETRY = Object.freeze({
   maxAttempts: 20,
   minDelayMs: 1_000,
