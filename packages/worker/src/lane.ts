@@ -11,11 +11,11 @@ import { BatchSize } from './batch-size.js'
 import { ClaimCursor } from './claim-cursor.js'
 import type { Claim, DeliveryMode } from './delivery/delivery-mode.js'
 import type { Events } from './events.js'
-import { inTurn } from './in-turn.js'
 import type { ResolvedOptions } from './options.js'
 import { JobRun, type RunHost } from './run-job.js'
 import { RunningJobs } from './running-jobs.js'
 import type { SettledRuns } from './settled-runs.js'
+import { WaitingJobs } from './waiting-jobs.js'
 import { WakeUp } from './wake-up.js'
 
 /** A claimed job that has waited this long for a slot goes back, so that another worker can take it, in ms. */
@@ -73,13 +73,11 @@ export class Lane {
   readonly tasks: readonly string[]
   readonly #concurrency: number
   readonly #runHost: RunHost
-  /** Claimed and not started, the next one last. */
-  #buffer: JobRun[] = []
+  readonly #waiting = new WaitingJobs()
   /** Jobs that were asked for by claims under way. */
   #asked = 0
   /** Nothing is claimed: the worker runs suspects, or is about to. */
   #paused = false
-  /** Something ended that a pause may have waited for. */
   readonly #calm = new WakeUp()
   #claimingSuspect: Promise<unknown> | undefined
   #stopping = false
@@ -123,7 +121,7 @@ export class Lane {
     this.#ringAll()
     this.#calm.ring()
     await Promise.all([this.#looping, this.#claimingSuspect])
-    await this.#releaseBuffer()
+    await this.#releaseWaiting()
   }
 
   /** Claims no more. Resolves when nothing runs here and nothing is held, or when the lane stops. */
@@ -169,16 +167,16 @@ export class Lane {
       const { id } = run.claim.job
       if (jobIds.has(id)) run.abort(new CancelledError(id))
     }
-    const waiting = this.#takeBuffer()
-    this.#buffer = waiting.filter((run) => !jobIds.has(run.claim.job.id)).reverse()
-    for (const run of waiting) if (jobIds.has(run.claim.job.id)) void run.release()
+    for (const run of this.#waiting.takeOf(jobIds)) void run.release()
+    this.#ringCalm()
   }
 
   /** The worker was taken for dead: all leases were given away. What a claim deleted is nowhere else, and goes on here. */
   loseAll(): void {
     this.#cursor.reset()
     if (!this.mode.mayRetry) return
-    this.#takeBuffer()
+    this.#waiting.takeAll()
+    this.#ringCalm()
     this.abort((run) => new LostLeaseError(run.label.jobId))
   }
 
@@ -187,7 +185,7 @@ export class Lane {
   }
 
   get #isCalm(): boolean {
-    return this.#open === 0 && this.#waiting === 0 && this.#asked === 0
+    return this.#open === 0 && this.#waiting.size === 0 && this.#asked === 0
   }
 
   /** Starts one suspect. False: there is none that was not seen before, or the lane stops. */
@@ -256,7 +254,7 @@ export class Lane {
 
   /** Sleeps until rung, or until what was claimed and not started is stale: then it goes back. */
   async #sleep(why: Rest['why']): Promise<void> {
-    await this.#park(why, this.#waiting > 0 ? STALE_MS : Number.POSITIVE_INFINITY)
+    await this.#park(why, this.#waiting.size > 0 ? STALE_MS : Number.POSITIVE_INFINITY)
     await this.#releaseStale()
   }
 
@@ -300,31 +298,21 @@ export class Lane {
     this.#size.claimed(claims.length)
     this.events.emit('jobs.claimed', { mode: this.mode.name, jobs: claims.length, durationMs })
     this.host.busy(claims.length >= limit)
-    const runs = claims.map((claim) => this.#runOf(claim))
-    this.#buffer = inTurn(this.#takeBuffer(), runs).reverse()
+    this.#waiting.add(claims.map((claim) => this.#runOf(claim)))
     this.#startWaiting()
     return claims.length
   }
 
   #answered(limit: number): void {
     this.#asked -= limit
-    if (this.#paused) this.#calm.ring()
-  }
-
-  get #waiting(): number {
-    return this.#buffer.length
-  }
-
-  #takeBuffer(): JobRun[] {
-    const waiting = this.#buffer.reverse()
-    this.#buffer = []
-    if (this.#paused) this.#calm.ring()
-    return waiting
+    this.#ringCalm()
   }
 
   #startWaiting(): void {
-    while (this.running.size < this.#concurrency && this.#waiting > 0 && !this.#stopping) {
-      this.#start(this.#buffer.pop()!)
+    while (this.running.size < this.#concurrency && !this.#stopping) {
+      const next = this.#waiting.take()
+      if (!next) return
+      this.#start(next)
     }
   }
 
@@ -346,7 +334,7 @@ export class Lane {
     this.#open -= 1
     if (this.#open > 0) return
     this.#drained.ring()
-    if (this.#paused) this.#calm.ring()
+    this.#ringCalm()
   }
 
   #freeSlot(run: JobRun): void {
@@ -357,18 +345,24 @@ export class Lane {
 
   /** How many jobs to claim now; 0: not yet. */
   #limit(): number {
-    return this.#paused ? 0 : this.#size.next(this.running.size, this.#waiting + this.#asked)
+    return this.#paused ? 0 : this.#size.next(this.running.size, this.#waiting.size + this.#asked)
   }
 
   async #releaseStale(): Promise<void> {
-    const staleAt = performance.now() - STALE_MS
-    if (!this.#buffer.some((run) => run.claimedAt <= staleAt)) return
+    if (!this.#waiting.isOlderThan(performance.now() - STALE_MS)) return
     this.#size.stalled(STALE_MS)
-    await this.#releaseBuffer()
+    await this.#releaseWaiting()
   }
 
-  async #releaseBuffer(): Promise<void> {
-    await Promise.all(this.#takeBuffer().map((run) => run.release()))
+  async #releaseWaiting(): Promise<void> {
+    const waiting = this.#waiting.takeAll()
+    this.#ringCalm()
+    await Promise.all(waiting.map((run) => run.release()))
+  }
+
+  /** Something ended that a pause may wait for. */
+  #ringCalm(): void {
+    if (this.#paused) this.#calm.ring()
   }
 
   #runOf(claim: Claim): JobRun {
