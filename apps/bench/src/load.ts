@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { DeliveryModeName } from '@pgq/core'
 import { now } from './clock.js'
+import { percentiles } from './statistics.js'
 import { type SystemName, systemEntry } from './systems/index.js'
 import type { Handler, NewJob, Place, Producer, Runner, System } from './systems/system.js'
 
@@ -229,9 +230,3 @@ function argsOf(n: number, bytes: number): object {
 }
 
 const sum = ({ user, system }: NodeJS.CpuUsage): number => user + system
-
-function percentiles(values: readonly number[]) {
-  const sorted = [...values].sort((a, b) => a - b)
-  const at = (share: number) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN
-  return { p50: at(0.5), p99: at(0.99), max: at(1) }
-}

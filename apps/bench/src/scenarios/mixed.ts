@@ -1,6 +1,7 @@
 import type { Tick } from '../load.js'
 import type { LoadHandle } from '../load-process.js'
 import type { Stage } from '../stage.js'
+import { percentiles } from '../statistics.js'
 import { COSTS, costs, type Measurement, type Scenario } from './scenario.js'
 
 const CALLERS = 20
@@ -31,12 +32,12 @@ async function measure(stage: Stage, durationMs: number): Promise<Measurement> {
   await producer.call('enqueueFor', { durationMs, inFlight: CALLERS })
   const end = await stage.sample([producer, worker!])
   const [done, ms] = [end.runs - begin.runs, end.at - begin.at]
-  const behind = enqueues.map(({ at, enqueued }) => enqueued - runsAt(works, at)).sort((a, b) => a - b)
+  const behind = percentiles(enqueues.map(({ at, enqueued }) => enqueued - runsAt(works, at)))
   return {
     rate: (done / ms) * 1_000,
     enqueued: ((end.enqueued - begin.enqueued) / ms) * 1_000,
-    behind: behind.at(-1)!,
-    behindP99: behind[Math.floor(behind.length * 0.99)]!,
+    behind: behind.max,
+    behindP99: behind.p99,
     ...costs(begin, end, 'runs'),
   }
 }
