@@ -48,7 +48,7 @@ export const claimSuspectIntoLease = defineClaim<SuspectRequest & LeaseRequest>(
 
 /** Removes one suspect and answers it, as claimAndDelete does. Claim it while the worker holds nothing else. */
 export const claimSuspectAndDelete = defineClaim<SuspectRequest>('claim_suspect_and_delete', (parts) =>
-  batchOf(parts, removeSuspect(parts)),
+  batchOf(removeSuspect(parts)),
 )
 
 /** As a claim of other jobs, the worker's own row keeps one that is being declared dead from claiming. */

@@ -59,6 +59,43 @@ describe.each(Object.keys(claims) as (keyof typeof claims)[])('%s', (name) => {
     expect(await database.rows('select * from pgq.jobs')).toEqual([])
   })
 
+  test('each job of a mixed batch has what is its own, what its neighbours share, or nothing', async () => {
+    const [history, traceparent] = [[{ attempt: 1, message: 'x' }], 'a\u001fb"{}']
+    const own = [
+      { queue: 'a,b', task: 'say "hi"', args: [''], retry: { factor: 2 } },
+      { queue: 'a,b', task: 'say "hi"', args: [null], meta: { traceparent } },
+      { queue: '["c"]', task: 'tab\t\u001f,\\', args: 'null', meta: { traceparent }, errors: history },
+      { queue: '["c"]', task: 'say "hi"', args: {}, meta: { traceparent: 'other' }, crash_count: 1, attempt: 3 },
+      { queue: '["c"]', task: 'say "hi"', args: 5, errors: history, created_at: '1999-12-31T23:59:59.999Z' },
+      { queue: '["c"]', task: 'say "hi"', args: 6, ready_at: '2099-01-01T00:00:00.001Z', priority: -5 },
+    ]
+    await pool.query(
+      `insert into pgq.jobs (queue, task, args, meta, retry, errors, priority, attempt, crash_count, created_at, ready_at)
+      select queue, task, args, meta, retry, errors, coalesce(priority, 0), coalesce(attempt, 0), coalesce(crash_count, 0),
+        coalesce(created_at, now()), coalesce(ready_at, now())
+      from json_populate_recordset(null::pgq.jobs, $1)`,
+      [JSON.stringify(own)],
+    )
+    const rows = await database.rows('select * from pgq.jobs order by id')
+    const tasks = [...new Set(own.map(({ task }) => task))]
+    const jobs = await claim(await newWorker(pool), {
+      queues: ['a,b', '["c"]'],
+      after: EVERYTHING.after.concat(EVERYTHING.after),
+      upto: EVERYTHING.upto.concat(EVERYTHING.upto),
+      tasks,
+    })
+    expect(jobs.sort((a, b) => Number(a.id) - Number(b.id))).toMatchObject(
+      rows.map(({ created_at, ready_at, execute_at, crash_count, attempt, position, ...row }) => ({
+        ...row,
+        createdAt: created_at,
+        readyAt: ready_at,
+        crashCount: crash_count,
+        attempt: attempt + 1,
+        position: Number(position),
+      })),
+    )
+  })
+
   test('leaves what waits for its time, other queues, and tasks that it does not know', async () => {
     await enqueueNumbers(1, { delayMs: 60_000 })
     await enqueueNumbers(1, { queue: 'other' })

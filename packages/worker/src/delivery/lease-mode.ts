@@ -86,7 +86,7 @@ export abstract class LeaseMode implements DeliveryMode {
     }
   }
 
-  async #recoverDoubtful({ workerId, queues, tasks }: SuspectRequest): Promise<Claim[]> {
+  async #recoverDoubtful({ workerId }: SuspectRequest): Promise<Claim[]> {
     // The jobs of an id that was given up were given away.
     this.#doubtful = this.#doubtful.filter((one) => one.workerId === workerId)
     const doubtful = this.#doubtful.shift()
@@ -97,7 +97,7 @@ export abstract class LeaseMode implements DeliveryMode {
       const { connection, schema } = this.leasing
       const { number } = doubtful
       const sentAt = performance.now()
-      const jobs = await readLease(connection, schema, { workerId, number, queues, tasks })
+      const jobs = await readLease(connection, schema, { workerId, number })
       return this.#claimsOf(workerId, number, jobs, sentAt)
     } catch (error) {
       this.#doubtful.push(doubtful)
