@@ -1,10 +1,7 @@
 import { type RawBuilder, sql } from 'kysely'
-import { SEPARATOR } from './encode-args.js'
+import { batchOf, defineClaim, type LeaseRequest, leaseOf } from './batch.js'
 import type { Executor } from './executor.js'
-import type { JobMeta } from './job.js'
 import { isNotPaused } from './queues.js'
-import type { RetryPolicy } from './retry-policy.js'
-import type { JobError } from './settlement.js'
 import { defineStatement, type StatementParts } from './statement.js'
 
 /** What to claim. The three arrays describe index ranges and have one length. */
@@ -24,29 +21,6 @@ export interface ClaimRequest {
   readonly maxBytes: number
 }
 
-/** A job as it was claimed. The attempt that is about to run is counted already. */
-export interface ClaimedJob {
-  readonly id: string
-  /** Its place in the lease, from 1. */
-  readonly ordinal: number
-  readonly position: number
-  readonly priority: number
-  readonly attempt: number
-  readonly crashCount: number
-  readonly queue: string
-  readonly task: string
-  readonly args: unknown
-  /** The args as they are stored, whatever a handler does to its own. */
-  readonly argsText: string
-  /** What travels beside the args, such as a trace context. */
-  readonly meta: JobMeta | null
-  readonly retry: RetryPolicy | null
-  readonly createdAt: Date
-  readonly readyAt: Date
-  /** Errors of earlier attempts. */
-  readonly errors: readonly JobError[] | null
-}
-
 /** From so many crashes on a job is a suspect: no claim takes it but claimSuspect..., see suspects.ts. */
 export const SUSPECT_CRASHES = 2
 
@@ -62,38 +36,11 @@ export const claimIntoLease = defineClaim<ClaimRequest & LeaseRequest>('claim_in
   leaseOf(parts, removeReadyJobs(parts)),
 )
 
-/** The lease that a claim makes. */
-export interface LeaseRequest {
-  readonly number: number
-  /** Its jobs are finished in transactions on connections that hold the worker's liveness lock: see finishHeld. Default false. */
-  readonly transactional?: boolean
-}
-
 /**
  * Removes ready jobs and answers them: the whole claim of at-most-once jobs. Inside a transaction they come back if it does not
  * commit.
  */
 export const claimAndDelete = defineClaim<ClaimRequest>('claim_and_delete', (parts) => batchOf(removeReadyJobs(parts)))
-
-/** A batch as one row of texts, whatever the client's type parsers are. See textsOf. */
-interface BatchRow {
-  ids: string
-  positions: string
-  /** JSON arrays, of one element when all jobs have the same: */
-  priorities: string
-  attempts: string
-  crash_counts: string
-  queues: string
-  tasks: string
-  /** JSON texts with SEPARATOR in between, empty where there is none: */
-  args: string
-  retries: string
-  metas: string
-  errors: string
-  /** Arrays in PostgreSQL's binary form, in hex: */
-  created_ats: string
-  ready_ats: string
-}
 
 /**
  * Removes the first ready jobs of the given ranges. The ranges are taken in turn and lazily: the second is looked at only
@@ -141,148 +88,6 @@ const removeReadyJobs = ({ table, param }: StatementParts<ClaimRequest>): RawBui
     ) as candidate
   )::tid[])
   returning *`
-
-/** The removed rows as arrays, in the order of storage: what a lease holds. */
-const ARRAYS = {
-  ids: sql`array_agg(id)`,
-  positions: sql`array_agg(position)`,
-  priorities: sql`array_agg(priority)`,
-  attempts: sql`array_agg((attempt + 1)::smallint)`,
-  crash_counts: sql`array_agg(crash_count)`,
-  queues: sql`array_agg(queue)`,
-  tasks: sql`array_agg(task)`,
-  args: sql`array_agg(args)`,
-  retries: sql`array_agg(retry)`,
-  metas: sql`array_agg(meta)`,
-  errors: sql`array_agg(errors)`,
-  created_ats: sql`array_agg(created_at)`,
-  ready_ats: sql`array_agg(ready_at)`,
-}
-const COLUMNS = sql.join(Object.keys(ARRAYS).map((name) => sql.id(name)))
-
-/** Arrays as texts. */
-const TEXTS = (() => {
-  const plain = (name: string) => sql`${sql.id(name)}::text`
-  const oneForAll = (name: string) => {
-    const array = sql.id(name)
-    const isOne = sql`${array} = array_fill(${array}[1], array[cardinality(${array})])`
-    return sql`array_to_json(case when ${isOne} then ${array}[1:1] else ${array} end)::text as ${array}`
-  }
-  const joined = (name: string) => sql`array_to_string(${sql.id(name)}, ${sql.lit(SEPARATOR)}, '') as ${sql.id(name)}`
-  const binary = (name: string) => sql`encode(array_send(${sql.id(name)}), 'hex') as ${sql.id(name)}`
-  return sql.join([
-    ...['ids', 'positions'].map(plain),
-    ...['priorities', 'attempts', 'crash_counts', 'queues', 'tasks'].map(oneForAll),
-    ...['args', 'retries', 'metas', 'errors'].map(joined),
-    ...['created_ats', 'ready_ats'].map(binary),
-  ])
-})()
-
-/** Moves the removed rows into a lease, and answers it as one row of texts. */
-export const leaseOf = (
-  { table, param }: StatementParts<LeaseRequest & { readonly workerId: number }>,
-  removed: RawBuilder<unknown>,
-): RawBuilder<BatchRow> => sql`
-  with claimed as (${removed})
-  insert into ${table('leases')} (worker_id, number, transactional, ${COLUMNS})
-  select ${param('workerId')}, ${param('number')}, coalesce(${param('transactional')}, false), ${sql.join(Object.values(ARRAYS))}
-  from claimed
-  having count(*) > 0
-  returning ${TEXTS}`
-
-/** Answers the removed rows as one row of texts. */
-export const batchOf = (removed: RawBuilder<unknown>): RawBuilder<BatchRow> => sql`
-  with claimed as (${removed}),
-  batch (${COLUMNS}) as (select ${sql.join(Object.values(ARRAYS))} from claimed having count(*) > 0)
-  select ${TEXTS} from batch`
-
-/** Reads a lease back whose claim was sent but whose answer was lost; empty when the claim did not happen. */
-export const readLease = defineClaim<{ readonly workerId: number; readonly number: number }>(
-  'read_lease',
-  ({ table, param }) => sql`
-    select ${TEXTS} from ${table('leases')} where worker_id = ${param('workerId')} and number = ${param('number')}`,
-)
-
-/** A statement that answers jobs. */
-export function defineClaim<Request extends object>(
-  name: string,
-  write: (parts: StatementParts<Request>) => RawBuilder<BatchRow>,
-) {
-  const statement = defineStatement<Request, BatchRow>(name, write)
-  return async (executor: Executor, schema: string, request: Request): Promise<ClaimedJob[]> =>
-    readBatch(await statement(executor, schema, request))
-}
-
-/** Takes the texts apart, into jobs in the order of claiming (a DELETE answers in the order of storage). */
-function readBatch([row]: BatchRow[]): ClaimedJob[] {
-  if (!row) return []
-  const positions: number[] = JSON.parse(`[${row.positions.slice(1, -1)}]`)
-  const priorities = oneForAll<number>(row.priorities)
-  const attempts = oneForAll<number>(row.attempts)
-  const crashCounts = oneForAll<number>(row.crash_counts)
-  const queues = oneForAll<string>(row.queues)
-  const tasks = oneForAll<string>(row.tasks)
-  const argsTexts = row.args.split(SEPARATOR)
-  const args: unknown[] = JSON.parse(`[${argsTexts.join()}]`)
-  const retries = someOf<RetryPolicy>(row.retries, positions.length)
-  const metas = someOf<JobMeta>(row.metas, positions.length)
-  const errors = someOf<JobError[]>(row.errors, positions.length)
-  const createdAts = instantsOf(row.created_ats)
-  const readyAts = instantsOf(row.ready_ats)
-  const jobs: ClaimedJob[] = []
-  for (const id of row.ids.slice(1, -1).split(',')) {
-    const index = jobs.length
-    jobs.push({
-      id,
-      ordinal: index + 1,
-      position: positions[index]!,
-      priority: priorities(index),
-      attempt: attempts(index),
-      crashCount: crashCounts(index),
-      queue: queues(index),
-      task: tasks(index),
-      args: args[index],
-      argsText: argsTexts[index]!,
-      meta: metas(index),
-      retry: retries(index),
-      createdAt: createdAts(index),
-      readyAt: readyAts(index),
-      errors: errors(index),
-    })
-  }
-  return jobs.sort((a, b) => b.priority - a.priority || a.position - b.position)
-}
-
-/** Reads a JSON array whose only element counts for all. */
-function oneForAll<Value>(json: string): (index: number) => Value {
-  const values: Value[] = JSON.parse(json)
-  return (index) => (values.length === 1 ? values[0]! : values[index]!)
-}
-
-/** Reads JSON texts of which most are empty, or equal to the one before: jobs of one call carry the same. */
-function someOf<Value>(texts: string, length: number): (index: number) => Value | null {
-  if (texts.length === length - 1) return () => null
-  let last: string | undefined
-  let value: Value | null = null
-  const values = texts.split(SEPARATOR).map((text) => {
-    if (text !== last) value = text === '' ? null : JSON.parse(text)
-    last = text
-    return value
-  })
-  return (index) => values[index]!
-}
-
-/** 2000-01-01, from which PostgreSQL counts its microseconds. */
-const EPOCH_MS = Date.UTC(2000)
-
-/** Reads an array of timestamps: 20 bytes about the array; then the length of each, four bytes, and its eight. */
-function instantsOf(hex: string): (index: number) => Date {
-  const bytes = Buffer.from(hex, 'hex')
-  return (index) => {
-    const at = 24 + index * 12
-    return new Date(EPOCH_MS + (bytes.readInt32BE(at) * 2 ** 32 + bytes.readUInt32BE(at + 4)) / 1_000)
-  }
-}
 
 /** What to promote, and where to look for ready jobs. */
 export interface PromoteRequest {

@@ -1,15 +1,14 @@
 // Kysely's part of what statements are written with: built into this package, and shared by the others.
 export { CompiledQuery, type RawBuilder, sql } from 'kysely'
+export { type ClaimedJob, readLease } from './batch.js'
 export { cancelChannel, cancelJobs } from './cancel-jobs.js'
 export {
-  type ClaimedJob,
   type ClaimRequest,
   claimAndDelete,
   claimIntoLease,
   claimRank,
   findUnknownTasks,
   promoteDueJobs,
-  readLease,
   SUSPECT_CRASHES,
 } from './claim.js'
 export type { DeadReason, JobState, PgqDatabase } from './database.js'

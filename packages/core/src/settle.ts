@@ -1,5 +1,5 @@
 import { sql } from 'kysely'
-import type { ClaimedJob } from './claim.js'
+import type { ClaimedJob } from './batch.js'
 import { LostLeaseError } from './errors.js'
 import type { Executor } from './executor.js'
 import type { Settlement } from './settlement.js'

@@ -1,5 +1,6 @@
 import { type RawBuilder, sql } from 'kysely'
-import { batchOf, type ClaimRequest, defineClaim, type LeaseRequest, leaseOf, SUSPECT_CRASHES } from './claim.js'
+import { batchOf, defineClaim, type LeaseRequest, leaseOf } from './batch.js'
+import { type ClaimRequest, SUSPECT_CRASHES } from './claim.js'
 import type { Executor } from './executor.js'
 import { isNotPaused } from './queues.js'
 import { defineStatement, type StatementParts } from './statement.js'

@@ -94,6 +94,7 @@ function extractor(): (meta: JobMeta) => Context {
 }
 
 function isSame(a: JobMeta, b: JobMeta): boolean {
+  if (a === b) return true
   let fields = 0
   for (const name in a) {
     if (a[name] !== b[name]) return false

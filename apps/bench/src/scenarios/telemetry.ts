@@ -26,7 +26,7 @@ export const telemetry: readonly Scenario[] = [
   {
     name: 'telemetry/insert',
     title: 'Drain 20,000 jobs, transactional, one process, with metrics and traces; one INSERT in the handler',
-    systems: ['pgq', 'pgq-prometheus', 'pgq-sampled-traces', 'pgq-traces'],
+    systems: ['pgq', 'pgq-prometheus', 'sdk-context', 'pgq-sampled-traces', 'pgq-traces'],
     columns: [RATE, ...COSTS],
     run: (stage, scale) =>
       measureDrain(stage, {
