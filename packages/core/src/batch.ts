@@ -51,6 +51,10 @@ const shared: Form = (array) => sql`array_to_json(
 /** JSON texts with a control character in between, which JSON cannot hold; null is an empty one. */
 const joined: Form = (array) => sql`array_to_string(${array}, ${sql.lit(SEPARATOR)}, '')`
 
+/** The same of what few jobs have, empty when none has it: 0.1 us a job less for the three. */
+const rare: Form = (array) =>
+  sql`case when ${array}[1] is not null or array_to_string(${array}, '') <> '' then ${joined(array)} else '' end`
+
 /** PostgreSQL's binary form, in hex: a timestamp as it is. */
 const binary: Form = (array) => sql`encode(array_send(${array}), 'hex')`
 
@@ -64,9 +68,9 @@ const COLUMNS = {
   queues: [sql`queue`, shared],
   tasks: [sql`task`, shared],
   args: [sql`args`, joined],
-  retries: [sql`retry`, joined],
-  metas: [sql`meta`, joined],
-  errors: [sql`errors`, joined],
+  retries: [sql`retry`, rare],
+  metas: [sql`meta`, rare],
+  errors: [sql`errors`, rare],
   created_ats: [sql`created_at`, binary],
   ready_ats: [sql`ready_at`, binary],
 } satisfies Record<string, [RawBuilder<unknown>, Form]>
@@ -128,9 +132,9 @@ function readBatch(rows: BatchRow[]): ClaimedJob[] {
   const tasks = sharedOf<string>(row.tasks)
   const argsTexts = row.args.split(SEPARATOR)
   const args: unknown[] = JSON.parse(`[${argsTexts.join()}]`)
-  const retries = someOf<RetryPolicy>(row.retries, ids.length)
-  const metas = someOf<JobMeta>(row.metas, ids.length)
-  const errors = someOf<JobError[]>(row.errors, ids.length)
+  const retries = someOf<RetryPolicy>(row.retries)
+  const metas = someOf<JobMeta>(row.metas)
+  const errors = someOf<JobError[]>(row.errors)
   const createdAts = instantsOf(row.created_ats)
   const readyAts = instantsOf(row.ready_ats)
   const jobs = ids.map(
@@ -162,8 +166,8 @@ function sharedOf<Value>(json: string): (index: number) => Value {
 }
 
 /** Reads JSON texts of which most are empty, or equal to the one before, as of jobs of one call: these share a frozen value. */
-function someOf<Value>(texts: string, length: number): (index: number) => Value | null {
-  if (texts.length === length - 1) return () => null
+function someOf<Value>(texts: string): (index: number) => Value | null {
+  if (texts === '') return () => null
   let last: string | undefined
   let value: Value | null = null
   const values = texts.split(SEPARATOR).map((text) => {

@@ -33,7 +33,7 @@ export const sequences: BatteryTest = {
       name: 'job ids are read as numbers',
       patches: [
         {
-          file: 'packages/core/src/claim.ts',
+          file: 'packages/core/src/batch.ts',
           find: "row.ids.slice(1, -1).split(',')",
           replace: "row.ids.slice(1, -1).split(',').map((id) => String(Number(id)))",
         },
