@@ -132,9 +132,9 @@ function readBatch(rows: BatchRow[]): ClaimedJob[] {
   const tasks = sharedOf<string>(row.tasks)
   const argsTexts = row.args.split(SEPARATOR)
   const args: unknown[] = JSON.parse(`[${argsTexts.join()}]`)
-  const retries = someOf<RetryPolicy>(row.retries)
-  const metas = someOf<JobMeta>(row.metas)
-  const errors = someOf<JobError[]>(row.errors)
+  const retries = rareOf<RetryPolicy>(row.retries)
+  const metas = rareOf<JobMeta>(row.metas)
+  const errors = rareOf<JobError[]>(row.errors)
   const createdAts = instantsOf(row.created_ats)
   const readyAts = instantsOf(row.ready_ats)
   const jobs = ids.map(
@@ -166,7 +166,7 @@ function sharedOf<Value>(json: string): (index: number) => Value {
 }
 
 /** Reads JSON texts of which most are empty, or equal to the one before, as of jobs of one call: these share a frozen value. */
-function someOf<Value>(texts: string): (index: number) => Value | null {
+function rareOf<Value>(texts: string): (index: number) => Value | null {
   if (texts === '') return () => null
   let last: string | undefined
   let value: Value | null = null

@@ -50,12 +50,16 @@ export abstract class LeaseMode implements DeliveryMode {
 
   claim(request: ClaimRequest): Promise<Claim[]> {
     const { schema } = this.leasing
-    return this.#claim(request, (executor, lease) => claimIntoLease(executor, schema, { ...request, ...lease }))
+    return this.#claim(request.workerId, (executor, lease) =>
+      claimIntoLease(executor, schema, { ...request, ...lease }),
+    )
   }
 
   claimSuspect(request: SuspectRequest): Promise<Claim[]> {
     const { schema } = this.leasing
-    return this.#claim(request, (executor, lease) => claimSuspectIntoLease(executor, schema, { ...request, ...lease }))
+    return this.#claim(request.workerId, (executor, lease) =>
+      claimSuspectIntoLease(executor, schema, { ...request, ...lease }),
+    )
   }
 
   drain(): Promise<void> {
@@ -63,13 +67,12 @@ export abstract class LeaseMode implements DeliveryMode {
   }
 
   async #claim(
-    request: SuspectRequest,
+    workerId: number,
     claimAs: (executor: Executor, lease: { number: number; transactional: boolean }) => Promise<ClaimedJob[]>,
   ): Promise<Claim[]> {
-    const found = await this.#recoverDoubtful(request)
+    const found = await this.#recoverDoubtful(workerId)
     if (found.length > 0) return found
     const { connection } = this.leasing
-    const { workerId } = request
     const number = ++leases
     const sentAt = performance.now()
     let backendPid: number | undefined
@@ -86,7 +89,7 @@ export abstract class LeaseMode implements DeliveryMode {
     }
   }
 
-  async #recoverDoubtful({ workerId }: SuspectRequest): Promise<Claim[]> {
+  async #recoverDoubtful(workerId: number): Promise<Claim[]> {
     // The jobs of an id that was given up were given away.
     this.#doubtful = this.#doubtful.filter((one) => one.workerId === workerId)
     const doubtful = this.#doubtful.shift()
