@@ -102,19 +102,22 @@ class Doorbell {
     return performance.now() - (this.#rungAt.get(queue) ?? Number.NEGATIVE_INFINITY) >= RING_MS
   }
 
+  /** A statement that rings is about to be sent. Counted from here, not from its answer: meanwhile nobody else need ring. */
+  rings(queues: Iterable<string>): void {
+    for (const queue of queues) this.#rungAt.set(queue, performance.now())
+  }
+
   written(queues: Iterable<string>, rang: boolean): void {
     for (const queue of queues) {
-      if (!rang) this.#owed.add(queue)
-      else {
-        this.#owed.delete(queue)
-        this.#rungAt.set(queue, performance.now())
-      }
+      if (rang) this.#owed.delete(queue)
+      else this.#owed.add(queue)
     }
   }
 
   /** What to ring for now: all that is owed when nothing follows, else what was rung for long enough ago. */
   take(isLast: boolean): string[] {
     const queues = [...this.#owed].filter((queue) => isLast || this.isDue(queue))
+    this.rings(queues)
     this.written(queues, true)
     return queues
   }
@@ -157,6 +160,7 @@ async function insert(
   const queues = new Set(jobs.map(({ queue }) => queue))
   // What a pool writes is committed when it is answered. On anything else it may not be: who rings later may ring too early.
   const rings = !isPool(executor) || [...queues].some((queue) => doorbell.isDue(queue))
+  if (rings) doorbell.rings(queues)
   const [row] = await insertJobs(prepared(executor), schema, { ...columnsOf(jobs), rings: String(rings) })
   doorbell.written(queues, rings)
   return row!.ids.slice(1, -1).split(',')

@@ -1,6 +1,6 @@
 import { once } from 'node:events'
-import type pg from 'pg'
-import { expect, test, vi } from 'vitest'
+import pg from 'pg'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import { enqueue, enqueueMany, hangDoorbell, ringDoorbell, takeDoorbell } from '../src/index.js'
 import { inTransaction, newWorker, queueDatabase } from './queue-database.js'
 
@@ -123,6 +123,25 @@ test('statements of two callers, one after the other on a pool, ring once in a w
   }
   await quiet([worker])
   expect(worker.heard).toHaveLength(2)
+})
+
+test('a stream needs one connection: what rings is a part of its statements', async () => {
+  await idleWorker()
+  const producer = new pg.Pool({ connectionString: database.url })
+  onTestFinished(() => producer.end())
+  let now = performance.now()
+  const clock = vi.spyOn(performance, 'now').mockImplementation(() => now)
+  try {
+    // Each with one call after the other, 3 ms between two statements: some of them ring, others do not.
+    const caller = async (ms: number) => {
+      for (let number = 0; number < 50; number++, now += ms) await enqueue(producer, 'work', number)
+    }
+    await Promise.all([caller(3), caller(0)])
+    // Mutant: rings() after the statement.
+    expect(producer.totalCount).toBe(1)
+  } finally {
+    clock.mockRestore()
+  }
 })
 
 // A client may be in a transaction: who rings after its statement may ring before its commit.
