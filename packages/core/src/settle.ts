@@ -160,27 +160,16 @@ export async function finishInTransaction(
   if (rows.length === 0) throw new LostLeaseError(jobId)
 }
 
-/** See finish_job in the migration. */
 const finishStatement = defineStatement<LeasePlace & { jobId: string }, { finished: number }>(
   'finish_in_transaction',
-  ({ routine, param }) => sql`
-    select 1 as finished
-    where ${routine('finish_job')}(
-      ${param('workerId')}::integer, ${param('number')}::bigint, ${param('ordinal')}::smallint, ${param('jobId')}::bigint
-    )`,
+  (parts) => sql`select 1 as finished where ${finishJob(parts)}`,
 )
 
-/** The number of the lease, which stays until the transaction ends; no row when it is gone, or the job in it is settled. */
-const lockedLease = (parts: StatementParts<LeasePlace & { jobId: string }>) => sql`
-    select number
-    from (select pg_advisory_xact_lock_shared(${finishLock(parts)}) offset 0) as locked, ${parts.table('leases')}
-    where worker_id = ${parts.param('workerId')}::integer and number = ${parts.param('number')}::bigint
-      and ${parts.param('ordinal')}::smallint <> all (done)
-    for key share of leases`
-
-/** Held from a finish until its transaction ends, in the class of a table of ours. Jobs that share a key wait for each other. */
-const finishLock = ({ schemaName, param }: StatementParts<{ jobId: string }>) =>
-  sql`(${schemaName} || '.finished_jobs')::regclass::oid::integer, (${param('jobId')}::bigint % 2147483647)::integer`
+/** See finish_job in the migration. */
+const finishJob = ({ routine, param }: StatementParts<LeasePlace & { jobId: string }>) => sql`
+  ${routine('finish_job')}(
+    ${param('workerId')}::integer, ${param('number')}::bigint, ${param('ordinal')}::smallint, ${param('jobId')}::bigint
+  )`
 
 /**
  * Completes jobs of transactional leases as a part of their transaction. No look at the lease, and no lock on it: the look costs 40 us
@@ -232,7 +221,10 @@ const holdsLeaseStatement = defineStatement<Pick<LeasePlace, 'workerId' | 'numbe
     select number from ${table('leases')} where worker_id = ${param('workerId')} and number = ${param('number')} for key share`,
 )
 
-/** As finishHeld, one job, where no lock tells whether a session lives: the lease is locked, as by finishInTransaction. */
+/**
+ * As finishHeld, one job, where no lock tells whether a session lives: the lease is locked, as by finishInTransaction. When it is gone
+ * the transaction fails, with a row that has no number (SQLSTATE 23502): its COMMIT may be on the way already.
+ */
 export async function finishLocked(
   executor: Executor,
   schema: string,
@@ -245,8 +237,8 @@ export async function finishLocked(
 const finishLockedStatement = defineStatement<LeasePlace & { jobId: string }, never>(
   'finish_locked',
   (parts) => sql`
-    insert into ${parts.table('finished_jobs')} (worker_id, number, ordinal)
-    values (${parts.param('workerId')}, (${lockedLease(parts)}), ${parts.param('ordinal')})`,
+    insert into ${parts.table('finished_jobs')} (worker_id)
+    select ${parts.param('workerId')}::integer where not ${finishJob(parts)}`,
 )
 
 /** What became of the transaction in which a leased job was finished. */
@@ -262,9 +254,13 @@ export async function finishState(
   return isFinished ? 'committed' : 'rolled back'
 }
 
+/** By the lock that finish_job holds until its transaction ends. Jobs that share a key wait for each other. */
 const isFinishOpenStatement = defineStatement<{ jobId: string }, { open: boolean }>(
   'is_finish_open',
-  (parts) => sql`select not pg_try_advisory_xact_lock(${finishLock(parts)}) as open`,
+  ({ schemaName, param }) => sql`
+    select not pg_try_advisory_xact_lock(
+      (${schemaName} || '.finished_jobs')::regclass::oid::integer, (${param('jobId')}::bigint % 2147483647)::integer
+    ) as open`,
 )
 
 /** Whether the transactions that finished these places have committed, in the order of the places. */
