@@ -25,7 +25,8 @@ export const serverCrash: BatteryTest = {
   ],
   async run(context) {
     const { random, long } = context
-    const server = await context.server()
+    // What waits for nobody gets to the disk late: a crash takes more of it.
+    const server = await context.server({ settings: { wal_writer_delay: 10_000 } })
     const queue = await context.queue(server)
     const crashes = long ? 20 : 3
     const tasks = ['plain', 'finish', 'transactional', 'once'] as const
