@@ -1,4 +1,4 @@
-import { inspect } from 'node:util'
+import { inspect, types } from 'node:util'
 import { defineTask, type Job, typed } from '@pgq/core'
 import fc from 'fast-check'
 import { type BatteryTest, expectNone } from '../battery-test.js'
@@ -84,18 +84,32 @@ async function throwAll(
       if (!row) return `${mode}: the job that threw ${describe(value)} was lost or left.`
       if (row.errors !== attempts)
         return `${mode}: ${row.errors} of ${attempts} failures with ${describe(value)} were recorded.`
-      return !row.told && `${mode}: the failure with ${describe(value)} has no text.`
+      if (row.message === null) return `${mode}: the failure with ${describe(value)} has no text.`
+      const own = messageOf(value)
+      return own !== row.message && own !== undefined && `${mode}: of ${describe(value)} was kept "${row.message}".`
     }),
   ])
   await worker.stop()
 }
 
 const DEAD = `
-  select (args->>'n')::integer as n, json_array_length(errors) as errors, errors->0->>'message' is not null as told
+  select (args->>'n')::integer as n, json_array_length(errors) as errors, errors->0->>'message' as message
   from pgq.dead_jobs where task = $1`
 
 /** A backoff function of a user's that looks at the error. */
 const careless = (_attempt: number, error: unknown): number => ((error as Error).message.length > 3 ? 0 : 1)
+
+/** What an Error says of itself, where that can be stored as it is; undefined where it cannot, or says nothing. */
+function messageOf(value: unknown): string | undefined {
+  try {
+    const { message } = value as { message?: unknown }
+    return types.isNativeError(value) && typeof message === 'string' && /^[\x20-\x7e]{1,4000}$/.test(message)
+      ? message
+      : undefined
+  } catch {
+    return undefined
+  }
+}
 
 function describe(value: unknown): string {
   try {
