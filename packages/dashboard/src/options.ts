@@ -29,7 +29,7 @@ export interface DashboardOptions {
   readonly allow?: Allow
   /** Names of hosts that it answers to, without port. Default all; with `authenticate: false`, localhost. */
   readonly allowedHosts?: readonly string[]
-  /** Paths in args to hide: `card.number`, `items.*.secret`, `**.password`. */
+  /** Paths in args to hide: `card.number`, `items.*.secret`, `**.password`; `**` alone hides all. */
   readonly redact?: readonly string[]
   /** Hears of each action of who may come in: who, what, on which jobs, and how it went. Also of those that were refused. */
   readonly onAudit?: OnAudit

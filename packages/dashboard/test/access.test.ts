@@ -57,6 +57,10 @@ describe('who comes in', () => {
       { basePath: '/"><script>' },
       { allow: ['everything'] },
       { redakt: ['card.number'] },
+      { redact: [''] },
+      { redact: ['card..number'] },
+      { redact: ['.card'] },
+      { redact: [17] },
     ]) {
       expect(() => open(wrong as object)).toThrow(InvalidOptionError)
     }
@@ -322,6 +326,23 @@ describe('args', () => {
       '{"card":{"number":"[redacted]","brand":"visa"},"items":[{"secret":"[redacted]","n":2}],"__proto__":{"password":"[redacted]"}}',
     )
     expect(await argsOf({ allow: ['view-args'], redact: ['card'] })).toContain('"card":"[redacted]"')
+  })
+
+  // Mutants: a path that ends in ** hides nothing; args that are no object are shown.
+  test('are hidden whole by what ends in **', async () => {
+    const all = { allow: ['view-args'] } as const
+    expect(await argsOf({ ...all, redact: ['card.**'] })).toContain('"card":"[redacted]","items":[{')
+    expect(await argsOf({ ...all, redact: ['items.*.**'] })).toContain('"items":["[redacted]"]')
+    expect(await argsOf({ ...all, redact: ['**'] })).toBe('"[redacted]"')
+    await pool.query(`update pgq.dead_jobs set args = '"4242"'`)
+    expect(await argsOf({ ...all, redact: ['**.number'] })).toBe('"4242"')
+    expect(await argsOf({ ...all, redact: ['**'] })).toBe('"[redacted]"')
+  })
+
+  test('a key that holds a dot is met by *', async () => {
+    await pool.query(`update pgq.dead_jobs set args = '{"card.number": "4242", "card": 1}'`)
+    expect(await argsOf({ allow: ['view-args'], redact: ['card.number'] })).toBe('{"card.number":"4242","card":1}')
+    expect(await argsOf({ allow: ['view-args'], redact: ['*'] })).not.toContain('4242')
   })
 
   // Mutant: args in a list.
