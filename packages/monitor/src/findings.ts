@@ -1,4 +1,4 @@
-import type { HealthFacts, HorizonHolder, WorkerFacts } from './health-facts.js'
+import type { HealthFacts, HorizonHolder, TableLock, WorkerFacts } from './health-facts.js'
 import { dateOf } from './question.js'
 
 /** What health() may find. The codes stay. */
@@ -121,9 +121,12 @@ const REMEDIES: Record<HorizonHolder['kind'], (holder: HorizonHolder) => string>
     state === 'active'
       ? `The standby that uses the slot runs a long query: end that, or turn hot_standby_feedback off there.`
       : `Nobody uses the slot. Start its standby again, or drop it: select pg_drop_replication_slot('${name}').`,
-  'prepared transaction': ({ name }) => `Commit or roll it back: rollback prepared '${name}'.`,
+  'prepared transaction': ({ name }) => endingPrepared(name),
   standby: () => 'A query on the standby runs long: end it there, or turn hot_standby_feedback off there.',
 }
+
+const endingPrepared = (name: string) =>
+  `Commit or roll it back: rollback prepared '${name.replaceAll("'", "''")}', in this database.`
 
 function deadRows(facts: HealthFacts): Finding[] {
   const tables = facts.tables.filter((table) => table.deadRows > MANY_DEAD_ROWS)
@@ -159,22 +162,36 @@ function autovacuumOff({ server, tables }: HealthFacts): Finding[] {
   ]
 }
 
+/** Also one that is young: nothing else was asked then, so nobody knows that all is well. */
 function tablesLocked({ tableLocks }: HealthFacts): Finding[] {
-  const [first] = tableLocks.filter(({ ageMs }) => ageMs > SECOND_MS)
+  const [first] = tableLocks
   if (!first) return []
   return [
     {
       code: 'tables-locked',
-      severity: 'critical',
-      message: `pid ${first.pid}${first.application ? ` ("${first.application}")` : ''} ${first.granted ? 'holds' : 'waits for'} an exclusive lock on ${first.table}, for ${lasting(first.ageMs)}.`,
+      severity: tableLocks.some(({ ageMs }) => ageMs > SECOND_MS) ? 'critical' : 'warning',
+      message: `${lockedBy(first)} ${first.granted ? 'holds' : 'waits for'} an exclusive lock on ${first.table}, for ${lasting(first.ageMs)}.`,
       meaning: 'Nobody can read or write that table meanwhile: no job is enqueued, claimed or finished.',
-      remedy: first.granted
-        ? `Let that transaction end, or end its session: select pg_terminate_backend(${first.pid}).`
-        : `It waits for an older transaction, and all who came later wait behind it. End either: select pg_terminate_backend(${first.pid}); set lock_timeout for DDL.`,
+      remedy: unlocking(first),
       evidence: tableLocks.map((lock) => ({ ...lock })),
     },
   ]
 }
+
+/** Who holds or wants it, as a sentence begins. */
+export const lockedBy = ({ pid, prepared, application }: TableLock) =>
+  pid === null
+    ? `A prepared transaction${prepared === null ? '' : ` ("${prepared}")`}`
+    : `pid ${pid}${application ? ` ("${application}")` : ''}`
+
+function unlocking({ pid, prepared, granted }: TableLock): string {
+  if (pid === null) return prepared === null ? ENDING_UNNAMED : endingPrepared(prepared)
+  return granted
+    ? `Let that transaction end, or end its session: select pg_terminate_backend(${pid}).`
+    : `It waits for an older transaction, and all who came later wait behind it. End either: select pg_terminate_backend(${pid}); set lock_timeout for DDL.`
+}
+
+const ENDING_UNNAMED = 'Look at pg_prepared_xacts, and commit or roll it back: rollback prepared <gid>.'
 
 function lockWaits({ lockWaits }: HealthFacts): Finding[] {
   const long = lockWaits.filter(({ waitsForMs }) => waitsForMs > SECOND_MS)
@@ -185,19 +202,25 @@ function lockWaits({ lockWaits }: HealthFacts): Finding[] {
     {
       code: 'lock-waits',
       severity: first.waitsForMs > MINUTE_MS ? 'critical' : 'warning',
-      message: `${long.length === 1 ? 'A session waits' : `${long.length} sessions wait`} for locks on the queue's tables, the longest for ${lasting(first.waitsForMs)}, blocked by pid ${blockers.join(', ') || 'unknown'}.`,
+      message: `${long.length === 1 ? 'A session waits' : `${long.length} sessions wait`} for locks on the queue's tables, the longest for ${lasting(first.waitsForMs)}, blocked by ${blockers.map((pid) => (pid === 0 ? 'a prepared transaction' : `pid ${pid}`)).join(', ') || 'nobody who is seen'}.`,
       meaning: 'Somebody holds a lock that the queue needs: DDL, LOCK TABLE, or rows of jobs locked by hand.',
-      remedy: blockers[0]
-        ? `End that transaction, or its session: select pg_terminate_backend(${blockers[0]}).`
-        : 'Look at pg_blocking_pids() of the waiting session.',
+      remedy: unblocking(blockers[0]),
       evidence: long.map(({ blockers, ...wait }) => ({
         ...wait,
         blockedBy: blockers
-          .map(({ pid, application, state }) => [pid, application, state].filter(Boolean).join(' '))
+          .map(({ pid, application, state }) =>
+            [pid || 'prepared transaction', application, state].filter(Boolean).join(' '),
+          )
           .join(', '),
       })),
     },
   ]
+}
+
+function unblocking(pid: number | undefined): string {
+  if (pid === undefined) return 'Look at pg_blocking_pids() of the waiting session.'
+  if (pid === 0) return ENDING_UNNAMED
+  return `End that transaction, or its session: select pg_terminate_backend(${pid}).`
 }
 
 function notifyQueue({ server: { notifyQueue } }: HealthFacts): Finding[] {

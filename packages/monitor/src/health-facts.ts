@@ -63,6 +63,7 @@ export interface LockWait {
   readonly mode: string
   readonly relation: string | null
   readonly blockers: readonly {
+    /** 0: a prepared transaction, which no session holds. */
     readonly pid: number
     readonly application: string | null
     readonly state: string | null
@@ -71,7 +72,10 @@ export interface LockWait {
 
 export interface TableLock {
   readonly table: string
-  readonly pid: number
+  /** Null: a prepared transaction holds it. */
+  readonly pid: number | null
+  /** Its name. */
+  readonly prepared: string | null
   readonly application: string | null
   readonly state: string | null
   readonly granted: boolean
@@ -203,9 +207,9 @@ const askLockWaits = defineQuestion<object, LockWait>(
         ) and class.relnamespace = ours.oid
       ) as relation,
       array(
-        select json_build_object('pid', blocker.pid, 'application', blocker.application_name, 'state', blocker.state)
-        from pg_stat_activity as blocker
-        where blocker.pid = any (pg_blocking_pids(waiting.pid))
+        select json_build_object('pid', blocking.pid, 'application', blocker.application_name, 'state', blocker.state)
+        from (select distinct unnest(pg_blocking_pids(waiting.pid)) as pid) as blocking
+        left join pg_stat_activity as blocker on blocker.pid = blocking.pid
       ) as blockers
     from pg_namespace as ours
     cross join pg_locks as waiting
@@ -218,19 +222,26 @@ const askLockWaits = defineQuestion<object, LockWait>(
     limit 20`,
 )
 
-/** Autovacuum lets go of such a lock as soon as somebody waits. */
+/**
+ * Autovacuum lets go of such a lock as soon as somebody waits. A prepared transaction has no session, and shares its virtual number with
+ * the lock on its transaction alone.
+ */
 const askTableLocks = defineQuestion<object, TableLock>(
   'health_table_locks',
   ({ schemaName }) => sql`
     select
-      class.relname as "table", lock.pid, activity.application_name as application, activity.state, lock.granted,
-      coalesce(${epochMs(sql`clock_timestamp() - coalesce(lock.waitstart, activity.xact_start)`)}, 0) as "ageMs"
+      class.relname as "table", lock.pid, prepared.gid as prepared, activity.application_name as application, activity.state, lock.granted,
+      coalesce(${epochMs(sql`clock_timestamp() - coalesce(lock.waitstart, activity.xact_start, prepared.prepared)`)}, 0) as "ageMs"
     from pg_locks as lock
     join pg_class as class on class.oid = lock.relation and class.relkind in ('r', 'i')
     join pg_namespace as namespace on namespace.oid = class.relnamespace and namespace.nspname = ${schemaName}
-    join pg_stat_activity as activity on activity.pid = lock.pid
+    left join pg_stat_activity as activity on activity.pid = lock.pid
+    left join (
+      pg_locks as own join pg_prepared_xacts as prepared on prepared.transaction = own.transactionid
+    ) on lock.pid is null and own.pid is null and own.virtualtransaction = lock.virtualtransaction
     where lock.mode = 'AccessExclusiveLock' and lock.database = (select oid from pg_database where datname = current_database())
-      and lock.pid <> pg_backend_pid() and activity.backend_type is distinct from 'autovacuum worker'
+      and lock.pid is distinct from pg_backend_pid() and (lock.pid is null or activity.pid is not null)
+      and activity.backend_type is distinct from 'autovacuum worker'
     order by lock.granted desc, "ageMs" desc
     limit 20`,
 )

@@ -1,5 +1,5 @@
 import type { Executor } from '@pgq/core'
-import { type Finding, findingsIn, type Thresholds } from './findings.js'
+import { type Finding, findingsIn, lockedBy, type Thresholds } from './findings.js'
 import { type HealthFacts, healthFacts } from './health-facts.js'
 import { dateOf, type MonitorOptions } from './question.js'
 
@@ -41,7 +41,7 @@ function unseenIn({ server, numbers, tableLocks }: HealthFacts): string[] {
     )
   if (tableLocks.length > 0)
     unseen.push(
-      `Queues, workers and leases: pid ${tableLocks[0]!.pid} lets nobody read ${tableLocks[0]!.table}, so the queue's tables were not asked.`,
+      `Queues, workers and leases: ${lockedBy(tableLocks[0]!)} lets nobody read ${tableLocks[0]!.table}, so the queue's tables were not asked.`,
     )
   if (!server.seesSessions)
     unseen.push(

@@ -270,9 +270,19 @@ describe('locks', () => {
     ])
     expect(findings[1]!.evidence[0]!.blockedBy).toContain(`${rows[0].pid} migration`)
     expect(findings[1]!.remedy).toContain(`pg_terminate_backend(${rows[0].pid})`)
-    expect(unseen).toEqual([expect.stringContaining(`pid ${rows[0].pid} lets nobody read jobs`)])
+    expect(unseen).toEqual([expect.stringContaining(`pid ${rows[0].pid} ("migration") lets nobody read jobs`)])
     await holder.query('rollback')
     await waiting
+  })
+
+  // Mutant: a lock that is young is passed over, and with it everything that was not asked.
+  test('nothing is well while the tables were not asked, however young the lock is', async () => {
+    await (await connect('migration')).query('begin; lock table pgq.jobs')
+    const facts = await healthFacts(pool, {})
+    const aged = (ageMs: number) =>
+      findingsIn({ ...facts, tableLocks: facts.tableLocks.map((lock) => ({ ...lock, ageMs })) }, { backlogMs: 60_000 })
+    expect(aged(1)).toMatchObject([{ code: 'tables-locked', severity: 'warning' }])
+    expect(aged(1_001)).toMatchObject([{ code: 'tables-locked', severity: 'critical' }])
   })
 
   test('rows of jobs that somebody locked by hand', async () => {
