@@ -3,6 +3,8 @@ import {
   type Handler,
   InvalidOptionError,
   type Job,
+  type JobMeta,
+  type LeasedJob,
   type Outcome,
   resolveRetry,
   runHandler,
@@ -18,34 +20,68 @@ const HEED_MS = 1_000
 /** Runs the handler once, as a worker does: the same validation, decisions, timeout and, with a transaction, savepoint. */
 export function runJob(handler: Handler, entry: Entry, trx: Transaction<any> | undefined): Promise<Outcome> {
   const abort = new AbortController()
-  const job = contextOf(handler, entry, trx, abort.signal)
+  const job = new Context({ handler, entry, trx, signal: abort.signal })
   const run = () =>
     withTimeout(handler, entry.job.id, abort, () => runHandler(handler, JSON.parse(entry.argsText), job))
   return handler.task.mode === 'transactional' && trx ? insideSavepoint(trx, run) : run()
 }
 
-function contextOf({ task }: Handler, entry: Entry, trx: Transaction<any> | undefined, signal: AbortSignal): Job {
-  const { id, queue, priority, attempts, createdAt } = entry.job
-  const context = {
-    id,
-    task: task.name,
-    queue,
-    priority,
-    attempt: attempts,
-    maxAttempts: task.mode === 'at-most-once' ? 1 : resolveRetry(task.retry, entry.retry).maxAttempts,
-    crashCount: 0,
-    createdAt,
-    readyAt: new Date(entry.readyAt),
-    meta: entry.meta ?? {},
-    signal,
+/** The job as the handler sees it. A class of getters, as the worker's: a copy of it lacks here what it lacks there. */
+class Context implements Job {
+  readonly id: string
+  readonly task: string
+  readonly queue: string
+  readonly priority: number
+  readonly attempt: number
+  readonly crashCount = 0
+  readonly createdAt: Date
+  readonly readyAt: Date
+  readonly meta: JobMeta
+  readonly #run: Run
+
+  constructor(run: Run) {
+    const { job, readyAt, meta } = run.entry
+    this.id = job.id
+    this.task = job.task
+    this.queue = job.queue
+    this.priority = job.priority
+    this.attempt = job.attempts
+    this.createdAt = new Date(job.createdAt)
+    this.readyAt = new Date(readyAt)
+    this.meta = meta ? { ...meta } : NO_META
+    this.#run = run
   }
-  if (task.mode === 'at-least-once') return Object.assign(context, { finish: (on: Executor) => finish(entry, on) })
-  if (task.mode !== 'transactional') return context
-  return Object.defineProperty(context, 'trx', {
-    enumerable: trx !== undefined,
-    get: () => trx ?? refuseTrx(task.name),
-  })
+
+  get maxAttempts(): number {
+    const { handler, entry } = this.#run
+    return handler.task.mode === 'at-most-once' ? 1 : resolveRetry(handler.task.retry, entry.retry).maxAttempts
+  }
+
+  get signal(): AbortSignal {
+    return this.#run.signal
+  }
+
+  /** Only with at-least-once. */
+  get finish(): LeasedJob['finish'] | undefined {
+    const { handler, entry } = this.#run
+    return handler.task.mode === 'at-least-once' ? (executor) => finish(entry, executor) : undefined
+  }
+
+  /** Only with transactional. */
+  get trx(): Transaction<any> | undefined {
+    const { handler, trx } = this.#run
+    return handler.task.mode === 'transactional' ? (trx ?? refuseTrx(handler.task.name)) : undefined
+  }
 }
+
+interface Run {
+  readonly handler: Handler
+  readonly entry: Entry
+  readonly trx: Transaction<any> | undefined
+  readonly signal: AbortSignal
+}
+
+const NO_META = Object.freeze({})
 
 // Whether the transaction commits is not ours to see: it counts as if it did.
 async function finish(entry: Entry, executor: Executor): Promise<void> {

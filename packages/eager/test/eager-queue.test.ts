@@ -297,6 +297,27 @@ describe('the job in the handler', () => {
     expect(queue.jobs.at(-1)!.state).toBe('completed')
   })
 
+  // Mutants: own properties for getters: what copies its job works in tests alone; meta that an attempt changes for the next.
+  test.each(['at-least-once', 'at-most-once', 'transactional'] as const)(
+    '%s: has what the worker gives, where it has it',
+    async (mode) => {
+      const seen: any[] = []
+      const task = defineTask('task', { mode })
+      const queue = eagerQueue({ handlers: [task.handle((_, job) => void seen.push(job))] })
+      await task.enqueue(queue, {})
+      const [job] = seen
+      expect({ ...job }).toStrictEqual({
+        ...{ id: '1', task: 'task', queue: 'default', priority: 0, attempt: 1, crashCount: 0, meta: {} },
+        ...{ createdAt: queue.now, readyAt: queue.now },
+      })
+      expect(Object.isFrozen(job.meta)).toBe(true)
+      expect([job.maxAttempts, job.signal.aborted]).toEqual([mode === 'at-most-once' ? 1 : 20, false])
+      expect('trx' in job && 'finish' in job).toBe(true)
+      if (mode !== 'transactional') expect(job.trx).toBeUndefined()
+      expect(typeof job.finish).toBe(mode === 'at-least-once' ? 'function' : 'undefined')
+    },
+  )
+
   test('changing the args changes nothing for the next attempt, nor for the assertions', async () => {
     const seen: unknown[] = []
     const list = defineTask('list', { args: typed<{ items: number[] }>() })
