@@ -206,7 +206,8 @@ class MemoryQueue implements EagerQueue {
         executeAt: null,
       },
       argsText,
-      retry,
+      // As the database would have it: what is undefined is left to the task.
+      retry: retry && JSON.parse(JSON.stringify(retry)),
       meta,
       executor,
       position: 0,

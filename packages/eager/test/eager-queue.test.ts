@@ -185,6 +185,15 @@ describe('errors', () => {
     expect(await queue.drain()).toBe(0)
   })
 
+  // Mutant: undefined overrides the task's policy, and no attempt is the last one.
+  test('what a job leaves undefined of its retry policy is that of its task', async () => {
+    const twice = defineTask('twice', { retry: { maxAttempts: 2 } })
+    const queue = eagerQueue({ handlers: [twice.handle(boom)], onError: 'record' })
+    await twice.enqueue(queue, {}, { retry: { maxAttempts: undefined, factor: 3 } as object })
+    expect(await queue.drain({ maxJobs: 5 })).toBe(1)
+    expect(queue.jobs).toMatchObject([{ state: 'dead', reason: 'exhausted', attempts: 2 }])
+  })
+
   test('in drain() and advance() they are thrown, too, and the job keeps its retry', async () => {
     let fails = 2
     const { queue, seen } = queueOf(() => fails-- > 0 && boom(), { mode: 'manual' })
