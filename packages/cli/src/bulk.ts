@@ -1,4 +1,11 @@
-import { countMatching, type Executor, type JobFilter, type JobFilters, type ManageOptions } from '@pgq/core'
+import {
+  countMatching,
+  databaseTime,
+  type Executor,
+  type JobFilter,
+  type JobFilters,
+  type ManageOptions,
+} from '@pgq/core'
 import { confirm } from './confirm.js'
 import { type DatabaseOptions, type Session, withQueue } from './connection.js'
 import { explain } from './explain.js'
@@ -30,8 +37,8 @@ const NO_LIMIT = 0
 const MOST = 10_000_000
 
 /**
- * Does it to the jobs that fit, batch by batch, and never to more than were shown: a job that comes back meanwhile is not hit
- * twice. After Ctrl-C it finishes the batch that runs and says how far it came. Jobs that are named by id are not asked about.
+ * Does it to the jobs that fit and were there when it began, batch by batch: a job that comes back meanwhile is not hit twice.
+ * After Ctrl-C it finishes the batch that runs and says how far it came. Jobs that are named by id are not asked about.
  */
 export async function runBulk<Kind extends keyof JobFilters>(
   action: BulkAction<Kind>,
@@ -41,16 +48,15 @@ export async function runBulk<Kind extends keyof JobFilters>(
   const act = async (session: Session): Promise<number> => {
     const { client, schema } = session
     const { ids } = filter
-    const matched = await countMatching(client, action.kind, filter, { schema, limit: MOST })
+    const asOf = await databaseTime(client)
+    const matched = await countMatching(client, action.kind, filter, { schema, limit: MOST, asOf })
     if (options.dryRun) return preview(action, matched, options)
     if (!ids && matched === 0) return report(action, { jobs: 0, matched }, options)
     if (!ids && !options.yes && !(await confirm(`${counted(matched, 'job')} would be ${action.done}.`))) {
       note('Nothing was done.')
       return EXIT.failed
     }
-    // A running at-most-once job cannot be counted, only named.
-    const most = ids ? Math.max(ids.length, matched) : matched
-    const { jobs, exitCode } = await runBatches(session, action, filter, most)
+    const { jobs, exitCode } = await runBatches(session, action, filter, { asOf, matched })
     report(action, { jobs, matched, ...(exitCode > 0 && { interrupted: true }) }, options, ids?.length)
     return exitCode
   }
@@ -61,18 +67,18 @@ async function runBatches<Kind extends keyof JobFilters>(
   { client, schema }: Session,
   action: BulkAction<Kind>,
   filter: JobFilters[Kind],
-  most: number,
+  { asOf, matched }: { asOf: string; matched: number },
 ): Promise<{ jobs: number; exitCode: number }> {
   const interruption = new Interruption(() => progress.say('Finishing the batch that runs; Ctrl-C again ends at once.'))
-  const progress = startProgress(most, BATCH)
+  const progress = startProgress(matched, BATCH)
   let jobs = 0
+  let isWhole = false
   try {
-    while (jobs < most && !interruption.requested) {
-      const limit = Math.min(BATCH, most - jobs)
-      const hit = await action.run(client, filter, { schema, limit })
+    while (!isWhole && !interruption.requested) {
+      const hit = await action.run(client, filter, { schema, limit: BATCH, asOf })
       jobs += hit
+      isWhole = hit < BATCH
       progress.reached(jobs)
-      if (hit < limit) break
     }
   } catch (error) {
     const { message } = explain(error)
@@ -82,7 +88,7 @@ async function runBatches<Kind extends keyof JobFilters>(
     progress.stop()
     interruption.end()
   }
-  return { jobs, exitCode: jobs < most ? interruption.exitCode : EXIT.ok }
+  return { jobs, exitCode: isWhole || jobs === matched ? EXIT.ok : interruption.exitCode }
 }
 
 function preview(action: { done: string }, matched: number, { json }: BulkOptions): number {

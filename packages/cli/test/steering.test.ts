@@ -131,21 +131,54 @@ describe('Ctrl-C', () => {
   })
 })
 
-// Mutant: goes on while there are any: jobs that die again at once would go round for ever.
-test('never does more than it showed', async () => {
-  await bury(pool, 1_500)
-  await pool.query(`
-    create function pgq.die_again() returns trigger language plpgsql as $$
-    begin
+describe('what comes back while it works', () => {
+  // Mutants: batches that go on while there are any, round and round; those bounded by their number, which hit the same low ids
+  // again and leave the others out.
+  test('is not redriven a second time, and keeps no other one from it', async () => {
+    await bury(pool, 2_500)
+    await onEachReadyJob(`
       delete from pgq.jobs where id = new.id;
-      insert into pgq.dead_jobs (id, queue, task) values (new.id, new.queue, new.task);
-      return null;
-    end $$;
-    create trigger die_again after insert on pgq.jobs for each row execute function pgq.die_again()`)
-  onTestFinished(async () => void (await pool.query('drop function pgq.die_again cascade')))
-  const { stdout } = await run('redrive', '--queue', QUEUE, '--yes', '--json')
-  expect(JSON.parse(stdout)).toEqual({ jobs: 1_500, matched: 1_500 })
-  expect(await count('dead_jobs')).toBe(1_500)
+      insert into pgq.dead_jobs (id, queue, task, attempt) values (new.id, new.queue, new.task, 99);`)
+    const { stdout } = await run('redrive', '--queue', QUEUE, '--yes', '--json')
+    expect(JSON.parse(stdout)).toEqual({ jobs: 2_500, matched: 2_500 })
+    expect(await count('dead_jobs', 'attempt = 99')).toBe(2_500)
+  })
+
+  test('is not made ready a second time either', async () => {
+    await enqueue(pool, 2_500, { delayMs: 60_000 })
+    await onEachReadyJob(`
+      update pgq.jobs set attempt = attempt + 1, ready_at = clock_timestamp(), execute_at = now() + interval '1 hour'
+      where id = new.id;`)
+    const { stdout } = await run('retry', '--queue', QUEUE, '--yes', '--json')
+    expect(JSON.parse(stdout)).toEqual({ jobs: 2_500, matched: 2_500 })
+    expect(await count('jobs', 'attempt = 1')).toBe(2_500)
+  })
+
+  test('is not cancelled: new jobs come while it works', async () => {
+    await enqueue(pool, 1_500)
+    await pool.query(`
+      create function pgq.one_more() returns trigger language plpgsql as $$
+      begin
+        insert into pgq.jobs (queue, task) values (old.queue, old.task);
+        return null;
+      end $$;
+      create trigger one_more after delete on pgq.jobs for each row execute function pgq.one_more()`)
+    onTestFinished(async () => void (await pool.query('drop function pgq.one_more cascade')))
+    expect(await run('cancel', '--queue', QUEUE, '--yes')).toMatchObject({
+      code: 0,
+      stdout: '1,500 jobs cancelled, or asked to end.\n',
+    })
+    expect(await count('jobs')).toBe(1_500)
+  })
+
+  /** Does that to each job that becomes ready. */
+  async function onEachReadyJob(body: string) {
+    await pool.query(`
+      create function pgq.come_back() returns trigger language plpgsql as $$ begin ${body} return null; end $$;
+      create trigger come_back after insert or update on pgq.jobs for each row
+      when (new.execute_at is null) execute function pgq.come_back()`)
+    onTestFinished(async () => void (await pool.query('drop function pgq.come_back cascade')))
+  }
 })
 
 test('what the database refuses halfway is said, with what was done before', async () => {

@@ -43,6 +43,7 @@ export type { DeliveryModeName, Job, JobMeta, JobOf, LeasedJob, TransactionalJob
 export type { DeadJobFilter, JobFilter, JobFilters, UnfinishedJobFilter, WaitingJobFilter } from './job-filter.js'
 export {
   countMatching,
+  databaseTime,
   deleteDeadJobs,
   deleteWaitingJobs,
   type ManageOptions,

@@ -43,6 +43,7 @@ export interface FilterParams {
   readonly reason: string | null
   readonly error: string | null
   readonly limit: number
+  readonly asOf: string | null
 }
 
 type State = Exclude<JobState, 'dead'>
@@ -60,6 +61,7 @@ export function filterParams<Kind extends keyof JobFilters>(
   filter: JobFilters[Kind],
   limit: number,
   maxLimit: number,
+  asOf: string | undefined,
 ): FilterParams {
   const conditions = Object.entries(filter).filter(([, value]) => value !== undefined)
   const known = ['ids', 'queue', 'task', ...(kind === 'dead' ? ['reason', 'error'] : ['state'])]
@@ -83,6 +85,7 @@ export function filterParams<Kind extends keyof JobFilters>(
     reason: reason ?? null,
     error: error ?? null,
     limit,
+    asOf: asOf ?? null,
   }
 }
 
@@ -111,12 +114,17 @@ type Parts = Pick<StatementParts<FilterParams>, 'table' | 'param'>
 export const wantedIds = ({ param }: Parts): RawBuilder<unknown> =>
   sql`select json_array_elements_text(${param('ids')}::json)::bigint as id`
 
-const matches = (parts: Parts, alias: string): RawBuilder<unknown> => {
+/** The condition of `asOf` on the instant at which a job came. */
+export const wasThere = ({ param }: Parts, cameAt: RawBuilder<unknown>): RawBuilder<unknown> =>
+  sql`(${param('asOf')}::timestamptz is null or ${cameAt} <= ${param('asOf')}::timestamptz)`
+
+const matches = (parts: Parts, alias: string, cameAt = 'created_at'): RawBuilder<unknown> => {
   const { param } = parts
   return sql`
     (${param('ids')}::text is null or ${sql.ref(`${alias}.id`)} = any (array(${wantedIds(parts)})))
     and (${param('queue')}::text is null or ${sql.ref(`${alias}.queue`)} = ${param('queue')})
-    and (${param('task')}::text is null or ${sql.ref(`${alias}.task`)} = ${param('task')})`
+    and (${param('task')}::text is null or ${sql.ref(`${alias}.task`)} = ${param('task')})
+    and ${wasThere(parts, sql.ref(`${alias}.${cameAt}`))}`
 }
 
 const stateFits = ({ param }: Parts, state: RawBuilder<unknown>): RawBuilder<unknown> =>
@@ -130,7 +138,8 @@ export const fitsWaiting = (parts: Parts): RawBuilder<unknown> => sql`
 export const selectLeased = (parts: Parts): RawBuilder<unknown> => sql`
   select running.id
   from ${parts.table('leases')} as lease
-  cross join lateral unnest(lease.ids, lease.queues, lease.tasks) with ordinality as running (id, queue, task, ordinal)
+  cross join lateral unnest(lease.ids, lease.queues, lease.tasks, lease.created_ats)
+    with ordinality as running (id, queue, task, created_at, ordinal)
   where ${matches(parts, 'running')} and ${stateFits(parts, sql`'running'`)}
     and running.ordinal <> all (lease.done) and not exists (
       select from ${parts.table('finished_jobs')} as finished
@@ -142,7 +151,7 @@ export const fitsDead = (parts: Parts): RawBuilder<unknown> => {
   const { param } = parts
   const lastError = sql`lower(concat_ws(': ', dead.errors -> -1 ->> 'name', dead.errors -> -1 ->> 'message'))`
   return sql`
-    ${matches(parts, 'dead')}
+    ${matches(parts, 'dead', 'died_at')}
     and (${param('reason')}::text is null or dead.reason = ${param('reason')})
     and (${param('error')}::text is null or strpos(${lastError}, lower(${param('error')})) > 0)`
 }

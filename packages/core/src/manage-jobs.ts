@@ -9,6 +9,7 @@ import {
   type JobFilters,
   selectLeased,
   type WaitingJobFilter,
+  wasThere,
 } from './job-filter.js'
 import { checkPriority, DEFAULT_SCHEMA } from './names.js'
 import { defineStatement, type Statement, type StatementParts } from './statement.js'
@@ -19,7 +20,20 @@ export interface ManageOptions {
   readonly schema?: string
   /** Default 10,000, at most 100,000 (countMatching: 10,000,000). Call again while it answers as many. */
   readonly limit?: number
+  /** Leaves out what came, or came back, after this instant of databaseTime(): call after call then hits no job twice. */
+  readonly asOf?: string
 }
+
+/** The clock of the database, for `asOf`: with its microseconds, which a Date does not hold. */
+export async function databaseTime(executor: Executor): Promise<string> {
+  const [row] = await timeStatement(executor, DEFAULT_SCHEMA, {})
+  return row!.at
+}
+
+const timeStatement = defineStatement<object, { at: string }>(
+  'database_time',
+  () => sql`select to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as at`,
+)
 
 /**
  * Redrives dead letters: they go back into their queues with their attempts and crashes counted from zero, their error
@@ -81,12 +95,14 @@ export const retryScheduledJobs = (
   options?: ManageOptions,
 ): Promise<number> => manage(executor, retryStatement, 'waiting', filter, options)
 
+// A job that was made ready and comes back for a retry has been ready since: asOf leaves it out by that.
 const retryStatement = defineStatement<FilterParams, Count>('retry_scheduled_jobs', (parts) => {
   const { table, routine, nextPosition } = parts
+  const scheduled = sql`job.execute_at is not null and ${wasThere(parts, sql`job.ready_at`)}`
   return sql`
     with hurried as (
       update ${table('jobs')} set execute_at = null, ready_at = now(), position = ${nextPosition}
-      where id in (${selectWaiting(parts, sql`job.execute_at is not null`)})
+      where id in (${selectWaiting(parts, scheduled)})
       returning queue
     )
     select count(*)::integer as jobs, ${routine('ring_doorbell')}(array_agg(distinct queue)) from hurried`
@@ -182,10 +198,10 @@ export async function manage<Kind extends keyof JobFilters, More extends object>
   statement: Statement<FilterParams & More, Count>,
   kind: Kind,
   filter: JobFilters[Kind],
-  { schema = DEFAULT_SCHEMA, limit = 10_000 }: ManageOptions = {},
+  { schema = DEFAULT_SCHEMA, limit = 10_000, asOf }: ManageOptions = {},
   more = {} as More,
   maxLimit = 100_000,
 ): Promise<number> {
-  const [row] = await statement(executor, schema, { ...filterParams(kind, filter, limit, maxLimit), ...more })
+  const [row] = await statement(executor, schema, { ...filterParams(kind, filter, limit, maxLimit, asOf), ...more })
   return row?.jobs ?? 0
 }

@@ -1,7 +1,10 @@
 import { describe, expect, test } from 'vitest'
 import {
+  cancelJobs,
   claimAndDelete,
+  claimIntoLease,
   countMatching,
+  databaseTime,
   deleteDeadJobs,
   deleteWaitingJobs,
   enqueueMany,
@@ -110,6 +113,56 @@ test('setPriority comes to an end', async () => {
   do answers.push(await setPriority(pool, { queue: 'default' }, -3, { limit: 2 }))
   while (answers.at(-1) === 2)
   expect(answers).toEqual([2, 2, 1])
+})
+
+describe('asOf: what came, or came back, since is left out', () => {
+  // Mutant: dead letters by another instant: one that was redriven and died again is taken before those that were not.
+  test('of dead letters', async () => {
+    await bury(3)
+    const asOf = await databaseTime(pool)
+    const redrive = () => redriveDeadJobs(pool, { task: 'work' }, { asOf, limit: 2 })
+    expect(await redrive()).toBe(2)
+    await cancelJobs(pool, { task: 'work' })
+    expect(await countMatching(pool, 'dead', { task: 'work' }, { asOf })).toBe(1)
+    expect([await redrive(), await redrive()]).toEqual([1, 0])
+    expect(await argsIn('jobs')).toEqual([2])
+  })
+
+  // Mutant: scheduled ones by when they were enqueued.
+  test('of scheduled jobs', async () => {
+    await enqueueMany(pool, 'work', jobs(3, { delayMs: 60_000 }))
+    const asOf = await databaseTime(pool)
+    const retry = () => retryScheduledJobs(pool, { task: 'work' }, { asOf, limit: 2 })
+    expect(await retry()).toBe(2)
+    const workerId = await newWorker(pool)
+    const claimed = await claimIntoLease(pool, 'pgq', { ...claimRequest(workerId), number: 1 })
+    const returns = claimed.map(({ ordinal }) => ({
+      number: 1,
+      ordinal,
+      kind: 'requeue' as const,
+      attempt: 1,
+      delayMs: 60_000,
+    }))
+    await returnJobs(pool, 'pgq', { workerId, returns })
+    await enqueueMany(pool, 'work', jobs(1, { delayMs: 60_000 }))
+    expect([await retry(), await retry()]).toEqual([1, 0])
+  })
+
+  // Mutants: waiting or running ones by since when they may run, which changes; no look at it.
+  test('of waiting and running jobs', async () => {
+    const { jobs: leased } = await leaseJobs(pool, jobs(1))
+    await enqueueMany(pool, 'work', jobs(2, { delayMs: 60_000 }))
+    const asOf = await databaseTime(pool)
+    await retryScheduledJobs(pool, { task: 'work' }, { limit: 1 })
+    await enqueueMany(pool, 'work', jobs(1))
+    expect(leased).toHaveLength(1)
+    expect(await countMatching(pool, 'unfinished', { task: 'work' }, { asOf })).toBe(3)
+    expect(await setPriority(pool, { task: 'work' }, 3, { asOf })).toBe(2)
+    expect(await cancelJobs(pool, { task: 'work' }, { asOf })).toBe(3)
+    expect(await deleteWaitingJobs(pool, { task: 'work' }, { asOf })).toBe(0)
+    await leaseJobs(pool, jobs(1))
+    expect(await cancelJobs(pool, { task: 'work', state: 'running' }, { asOf })).toBe(0)
+  })
 })
 
 describe('countMatching', () => {
