@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { InvalidOptionError } from '@pgq/core'
 import { type Context, Hono } from 'hono'
 import { getCookie, setCookie } from 'hono/cookie'
 import { ACTIONS, isAction, readTarget } from './actions.js'
@@ -97,14 +98,27 @@ function routes(options: ResolvedOptions): Hono<Env> {
   return app
 }
 
-/** Notes who asks and what he may. Answers a response when he may not come in. */
-async function letIn(c: Context<Env>, { authenticate, allow }: ResolvedOptions): Promise<Response | undefined> {
+/** Answers a response when he may not come in. What the application throws is for its log: a stranger reads the answer. */
+async function letIn(c: Context<Env>, options: ResolvedOptions): Promise<Response | undefined> {
+  try {
+    return await findOut(c, options)
+  } catch (error) {
+    options.logger.error({ err: error }, 'dashboard: authenticate or allow failed')
+    return c.text('Who you are could not be found out. The log says why, where the dashboard has a logger.', 500)
+  }
+}
+
+/** Notes who asks and what he may. */
+async function findOut(c: Context<Env>, { authenticate, allow }: ResolvedOptions): Promise<Response | undefined> {
   const user = authenticate === false ? 'anybody' : await authenticate(c.req.raw)
   // Copied: the headers of some, as of Response.redirect(), cannot be added to.
   if (user instanceof Response) return new Response(user.body, user)
   if (typeof user !== 'string' || user === '') return c.text('You may not see this.', 401)
+  const permissions = typeof allow === 'function' ? await allow(user) : allow
+  // A text would include the names that it holds.
+  if (!Array.isArray(permissions)) throw new InvalidOptionError('allow must answer a list of permissions.')
   c.set('user', user)
-  c.set('permissions', typeof allow === 'function' ? await allow(user) : allow)
+  c.set('permissions', permissions)
   return undefined
 }
 

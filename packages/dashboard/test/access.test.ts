@@ -163,6 +163,26 @@ test('served alone, a question that takes longer than 2 s is ended on the server
   await served.close()
 })
 
+// Mutants: the error in the answer; an answer without the headers; a text as a list, which holds the names within.
+test.each<[string, Partial<DashboardOptions>]>([
+  ['authenticate throws', { authenticate: () => Promise.reject(new Error('ldap://secret refused')) }],
+  ['allow throws', { allow: () => Promise.reject(new Error('secret table')) }],
+  ['allow answers no list', { allow: (() => 'all but delete') as never }],
+])('when %s, a stranger is told nothing of it, and the log all', async (_what, options) => {
+  const logged: unknown[] = []
+  const { get } = open({ ...options, logger: { info() {}, error: (fields) => void logged.push(fields) } })
+  for (const path of ['/', '/api/session']) {
+    const answer = await get(path)
+    expect([answer.status, await answer.text()]).toEqual([
+      500,
+      expect.stringMatching(/^Who you are could not be found/),
+    ])
+    expect(answer.headers.get('content-security-policy')).toMatch(/^default-src 'self';/)
+    expect(answer.headers.get('cache-control')).toBe('no-store')
+  }
+  expect(logged).toEqual([{ err: expect.any(Error) }, { err: expect.any(Error) }])
+})
+
 describe('what is sent along', () => {
   test('every answer has the headers, refusals and errors too', async () => {
     const answers = [
