@@ -34,7 +34,7 @@ export interface Entry {
   /** Its place among the ready jobs of its priority. */
   position: number
   readyAt: number
-  /** A handler called job.finish(). */
+  /** The handler of the present attempt called job.finish(). */
   finished: boolean
 }
 

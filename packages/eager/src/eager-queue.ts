@@ -253,8 +253,7 @@ class MemoryQueue implements EagerQueue {
     const settled = { attempt: entry.job.attempts, retry: entry.retry ?? null }
     // random: 0 is the longest delay, so that tests see the same one each time.
     const given = { mayRetry: task.mode !== 'at-most-once', now: this.now, random: 0 }
-    // As in a worker: what the handler did after its job was finished changes nothing, and is not recorded.
-    const settlement = decideSettlement(settled, entry.finished ? { type: 'success' } : outcome, task.retry, given)
+    const settlement = decideSettlement(settled, outcome, task.retry, given)
     this.#timetable.settle(entry, settlement)
     return settlement
   }

@@ -1,4 +1,5 @@
 import {
+  checkExecutor,
   type Executor,
   type Handler,
   InvalidOptionError,
@@ -18,13 +19,22 @@ import { insideSavepoint } from './savepoint.js'
 const HEED_MS = 1_000
 
 /** Runs the handler once, as a worker does: the same validation, decisions, timeout and, with a transaction, savepoint. */
-export function runJob(handler: Handler, entry: Entry, trx: Transaction<any> | undefined): Promise<Outcome> {
+export async function runJob(handler: Handler, entry: Entry, trx: Transaction<any> | undefined): Promise<Outcome> {
+  entry.finished = false
   const abort = new AbortController()
   const job = new Context({ handler, entry, trx, signal: abort.signal })
   const run = () =>
     withTimeout(handler, entry.job.id, abort, () => runHandler(handler, JSON.parse(entry.argsText), job))
-  return handler.task.mode === 'transactional' && trx ? insideSavepoint(trx, run) : run()
+  const outcome = await (handler.task.mode === 'transactional' && trx ? insideSavepoint(trx, run) : run())
+  return afterFinish(entry, outcome)
 }
+
+/**
+ * Whether the transaction of job.finish() committed is not ours to see. As a rule a throw rolls it back, so the attempt failed; whatever
+ * else a handler decides after it is dropped, as by a worker whose job is finished.
+ */
+const afterFinish = ({ finished }: Entry, outcome: Outcome): Outcome =>
+  finished && outcome.type !== 'error' ? { type: 'success' } : outcome
 
 /** The job as the handler sees it. A class of getters, as the worker's: a copy of it lacks here what it lacks there. */
 class Context implements Job {
@@ -83,9 +93,8 @@ interface Run {
 
 const NO_META = Object.freeze({})
 
-// Whether the transaction commits is not ours to see: it counts as if it did.
 async function finish(entry: Entry, executor: Executor): Promise<void> {
-  if (!executor) throw new InvalidOptionError("job.finish(trx) needs the transaction of the handler's own writes.")
+  checkExecutor(executor, 'The transaction given to job.finish(trx)')
   entry.finished = true
 }
 

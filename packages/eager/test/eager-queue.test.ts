@@ -1,9 +1,11 @@
 import {
+  cancel,
   defineTask,
   enqueue,
   enqueueMany,
+  fail,
   InvalidOptionError,
-  LostLeaseError,
+  snooze,
   typed,
   UnknownTaskError,
 } from '@pgq/core'
@@ -270,29 +272,55 @@ describe('what it refuses, and says why', () => {
 })
 
 describe('the job in the handler', () => {
-  test('at-least-once: finish(trx) completes it, whatever the handler does then', async () => {
-    const attempts: number[] = []
-    const queue = eagerQueue({
-      onError: 'record',
-      handlers: [
-        work.handle(async (_, job) => {
-          attempts.push(job.attempt)
-          await job.finish(queue)
-          boom()
-        }),
-      ],
-    })
+  // Mutants: a throw after finish() that is told to nobody; one attempt's finish() that counts for the next; a snooze of a finished job.
+  test('at-least-once: finish(trx) completes it; a throw after it is a failed attempt, as the transaction is rolled back then', async () => {
+    const { queue, seen } = finishing((attempt) => attempt === 1 && boom())
     await work.enqueue(queue, 1)
-    await queue.drain()
-    expect(attempts).toEqual([1])
-    // Mutant: the error of a job that is done, which no worker records.
-    expect(queue.jobs).toMatchObject([{ state: 'completed', reason: null, errors: [] }])
+    expect(queue.jobs).toMatchObject([{ state: 'scheduled', errors: [{ attempt: 1, message: 'boom' }] }])
+    expect(await queue.drain()).toBe(1)
+    expect(seen).toEqual([1, 2])
+    expect(queue.jobs).toMatchObject([{ state: 'completed', reason: null }])
   })
 
-  test('finish() without a transaction is refused', async () => {
-    const queue = eagerQueue({ handlers: [work.handle((_, job) => job.finish(undefined as never))] })
-    await expect(work.enqueue(queue, 1)).rejects.toThrow('job.finish(trx) needs the transaction')
-    await expect(work.enqueue(queue, 1)).rejects.not.toBeInstanceOf(LostLeaseError)
+  test.each([snooze(1_000), cancel('no'), fail('no')])(
+    'a decision after finish(trx) changes nothing: %j',
+    async (decision) => {
+      const { queue, seen } = finishing(() => decision, 'throw')
+      await work.enqueue(queue, 1)
+      expect(await queue.drain()).toBe(0)
+      expect(seen).toEqual([1])
+      expect(queue.jobs).toMatchObject([{ state: 'completed', reason: null, errors: [] }])
+    },
+  )
+
+  test("one attempt's finish(trx) is not the next one's", async () => {
+    const handler = work.handle(async (_, job) => {
+      if (job.attempt === 1) await job.finish(queue).then(boom)
+      return job.attempt === 2 ? cancel('no') : undefined
+    })
+    const queue = eagerQueue({ onError: 'record', handlers: [handler] })
+    await work.enqueue(queue, 1)
+    await queue.drain()
+    expect(queue.jobs).toMatchObject([{ state: 'dead', reason: 'cancelled', attempts: 2 }])
+  })
+
+  /** A queue whose handler finishes its job, and then does what is given. */
+  function finishing(then: (attempt: number) => unknown, onError: 'throw' | 'record' = 'record') {
+    const seen: number[] = []
+    const handler = work.handle(async (_, job) => {
+      seen.push(job.attempt)
+      await job.finish(queue)
+      return then(job.attempt)
+    })
+    const queue = eagerQueue({ onError, handlers: [handler] })
+    return { queue, seen }
+  }
+
+  // Mutant: whatever is given counts as a transaction.
+  test.each([undefined, 'nonsense', {}])('finish(%j) is refused, and finishes nothing', async (trx) => {
+    const queue = eagerQueue({ handlers: [work.handle((_, job) => job.finish(trx as never))] })
+    await expect(work.enqueue(queue, 1)).rejects.toThrow(/given to job\.finish\(trx\) must be what runs the SQL/)
+    expect(queue.jobs).toMatchObject([{ state: 'scheduled' }])
   })
 
   test('transactional without a transaction: job.trx says what to do, and a handler that needs none works', async () => {
