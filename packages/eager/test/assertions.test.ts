@@ -97,6 +97,15 @@ describe('assertEnqueued', () => {
 })
 
 describe('matching', () => {
+  class Price {
+    readonly #cents: number
+    constructor(cents: number) {
+      this.#cents = cents
+    }
+    toString() {
+      return `${this.#cents} cents`
+    }
+  }
   const same: [unknown, unknown][] = [
     [1, 1],
     ['', ''],
@@ -113,10 +122,23 @@ describe('matching', () => {
     [[1], expect.arrayContaining([1])],
     [{ id: 7 }, { id: expect.any(Number) }],
     [{ n: 5 }, { n: (n: number) => n > 4 }],
+    [{ tags: new Set(['a']), n: 1 }, { tags: new Set(['a']) }],
+    [new Map([['a', { b: 1 }]]), new Map([['a', { b: 1 }]])],
+    [new URL('https://a.example'), new URL('https://a.example')],
+    [/a/g, /a/g],
+    [new Price(5), new Price(5)],
+    [
+      { a: 1, b: 2 },
+      new (class {
+        a = 1
+      })(),
+    ],
+    [{ a: 1 }, Object.assign(Object.create(null), { a: 1 })],
   ]
   test.each(same)('%j has %j', (value, part) => expect(matches(value, part)).toBe(true))
 
-  // Mutants: == for Object.is; a list that is a beginning; a property of the prototype; a truthy answer.
+  // Mutants: == for Object.is; a list that is a beginning; a property of the prototype; a truthy answer; what has no properties
+  // matches everything.
   const different: [unknown, unknown][] = [
     [1, '1'],
     [0, -0],
@@ -132,6 +154,16 @@ describe('matching', () => {
     [{ getTime: 1 }, new Date(5)],
     [{}, { toString: Object.prototype.toString }],
     [{ n: 5 }, { n: () => 'yes' }],
+    [new Set(['a']), new Set(['b'])],
+    [{ tags: ['a'] }, { tags: new Set(['b']) }],
+    [new Map([['a', 1]]), new Map([['a', 2]])],
+    [{}, new Map([['a', 1]])],
+    [/a/, /b/],
+    [new URL('https://a.example'), new URL('https://b.example')],
+    [new Error('a'), new Error('b')],
+    [{}, Promise.resolve(1)],
+    [new Uint8Array([1, 2]), new Uint8Array([1])],
+    [new Price(5), new Price(6)],
     [{ id: '7' }, { id: expect.any(Number) }],
   ]
   test.each(different)('%j has not %j', (value, part) => expect(matches(value, part)).toBe(false))
