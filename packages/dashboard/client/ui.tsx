@@ -152,9 +152,14 @@ export function Dialog({
   const dialog = useRef<HTMLDialogElement>(null)
   useEffect(() => {
     const focused = document.activeElement as HTMLElement | null
-    dialog.current!.showModal()
     return () => focused?.focus()
   }, [])
+  // Each time: a list that is sorted anew moves it in the document, and it is modal no more.
+  useEffect(() => {
+    if (dialog.current!.matches(':modal')) return
+    dialog.current!.open = false
+    dialog.current!.showModal()
+  })
   return (
     <dialog ref={dialog} onClose={onClose} aria-label={title}>
       <p>{title}</p>

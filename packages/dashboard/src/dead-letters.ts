@@ -3,6 +3,8 @@ import type { DeadJob } from '@pgq/monitor'
 
 /** Dead letters of one task that died of what looks like the same. */
 export interface DeadGroup {
+  /** What they have in common: it stays while dead letters come and go. */
+  readonly key: string
   readonly task: string
   readonly reason: DeadReason
   /** The newest one's error, where it failed. */
@@ -24,12 +26,13 @@ export function groupDeadLetters(jobs: readonly DeadJob[]): DeadGroup[] {
     groups.set(key, group)
     group.push(job)
   }
-  return [...groups.values()].map(groupOf).sort((a, b) => b.ids.length - a.ids.length)
+  return [...groups].map(([key, jobs]) => groupOf(key, jobs)).sort((a, b) => b.ids.length - a.ids.length)
 }
 
-function groupOf(jobs: readonly DeadJob[]): DeadGroup {
+function groupOf(key: string, jobs: readonly DeadJob[]): DeadGroup {
   const [newest] = jobs as [DeadJob]
   return {
+    key,
     task: newest.task,
     reason: newest.reason,
     ...(newest.lastError && { error: { name: newest.lastError.name, message: newest.lastError.message } }),

@@ -3,8 +3,8 @@ import pg from 'pg'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { buildClient } from '../client/build.mjs'
 import { type AuditEvent, PERMISSIONS, type ServedDashboard, serveDashboard } from '../src/index.js'
-import { BROWSER_MS, chromiumPath, openBrowser, type WatchedPage } from './browser.js'
-import { stageShop } from './shop.js'
+import { askAgain, BROWSER_MS, chromiumPath, openBrowser, type WatchedPage } from './browser.js'
+import { bury, stageShop } from './shop.js'
 
 const database = await testDatabase()
 const pool = new pg.Pool({ connectionString: database.url })
@@ -131,6 +131,32 @@ describe.skipIf(!chromiumPath)('in a browser', { timeout: BROWSER_MS }, () => {
       { task: 'charge-card', jobs: 12 },
       { task: 'resize-image', jobs: 3 },
     ])
+  })
+
+  // Mutants: groups known by their newest letter; a dialog that is not asked again where its group was moved.
+  test('a question and open details stay while dead letters arrive and groups change places', async () => {
+    const page = await browser.page(`${served.url}/dead`)
+    const group = page.getByRole('article').filter({ hasText: 'PaymentError' })
+    await group.getByText('Which jobs').click()
+    await group.getByRole('button', { name: 'Delete' }).click()
+    const isAskedAbout = async (jobs: number) => {
+      await askAgain(page)
+      await page.getByText(`Delete ${jobs} jobs of “charge-card” for good?`).waitFor()
+      expect(await page.locator('dialog:modal').count()).toBe(1)
+      expect(await group.locator('details[open]').count()).toBe(1)
+    }
+    await isAskedAbout(12)
+    await bury(pool, [
+      ['charge-card', 'default', 'failed', 'PaymentError', (n) => `order ${n} was refunded already`, 40],
+    ])
+    await isAskedAbout(52)
+    await bury(pool, [
+      ['send-receipt', 'mail', 'exhausted', 'SmtpError', () => '550 mailbox user1@shop.test is not there', 40],
+    ])
+    await page.getByText('77').waitFor()
+    await isAskedAbout(52)
+    await confirm(page, 'Delete')
+    await page.getByText('Deleted 52 jobs.').waitFor()
   })
 
   test('delete all that fit a filter, after a preview', async () => {

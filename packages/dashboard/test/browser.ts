@@ -66,6 +66,10 @@ export function openBrowser() {
 
 export type WatchedPage = Page & { readonly faults: string[] }
 
+/** The page asks all its questions at once, as when it is seen again. */
+export const askAgain = (page: Page): Promise<unknown> =>
+  page.evaluate(`document.dispatchEvent(new Event('visibilitychange'))`)
+
 const folder = process.env.PGQ_SCREENSHOTS
 
 /** Before a picture of what is drawn while one looks; no test waits for it. */

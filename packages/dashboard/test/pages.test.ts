@@ -5,7 +5,7 @@ import pg from 'pg'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { buildClient } from '../client/build.mjs'
 import { PERMISSIONS, type ServedDashboard, serveDashboard } from '../src/index.js'
-import { BROWSER_MS, chromiumPath, look, openBrowser, picture, type WatchedPage } from './browser.js'
+import { askAgain, BROWSER_MS, chromiumPath, look, openBrowser, picture, type WatchedPage } from './browser.js'
 import { stageShop } from './shop.js'
 
 const database = await testDatabase()
@@ -148,6 +148,22 @@ describe.skipIf(!chromiumPath)('in a browser', { timeout: BROWSER_MS }, () => {
     await page.getByText('Dead: failed').waitFor()
     expect(page.url()).toContain(id)
     await pool.query('delete from pgq.dead_jobs where id = $1', [id])
+  })
+
+  // Mutant: findings known by their messages, which hold ages.
+  test('what a finding rests on stays open while ages grow', async () => {
+    const wait = (minutes: number) =>
+      pool.query(`update pgq.jobs set ready_at = now() - $1 * interval '1 min' where queue = 'images'`, [minutes])
+    await wait(20)
+    const page = await browser.page(`${served.url}/health`)
+    const finding = page.getByRole('article').filter({ hasText: 'backlog-old' })
+    await finding.getByText('What this rests on').click()
+    await finding.getByText('ready for up to 20 min').waitFor()
+    await wait(30)
+    await askAgain(page)
+    await finding.getByText('ready for up to 30 min').waitFor()
+    expect(await finding.locator('details[open]').count()).toBe(1)
+    await wait(0)
   })
 
   test('the keyboard is enough: to a page, to a filter, through a question and out of it', async () => {

@@ -34,7 +34,7 @@ export function Dead({ query }: { query: Readonly<Record<string, string>> }) {
               <p class="quiet">These are the newest {count(read)}. Older ones come up when these are gone.</p>
             )}
             {groups.map((group) => (
-              <Group key={group.ids[0]} group={group} onDone={answer.refresh} />
+              <Group key={group.key} group={group} onDone={answer.refresh} />
             ))}
           </>
         )}

@@ -28,7 +28,8 @@ export function HealthPage({ health }: { health: Polled<HealthAnswer> }) {
               </Empty>
             )}
             {findings.map((finding) => (
-              <FindingCard key={`${finding.code} ${finding.message}`} finding={finding} />
+              // Each code is there once; the message holds ages.
+              <FindingCard key={finding.code} finding={finding} />
             ))}
             {unseen.length > 0 && (
               <section class="card unseen">
