@@ -7,24 +7,40 @@ export async function insideSavepoint(trx: Transaction<any>, run: () => Promise<
   try {
     await send('savepoint pgq_handler')
     const outcome = await run()
-    if (outcome.type === 'success') {
-      const spoiled = await send('release savepoint pgq_handler').then(() => undefined, spoiledBy)
-      if (!spoiled) return outcome
-      await send('rollback to savepoint pgq_handler')
-      return { type: 'error', error: spoiled }
+    const refusal = outcome.type === 'success' ? await refusalOf(send) : undefined
+    if (outcome.type === 'success' && !refusal) {
+      await send('release savepoint pgq_handler')
+      return outcome
     }
     await send('rollback to savepoint pgq_handler')
-    return outcome
+    return refusal ?? outcome
   } catch (error) {
     return { type: 'error', error }
   }
 }
 
+/**
+ * Why a commit would fail now. Deferred constraints are checked, and that is undone again: they are still deferred for what the test does
+ * later, and those that are not deferred by themselves stay as they are, which `set constraints all deferred` would change.
+ */
+async function refusalOf(send: (sql: string) => Promise<unknown>): Promise<Outcome | undefined> {
+  try {
+    await send('savepoint pgq_commit')
+  } catch (cause) {
+    return { type: 'error', error: new Error(SPOILED, { cause }) }
+  }
+  try {
+    await send('set constraints all immediate')
+  } catch (error) {
+    return { type: 'error', error }
+  }
+  await send('rollback to savepoint pgq_commit')
+  return undefined
+}
+
 /** Only an open Kysely transaction can be a handler's job.trx. */
 export const isTransaction = (executor: Executor): executor is Transaction<any> =>
   'isTransaction' in executor && executor.isTransaction === true
-
-const spoiledBy = (cause: unknown): Error => new Error(SPOILED, { cause })
 
 const SPOILED =
   'A statement failed inside job.trx and the handler went on: nothing of it can be committed. Let the error through, or use a savepoint.'

@@ -83,6 +83,42 @@ describe('attach(trx)', () => {
     expect(await notes(trx)).toEqual(['once'])
   })
 
+  describe('deferred constraints', () => {
+    beforeEach(() =>
+      sql`create table pairs (id integer primary key, other integer references pairs deferrable initially deferred)`.execute(
+        trx,
+      ),
+    )
+    const pair = (on: Kysely<any>, id: number, other: number) =>
+      sql`insert into pairs values (${id}, ${other})`.execute(on)
+    const pairs = async () => (await sql`select from pairs`.execute(trx)).rows.length
+
+    // Mutant: not checked: the handler that no commit would take passes.
+    test('a handler that breaks one has failed, as where its transaction commits', async () => {
+      const queue = queueOf((_, job) => pair(job.trx, 1, job.attempt === 1 ? 2 : 1))
+      using _ = queue.attach(trx)
+      await note.enqueue(trx, 'lonely')
+      expect(queue.jobs).toMatchObject([
+        { state: 'scheduled', errors: [{ message: expect.stringContaining('violates foreign key') }] },
+      ])
+      expect(await pairs()).toBe(0)
+      await queue.drain()
+      expect([queue.jobs[0]!.state, await pairs()]).toEqual(['completed', 1])
+    })
+
+    // Mutants: they stay immediate for the rest of the test; those that are immediate by themselves become deferred.
+    test('are for the test afterwards as they were before', async () => {
+      await sql`create table numbers (n integer unique deferrable initially immediate)`.execute(trx)
+      const queue = queueOf((_, job) => pair(job.trx, 1, 1))
+      using _ = queue.attach(trx)
+      await note.enqueue(trx, 'well')
+      await pair(trx, 2, 3)
+      await pair(trx, 3, 2)
+      await sql`insert into numbers values (1)`.execute(trx)
+      await expect(sql`insert into numbers values (1)`.execute(trx)).rejects.toThrow('duplicate key')
+    })
+  })
+
   test('a transaction of the test that cannot go on: the enqueue says so, and the handler does not run', async () => {
     const queue = queueOf(() => expect.unreachable(), { onError: 'throw' })
     using _ = queue.attach(trx)
