@@ -1,6 +1,7 @@
 import { AssertionError } from 'node:assert'
 import { AsyncLocalStorage } from 'node:async_hooks'
 import {
+  checkName,
   checkOptionNames,
   decideSettlement,
   divertEnqueues,
@@ -31,6 +32,8 @@ import { type Undo, undoOnce } from './undo.js'
 export interface EagerQueueOptions {
   /** What to run: the handlers that the worker gets. */
   readonly handlers: readonly Handler[]
+  /** Queues to serve. Default, as of a worker: the queues of the handlers' tasks. */
+  readonly queues?: readonly string[]
   /** inline: a job runs when it is enqueued, unless it is delayed. manual: on drain() and advance() only. Default 'inline'. */
   readonly mode?: 'inline' | 'manual'
   /**
@@ -42,7 +45,7 @@ export interface EagerQueueOptions {
   readonly now?: Date
 }
 
-const OPTIONS = optionNames<EagerQueueOptions>({ handlers: true, mode: true, onError: true, now: true })
+const OPTIONS = optionNames<EagerQueueOptions>({ handlers: true, queues: true, mode: true, onError: true, now: true })
 
 /**
  * A queue without a database, for tests: pass it where an executor goes, as in `task.enqueue(queue, args)`. Jobs live in
@@ -56,7 +59,7 @@ export interface EagerQueue extends SqlClient {
   /**
    * Runs everything that waits, also what is delayed, by moving the clock to each job's time. Answers the number of handler
    * runs. With maxJobs it ends after so many; without, it throws when 100,000 runs find no end. Throws UnknownTaskError when
-   * jobs without a handler are left.
+   * jobs without a handler are left, and InvalidOptionError when jobs on a queue are that is not served.
    */
   drain(options?: { readonly maxJobs?: number }): Promise<number>
   /** Moves the clock by so many ms and runs what becomes due on the way, each at its time. Answers the number of runs. */
@@ -86,6 +89,7 @@ const ENDLESS = 100_000
 
 class MemoryQueue implements EagerQueue {
   readonly #handlers: ReadonlyMap<string, Handler>
+  readonly #queues: ReadonlySet<string>
   readonly #timetable: Timetable
   #entries: Entry[] = []
   #nextId = 1
@@ -101,6 +105,8 @@ class MemoryQueue implements EagerQueue {
     checkChoice('mode', options.mode, ['inline', 'manual'])
     checkChoice('onError', options.onError, ['throw', 'record'])
     this.#handlers = handlersByTask(options.handlers)
+    this.#queues = servedQueues(options.queues, this.#handlers)
+    checkOneSchema(this.#handlers)
     this.#timetable = new Timetable((options.now ?? new Date()).getTime())
     divertEnqueues(this.#sink, this)
   }
@@ -167,8 +173,8 @@ class MemoryQueue implements EagerQueue {
 
   async #enqueue(executor: Executor, jobs: readonly NewJob[]): Promise<EnqueueResult[]> {
     const inline = this.options.mode !== 'manual'
-    const unknown = jobs.find(({ task }) => !this.#handlers.has(task))
-    if (inline && unknown) throw new UnknownTaskError(unknown.task)
+    const stranded = jobs.find((job) => !this.#serves(job))
+    if (inline && stranded) throw this.#whyNotServed(stranded)
     const args = await Promise.all(jobs.map((job) => this.#argsOf(job)))
     const added = jobs.map((job, index) => this.#add(executor, job, args[index]))
     if (inline && !this.#isInsideHandler()) await this.#inTurn('enqueue', () => this.#work(this.#timetable.now))
@@ -222,14 +228,14 @@ class MemoryQueue implements EagerQueue {
   async #work(until: number, maxJobs?: number): Promise<number> {
     let runs = 0
     for (; runs < (maxJobs ?? ENDLESS); runs++) {
-      const entry = this.#timetable.next(until, this.#hasHandler)
+      const entry = this.#timetable.next(until, ({ job }) => this.#serves(job))
       if (!entry) break
       await this.#run(entry)
     }
     if (runs === maxJobs) return runs
     if (runs === ENDLESS) throw new InvalidOptionError(NO_END)
-    const unknown = this.#timetable.findReady((entry) => !this.#hasHandler(entry))
-    if (unknown) throw new UnknownTaskError(unknown.job.task)
+    const stranded = this.#timetable.findReady(({ job }) => !this.#serves(job))
+    if (stranded) throw this.#whyNotServed(stranded.job)
     return runs
   }
 
@@ -269,7 +275,16 @@ class MemoryQueue implements EagerQueue {
     this.#timetable.remove(entries)
   }
 
-  readonly #hasHandler = ({ job }: Entry): boolean => this.#handlers.has(job.task)
+  #serves({ task, queue }: Kind): boolean {
+    return this.#handlers.has(task) && this.#queues.has(queue)
+  }
+
+  #whyNotServed({ task, queue }: Kind): Error {
+    if (!this.#handlers.has(task)) return new UnknownTaskError(task)
+    return new InvalidOptionError(
+      `A job of task "${task}" is on queue "${queue}", which is not served, so it would wait for ever. Served are those of the handlers' tasks, unless you name them: eagerQueue({ queues }). Here: ${[...this.#queues].join(', ')}.`,
+    )
+  }
 
   #isInsideHandler(): boolean {
     return this.#working && this.#insideHandler.getStore() === true
@@ -288,6 +303,31 @@ class MemoryQueue implements EagerQueue {
     this.#turn = turn.catch(() => {})
     return turn
   }
+}
+
+/** What decides whether a job runs here. */
+type Kind = Pick<NewJob, 'task' | 'queue'>
+
+function servedQueues(
+  queues: readonly string[] | undefined,
+  handlers: ReadonlyMap<string, Handler>,
+): ReadonlySet<string> {
+  if (queues === undefined) return new Set([...handlers.values()].map(({ task }) => task.queue))
+  if (!Array.isArray(queues) || queues.length === 0) {
+    throw new InvalidOptionError("eagerQueue: queues must be a list of names, as in ['default'], or left out.")
+  }
+  for (const queue of queues) checkName(queue, 'queue')
+  return new Set(queues)
+}
+
+/** No worker takes handlers of two. */
+function checkOneSchema(handlers: ReadonlyMap<string, Handler>): void {
+  const [first, ...others] = [...handlers.values()].map(({ task }) => task)
+  const other = others.find(({ schema }) => schema !== first!.schema)
+  if (!other) return
+  throw new InvalidOptionError(
+    `Task "${other.name}" is defined in schema "${other.schema}", task "${first!.name}" in "${first!.schema}": give each schema an eager queue of its own, as it has its own workers.`,
+  )
 }
 
 const NO_END = `${ENDLESS} runs and no end: a job brings itself back for ever. Stop earlier with drain({ maxJobs }).`

@@ -9,7 +9,7 @@ describe.each(['inline', 'manual'] as const)('%s', (when) => {
   }
 })
 
-function open(when: 'inline' | 'manual', { handlers }: OpenOptions): Delivery {
+function open(when: 'inline' | 'manual', { handlers, queues }: OpenOptions): Delivery {
   let calls = 0
   const counted = handlers.map(({ task, run }): Handler => {
     const counting = (args: unknown, job: unknown) => {
@@ -18,7 +18,7 @@ function open(when: 'inline' | 'manual', { handlers }: OpenOptions): Delivery {
     }
     return { task, run: counting }
   })
-  const queue = eagerQueue({ handlers: counted, mode: when, onError: 'record' })
+  const queue = eagerQueue({ handlers: counted, ...(queues && { queues }), mode: when, onError: 'record' })
   // Args that the schema refuses end a run before it calls the handler.
   const runs = () => calls + queue.jobs.filter(({ errors }) => errors[0]?.name === 'InvalidArgsError').length
   return {

@@ -152,6 +152,54 @@ describe('manual', () => {
   }, 60_000)
 })
 
+describe('queues', () => {
+  const image = defineTask('image', { queue: 'images', args: typed<number>() })
+  const queueFor = (options: Partial<EagerQueueOptions> = {}) =>
+    eagerQueue({ handlers: [image.handle(() => {}), work.handle(() => {})], ...options })
+
+  // Mutant: every queue is served: the job that waits for ever in production has run in the test.
+  test("those of the handlers' tasks are served, and a job on another is refused, the whole bulk with it", async () => {
+    const queue = queueFor()
+    await image.enqueue(queue, 1)
+    await work.enqueue(queue, 1, { queue: 'images' })
+    await expect(image.enqueueMany(queue, [{ args: 2 }, { args: 3, queue: 'imagse' }])).rejects.toMatchObject({
+      code: 'PGQ_INVALID_OPTION',
+      message: expect.stringMatching(
+        /task "image" is on queue "imagse", which is not served.*Here: images, default\.$/,
+      ),
+    })
+    expect(queue.jobs.map(({ args, state }) => [args, state])).toEqual([
+      [1, 'completed'],
+      [1, 'completed'],
+    ])
+  })
+
+  test('manual: drain() finds it, after everything else has run', async () => {
+    const queue = queueFor({ mode: 'manual' })
+    await image.enqueue(queue, 1, { queue: 'imagse' })
+    await image.enqueue(queue, 2)
+    await expect(queue.drain()).rejects.toThrow('is on queue "imagse", which is not served')
+    expect(queue.jobs.map(({ state }) => state)).toEqual(['waiting', 'completed'])
+  })
+
+  test('the option queues says which instead', async () => {
+    const queue = queueFor({ queues: ['urgent'] })
+    await image.enqueue(queue, 1, { queue: 'urgent' })
+    await expect(image.enqueue(queue, 2)).rejects.toThrow('is on queue "images", which is not served')
+  })
+
+  test.each([{ queues: [] }, { queues: 'images' }, { queues: [''] }])('%j is refused', (options) => {
+    expect(() => queueFor(options as object)).toThrow(InvalidOptionError)
+  })
+
+  test('handlers of two schemas are refused, as no worker takes them', () => {
+    const elsewhere = defineTask('elsewhere', { schema: 'other' })
+    expect(() => queueFor({ handlers: [work.handle(() => {}), elsewhere.handle(() => {})] })).toThrow(
+      /Task "elsewhere" is defined in schema "other", task "work" in "pgq": give each schema an eager queue/,
+    )
+  })
+})
+
 describe('errors', () => {
   // Mutant: onError 'record' as the default: a test would pass over a handler that fails.
   test('throw: the enqueue rejects with the very thing that the handler threw', async () => {
