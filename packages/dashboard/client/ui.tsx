@@ -154,7 +154,7 @@ export function Dialog({
     const focused = document.activeElement as HTMLElement | null
     return () => focused?.focus()
   }, [])
-  // Each time: a list that is sorted anew moves it in the document, and it is modal no more.
+  // Each time: where there is no moveBefore(), a list that is sorted anew takes it out and puts it in again, modal no more.
   useEffect(() => {
     if (dialog.current!.matches(':modal')) return
     dialog.current!.open = false

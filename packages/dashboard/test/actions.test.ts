@@ -136,24 +136,22 @@ describe.skipIf(!chromiumPath)('in a browser', { timeout: BROWSER_MS }, () => {
   // Mutants: groups known by their newest letter; a dialog that is not asked again where its group was moved.
   test('a question and open details stay while dead letters arrive and groups change places', async () => {
     const page = await browser.page(`${served.url}/dead`)
+    // Not every browser has it yet.
+    await page.evaluate('delete Element.prototype.moveBefore')
     const group = page.getByRole('article').filter({ hasText: 'PaymentError' })
     await group.getByText('Which jobs').click()
     await group.getByRole('button', { name: 'Delete' }).click()
     const isAskedAbout = async (jobs: number) => {
       await askAgain(page)
       await page.getByText(`Delete ${jobs} jobs of “charge-card” for good?`).waitFor()
-      expect(await page.locator('dialog:modal').count()).toBe(1)
+      await expect.poll(() => page.locator('dialog:modal').count()).toBe(1)
       expect(await group.locator('details[open]').count()).toBe(1)
     }
     await isAskedAbout(12)
+    // The second group becomes the first.
     await bury(pool, [
       ['charge-card', 'default', 'failed', 'PaymentError', (n) => `order ${n} was refunded already`, 40],
     ])
-    await isAskedAbout(52)
-    await bury(pool, [
-      ['send-receipt', 'mail', 'exhausted', 'SmtpError', () => '550 mailbox user1@shop.test is not there', 40],
-    ])
-    await page.getByText('77').waitFor()
     await isAskedAbout(52)
     await confirm(page, 'Delete')
     await page.getByText('Deleted 52 jobs.').waitFor()
