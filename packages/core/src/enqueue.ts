@@ -3,7 +3,7 @@ import { InvalidOptionError } from './errors.js'
 import { checkExecutor, type Executor } from './executor.js'
 import type { DeliveryModeName } from './job.js'
 import { checkName, checkPriority, DEFAULT_SCHEMA } from './names.js'
-import { checkOptionNames, optionNames } from './option-names.js'
+import { checkOptionNames, optionNames, shown } from './option-names.js'
 import { checkRetryPolicy, MAX_DELAY_MS, type RetryPolicy } from './retry-policy.js'
 import { type EnqueueResult, type NewJob, writeJobs } from './write-jobs.js'
 
@@ -124,7 +124,7 @@ function checkTime(executeAt: Date | undefined, delayMs: number | undefined, whe
     throw new InvalidOptionError(`${where}: executeAt must be a valid Date.`)
   }
   if (delayMs !== undefined && !(typeof delayMs === 'number' && delayMs >= 0 && delayMs <= MAX_DELAY_MS)) {
-    throw new InvalidOptionError(`${where}: delayMs is ${String(delayMs)}; use milliseconds from 0 to ${MAX_DELAY_MS}.`)
+    throw new InvalidOptionError(`${where}: delayMs is ${shown(delayMs)}; use milliseconds from 0 to ${MAX_DELAY_MS}.`)
   }
 }
 

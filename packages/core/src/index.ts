@@ -52,7 +52,7 @@ export {
   setPriority,
 } from './manage-jobs.js'
 export { checkName, checkSchemaName, DEFAULT_SCHEMA } from './names.js'
-export { checkOptionNames, optionNames } from './option-names.js'
+export { checkOptionNames, optionNames, shown } from './option-names.js'
 export { cancel, Decision, fail, isDecision, isOutcome, type Outcome, retryAfter, snooze } from './outcome.js'
 export { pauseQueue, type QueueOptions, resumeQueue } from './queues.js'
 export { isError } from './read-thrown.js'

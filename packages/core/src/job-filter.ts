@@ -1,6 +1,7 @@
 import { type RawBuilder, sql } from 'kysely'
 import type { DeadReason, JobState } from './database.js'
 import { InvalidOptionError } from './errors.js'
+import { shown } from './option-names.js'
 import type { StatementParts } from './statement.js'
 
 /** Which jobs: all that fit every condition given. At least one is needed, so that no call means "all" by mistake. */
@@ -63,7 +64,9 @@ export function filterParams<Kind extends keyof JobFilters>(
   maxLimit: number,
   asOf: string | undefined,
 ): FilterParams {
-  const conditions = Object.entries(filter).filter(([, value]) => value !== undefined)
+  const kinds = Object.keys(STATES)
+  if (!kinds.includes(kind)) throw new InvalidOptionError(`${shown(kind)} is no kind of jobs: use ${kinds.join(', ')}.`)
+  const conditions = Object.entries(filter ?? {}).filter(([, value]) => value !== undefined)
   const known = ['ids', 'queue', 'task', ...(kind === 'dead' ? ['reason', 'error'] : ['state'])]
   const unknown = conditions.find(([name]) => !known.includes(name))
   if (unknown) {
@@ -71,14 +74,14 @@ export function filterParams<Kind extends keyof JobFilters>(
   }
   if (conditions.length === 0) throw new InvalidOptionError(`Name the jobs: give at least one of ${known.join(', ')}.`)
   if (!Number.isInteger(limit) || limit < 1 || limit > maxLimit) {
-    throw new InvalidOptionError(`limit is ${String(limit)}; use a whole number from 1 to ${maxLimit}.`)
+    throw new InvalidOptionError(`limit is ${shown(limit)}; use a whole number from 1 to ${maxLimit}.`)
   }
   const { ids, queue, task, state, reason, error } = filter as UnfinishedJobFilter & DeadJobFilter
   for (const [name, text] of Object.entries({ queue, task, error })) checkText(name, text)
   checkOneOf('state', state, STATES[kind])
   checkOneOf('reason', reason, REASONS)
   return {
-    ids: ids ? JSON.stringify(checkIds(ids)) : null,
+    ids: ids === undefined ? null : JSON.stringify(checkIds(ids)),
     queue: queue ?? null,
     task: task ?? null,
     states: state ?? STATES[kind].join(),

@@ -1,4 +1,5 @@
 import { InvalidOptionError } from './errors.js'
+import { shown } from './option-names.js'
 
 /** The schema that pgq lives in unless another is named. */
 export const DEFAULT_SCHEMA = 'pgq'
@@ -23,5 +24,5 @@ export function checkName(name: unknown, what: 'queue' | 'task'): asserts name i
 /** Priorities are a smallint: -32,768 to 32,767. */
 export function checkPriority(priority: unknown, where: string): void {
   if (Number.isInteger(priority) && Math.abs((priority as number) + 0.5) <= 32_767.5) return
-  throw new InvalidOptionError(`${where}: priority is ${String(priority)}; use a whole number from -32768 to 32767.`)
+  throw new InvalidOptionError(`${where}: priority is ${shown(priority)}; use a whole number from -32768 to 32767.`)
 }

@@ -1,3 +1,4 @@
+import { storableText } from './encode-args.js'
 import { InvalidOptionError } from './errors.js'
 
 /** The names of all options of an interface: the compiler refuses a list that lacks one. */
@@ -11,7 +12,7 @@ export const optionNames = <Options>(names: Record<keyof Options, true>): Readon
 export function checkOptionNames(options: object, known: ReadonlySet<string>, where: string): void {
   if (typeof options !== 'object' || options === null) {
     throw new InvalidOptionError(
-      `${where}: the options are ${String(options)}; give an object with ${[...known].join(', ')}.`,
+      `${where}: the options are ${shown(options)}; give an object with ${[...known].join(', ')}.`,
     )
   }
   for (const name in options) if (!known.has(name)) throw unknownOption(name, known, where)
@@ -33,3 +34,7 @@ function likeness(a: string, b: string): number {
 
 const pairsOf = (name: string): string[] =>
   Array.from({ length: Math.max(name.length - 1, 0) }, (_, at) => name.slice(at, at + 2).toLowerCase())
+
+/** What somebody gave, for an error: "5" from the environment is not 5. */
+export const shown = (value: unknown): string =>
+  typeof value === 'string' ? JSON.stringify(value) : storableText(value, 100)

@@ -1,3 +1,5 @@
+import { InvalidOptionError } from './errors.js'
+import { shown } from './option-names.js'
 import { readThrown } from './read-thrown.js'
 import { clampDelay } from './retry-policy.js'
 
@@ -28,18 +30,31 @@ export class Decision extends Error {
   }
 }
 
-/** Runs the job again after afterMs instead of the policy's delay. Counts as a failed attempt. */
+/**
+ * Runs the job again after afterMs instead of the policy's delay; less than 0 means at once. Counts as a failed attempt, which is kept
+ * with the error. Throws InvalidOptionError for what is no number.
+ */
 export const retryAfter = (afterMs: number, error?: unknown): Decision =>
-  new Decision({ type: 'retry', afterMs: clampDelay(afterMs), error })
+  new Decision({ type: 'retry', afterMs: checkDelay(afterMs, 'retryAfter'), error })
 
-/** Puts the job off for delayMs. Not a failure: the attempt is not counted. */
-export const snooze = (delayMs: number): Decision => new Decision({ type: 'snooze', delayMs: clampDelay(delayMs) })
+/**
+ * Puts the job off for delayMs; less than 0 means at once. Not a failure: the attempt is not counted. Throws InvalidOptionError for
+ * what is no number.
+ */
+export const snooze = (delayMs: number): Decision =>
+  new Decision({ type: 'snooze', delayMs: checkDelay(delayMs, 'snooze') })
 
 /** Ends the job without success, on purpose: a dead letter with reason "cancelled". */
 export const cancel = (reason: string): Decision => new Decision({ type: 'cancel', reason })
 
 /** Ends the job for good, whatever attempts are left: a dead letter with reason "failed". */
 export const fail = (error: unknown): Decision => new Decision({ type: 'fail', error })
+
+/** As NaN, of a Retry-After header that holds a date, a snooze would run again at once, for ever: thrown, it is a failed attempt. */
+function checkDelay(ms: number, what: 'retryAfter' | 'snooze'): number {
+  if (typeof ms === 'number' && !Number.isNaN(ms)) return clampDelay(ms)
+  throw new InvalidOptionError(`${what}: the delay is ${shown(ms)}; use a number of milliseconds.`)
+}
 
 /** Whether a value is what retryAfter(), snooze(), cancel() or fail() made, of whichever build of this package. */
 export const isDecision = (value: unknown): value is Decision =>

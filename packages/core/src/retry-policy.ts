@@ -1,5 +1,5 @@
 import { InvalidOptionError } from './errors.js'
-import { checkOptionNames, optionNames } from './option-names.js'
+import { checkOptionNames, optionNames, shown } from './option-names.js'
 
 /** Own backoff: milliseconds to wait after the given attempt (from 1) failed. */
 export type BackoffFunction = (attempt: number, error: unknown) => number
@@ -81,7 +81,7 @@ export const clampDelay = (ms: number): number => Math.min(Math.max(Number(ms) |
 /** Throws InvalidOptionError naming the option that is out of range. */
 export function checkRetryPolicy(policy: TaskRetryPolicy, where: string): void {
   if (typeof policy !== 'object' || policy === null) {
-    throw new InvalidOptionError(`${where}: retry is ${String(policy)}; use an object, as in { maxAttempts: 3 }.`)
+    throw new InvalidOptionError(`${where}: retry is ${shown(policy)}; use an object, as in { maxAttempts: 3 }.`)
   }
   checkOptionNames(policy, RETRY_OPTIONS, `${where}: retry`)
   const check = (name: keyof RetryPolicy, min: number, max: number, integer = false) => {
@@ -90,7 +90,7 @@ export function checkRetryPolicy(policy: TaskRetryPolicy, where: string): void {
     const fits = typeof value === 'number' && value >= min && value <= max && (!integer || Number.isInteger(value))
     if (!fits) {
       throw new InvalidOptionError(
-        `${where}: retry.${name} is ${String(value)}; use ${integer ? 'a whole number' : 'a number'} from ${min} to ${max}.`,
+        `${where}: retry.${name} is ${shown(value)}; use ${integer ? 'a whole number' : 'a number'} from ${min} to ${max}.`,
       )
     }
   }

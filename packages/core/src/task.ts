@@ -5,7 +5,7 @@ import { InvalidArgsError, InvalidOptionError } from './errors.js'
 import { checkExecutor, type Executor } from './executor.js'
 import type { DeliveryModeName, JobOf } from './job.js'
 import { checkName, checkPriority, checkSchemaName, DEFAULT_SCHEMA } from './names.js'
-import { checkOptionNames, optionNames } from './option-names.js'
+import { checkOptionNames, optionNames, shown } from './option-names.js'
 import { checkRetryPolicy, type TaskRetryPolicy } from './retry-policy.js'
 import type { EnqueueResult } from './write-jobs.js'
 
@@ -226,7 +226,7 @@ function checkTask(task: Task<any, any, any>): void {
   for (const name of ['timeoutMs', 'maxArgsBytes'] as const) {
     const value = task[name]
     if (value !== undefined && !(Number.isInteger(value) && value > 0 && value < 2 ** 31)) {
-      throw new InvalidOptionError(`${where}: ${name} is ${String(value)}; use a whole number over 0.`)
+      throw new InvalidOptionError(`${where}: ${name} is ${shown(value)}; use a whole number over 0.`)
     }
   }
 }

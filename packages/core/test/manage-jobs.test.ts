@@ -174,6 +174,7 @@ describe('countMatching', () => {
     await enqueueMany(pool, 'work', jobs(5, { delayMs: 60_000 }))
     const all = { task: 'work' }
     expect(await countMatching(pool, 'dead', all)).toBe(3)
+    await expect(countMatching(pool, 'scheduled' as never, all)).rejects.toThrow('use waiting, unfinished, dead')
     expect(await countMatching(pool, 'waiting', all)).toBe(9)
     expect(await countMatching(pool, 'waiting', { state: 'scheduled' })).toBe(5)
     expect(await countMatching(pool, 'unfinished', all)).toBe(11)
@@ -209,7 +210,11 @@ describe('the filter', () => {
       await expect(manage(pool, { queue: undefined } as object)).rejects.toThrow(InvalidOptionError)
       await expect(manage(pool, { ids: ['1; drop'] })).rejects.toThrow('is no job id')
       await expect(manage(pool, { ids: ['9223372036854775808'] })).rejects.toThrow('is no job id')
-      await expect(manage(pool, { ids: '17' } as object)).rejects.toThrow('must be a list')
+      // Mutant: ids that are no list passed over: then the call hits all jobs.
+      for (const ids of ['17', null, '', 0, false]) {
+        await expect(manage(pool, { ids } as object)).rejects.toThrow('must be a list')
+      }
+      await expect(manage(pool, undefined as never)).rejects.toThrow('Name the jobs')
       await expect(manage(pool, { queue: '' })).rejects.toThrow('not empty')
       await expect(manage(pool, { task: 'work' }, { limit: 0 })).rejects.toThrow('limit is 0')
     }

@@ -186,6 +186,10 @@ test('handleAll binds each handler to the task of its key', async () => {
 describe('runHandler turns whatever happens into an outcome', () => {
   const task = defineTask<unknown>('work')
   const error = new Error('no')
+  const noNumber = (message: string) => ({
+    type: 'error',
+    error: expect.objectContaining({ code: 'PGQ_INVALID_OPTION', message: expect.stringContaining(message) }),
+  })
   const table: [what: string, run: () => unknown, outcome: object][] = [
     ['a value', () => ({ type: 'fail' }), { type: 'success' }],
     ['nothing', () => {}, { type: 'success' }],
@@ -196,7 +200,9 @@ describe('runHandler turns whatever happens into an outcome', () => {
     ['a promise of snooze', async () => snooze(7), { type: 'snooze', delayMs: 7 }],
     ['cancel thrown', () => { throw cancel('because') }, { type: 'cancel', reason: 'because' }], // biome-ignore format: short
     ['fail thrown', async () => { throw fail(error) }, { type: 'fail', error }], // biome-ignore format: short
-    ['retryAfter of NaN', () => retryAfter(Number.NaN), { type: 'retry', afterMs: 0, error: undefined }],
+    // Mutant: clamped to 0: of a header that is no number a job would run again at once, and a snooze for ever.
+    ['retryAfter of NaN', () => retryAfter(Number.NaN), noNumber('retryAfter: the delay is NaN')],
+    ['snooze of a text', () => snooze('5m' as never), noNumber('snooze: the delay is "5m"')],
     ['snooze of -5', () => snooze(-5), { type: 'snooze', delayMs: 0 }],
     ['snooze for ever', () => snooze(Number.POSITIVE_INFINITY), { type: 'snooze', delayMs: 315_576_000_000 }],
   ]

@@ -10,6 +10,7 @@ import {
   type Job,
   type Outcome,
   optionNames,
+  shown,
 } from '@pgq/core'
 import type { ClientConfig } from 'pg'
 import { type Logger, silentLogger } from './logger.js'
@@ -203,5 +204,5 @@ function concurrencyOf(given: WorkerOptions['concurrency']): Record<DeliveryMode
 
 function checkNumber(name: string, value: number, min: number, max: number): number {
   if (Number.isInteger(value) && value >= min && value <= max) return value
-  throw new InvalidOptionError(`${name} is ${String(value)}; use a whole number from ${min} to ${max}.`)
+  throw new InvalidOptionError(`${name} is ${shown(value)}; use a whole number from ${min} to ${max}.`)
 }
