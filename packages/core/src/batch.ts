@@ -82,6 +82,9 @@ const NAMES = sql.join(columns.map(([name]) => sql.id(name)))
 const ARRAYS = sql.join(columns.map(([, [value]]) => sql`array_agg(${value})`))
 const TEXTS = sql.join(columns.map(([name, [, form]]) => sql`${form(sql.id(name))} as ${sql.id(name)}`))
 
+/** The arrays of a lease, each whole and in memory: every look into one that lies outside its row reads all of it. */
+export const wholeArrays = sql.join(columns.map(([name]) => sql`lease.${sql.id(name)}[:] as ${sql.id(name)}`))
+
 /** Moves the removed rows into a lease, and answers it as one row of texts. */
 export const leaseOf = (
   { table, param }: StatementParts<LeaseRequest & { readonly workerId: number }>,

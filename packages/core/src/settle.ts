@@ -1,5 +1,5 @@
 import { sql } from 'kysely'
-import type { ClaimedJob } from './batch.js'
+import { type ClaimedJob, wholeArrays } from './batch.js'
 import { LostLeaseError } from './errors.js'
 import type { Executor } from './executor.js'
 import type { Settlement } from './settlement.js'
@@ -88,7 +88,7 @@ const returnStatement = defineStatement<{ workerId: number; returns: string }, {
       update ${parts.table('leases')} as lease set done = lease.done || part.done
       from (select number, array_agg(ordinal) as done from returned group by number) as part
       where lease.worker_id = ${parts.param('workerId')} and lease.number = part.number
-      returning lease.*
+      returning lease.number, lease.done, ${wholeArrays}
     ), job as (
       select
         lease.ids[ordinal] as id, lease.positions[ordinal] as position, lease.created_ats[ordinal] as created_at,
@@ -98,7 +98,8 @@ const returnStatement = defineStatement<{ workerId: number; returns: string }, {
         lease.args[ordinal] as args, lease.retries[ordinal] as retry, lease.metas[ordinal] as meta,
         ${errorsWith(sql`lease.errors[ordinal]`, sql`returned.error`)} as errors,
         returned.kind, returned."delayMs" as delay_ms, returned.reason
-      from returned join lease using (number)
+      from lease
+      cross join lateral (select * from returned where returned.number = lease.number offset 0) as returned
       where cardinality(array_positions(lease.done, ordinal)) = 1 and not exists (
         select from ${parts.table('finished_jobs')} as finished
         where finished.worker_id = ${parts.param('workerId')} and finished.number = returned.number
