@@ -174,7 +174,7 @@ describe('countMatching', () => {
     await enqueueMany(pool, 'work', jobs(5, { delayMs: 60_000 }))
     const all = { task: 'work' }
     expect(await countMatching(pool, 'dead', all)).toBe(3)
-    await expect(countMatching(pool, 'scheduled' as never, all)).rejects.toThrow('use waiting, unfinished, dead')
+    await expect(countMatching(pool, 'scheduled' as 'dead', all)).rejects.toThrow('use waiting, unfinished, dead')
     expect(await countMatching(pool, 'waiting', all)).toBe(9)
     expect(await countMatching(pool, 'waiting', { state: 'scheduled' })).toBe(5)
     expect(await countMatching(pool, 'unfinished', all)).toBe(11)

@@ -1,3 +1,4 @@
+import type pg from 'pg'
 import { describe, expect, test } from 'vitest'
 import {
   acknowledge,
@@ -188,6 +189,14 @@ describe('finishInTransaction', () => {
       await finishInTransaction(trx, 'pgq', place(workerId), '1')
     })
     expect(await database.rows('select * from pgq.finished_jobs')).toHaveLength(1)
+  })
+
+  // Mutant: the function without the condition on xmin: what both wrote is there twice.
+  test('what another transaction has finished is settled', async () => {
+    const { workerId } = await leaseJobs(pool, jobs(1))
+    const finish = (trx: pg.PoolClient) => finishInTransaction(trx, 'pgq', place(workerId), '1')
+    await inTransaction(pool, 'commit', finish)
+    await expect(inTransaction(pool, 'commit', finish)).rejects.toThrow(LostLeaseError)
   })
 
   // Mutant: without its setting, the function keeps the plan that it made while there were few leases.

@@ -11,7 +11,7 @@ import {
 } from '@pgq/core'
 import type { Backoff } from './backoff.js'
 import { breaksConnection, type Connection } from './connection.js'
-import { delay } from './delay.js'
+import { delay, endsWithin } from './delay.js'
 import type { Ending } from './delivery/delivery-mode.js'
 
 /** A claimed batch and what is settled of it. (workerId, number) is its token. */
@@ -99,10 +99,15 @@ export class Acknowledger {
 
   /**
    * Whether the transaction in which a job was finished was committed. Asks until the database answers and that transaction
-   * has ended; throws when it stays open for FINISH_MS. backendPid: the session that it ran in, if that is known and was given up;
-   * it is ended.
+   * has ended; throws when it stays open for FINISH_MS. calls: those that finish it, which may still be on their way. backendPid: the
+   * session that it ran in, if that is known and was given up; it is ended.
    */
-  async isFinished(lease: Lease, job: ClaimedJob, backendPid?: number): Promise<boolean> {
+  async isFinished(
+    lease: Lease,
+    job: ClaimedJob,
+    { calls, backendPid }: { readonly calls?: Promise<unknown>; readonly backendPid?: number | undefined },
+  ): Promise<boolean> {
+    if (calls && !(await endsWithin(FINISH_MS, calls))) throw new Error(STILL_OPEN)
     const { connection, schema } = this
     const place = lease.placeOf(job)
     const stateOf = async () => {

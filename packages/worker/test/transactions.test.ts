@@ -345,6 +345,60 @@ describe('finish(trx) of at-least-once', () => {
     expect(await effects()).toEqual([{ n: 1 }])
   })
 
+  // Mutant: finish() that does not look whether its run was settled: both runs commit.
+  test('called after the run was given up: refused, the effect once', async () => {
+    const hasty = numbered('hasty', { timeoutMs: 1, retry: quick })
+    const [given, tried] = [gate(), gate()]
+    const refused: unknown[] = []
+    const worker = await db.worker([
+      hasty.handle(async (n, job) => {
+        if (job.attempt === 1) await given.opened // its signal does not matter to it
+        await inTransaction('commit', effect(n, job)).catch((error) => refused.push(error))
+        if (job.attempt === 1) tried.open()
+      }),
+    ])
+    worker.on('job.stuck', () => given.open())
+    const settled = all(worker, 'job.settled')
+    await hasty.enqueue(db.pool, 1)
+    await tried.opened
+    await until(() => settled.length === 2)
+    expect(refused).toEqual([expect.any(LostLeaseError)])
+    expect(await effects()).toEqual([{ n: 1 }])
+  })
+
+  // Mutant: a settlement that does not wait for the call of finish(): it finds nothing finished, and the job runs again.
+  test('still on its way when the handler throws: its end decides', async () => {
+    const [called, begun, release] = [gate(), gate(), gate()]
+    const ended: Promise<unknown>[] = []
+    const slow = (client: any) => ({
+      async query(text: string, values: unknown[]) {
+        called.open()
+        await release.opened
+        return client.query(text, values)
+      },
+    })
+    const worker = await db.worker([
+      task.handle(async (n, job) => {
+        if (n === 2) return
+        ended.push(inTransaction('commit', (client) => effect(n, { finish: () => job.finish(slow(client)) })(client)))
+        await called.opened
+        begun.open()
+        throw new Error('does not wait for it')
+      }),
+    ])
+    const settled = all(worker, 'job.settled')
+    await task.enqueue(db.pool, 1)
+    await begun.opened
+    await task.enqueue(db.pool, 2)
+    await until(() => settled.length > 0)
+    release.open()
+    await until(() => settled.length === 2)
+    await Promise.all(ended)
+    expect(settled.map(({ outcome }) => outcome.type)).toEqual(['success', 'success'])
+    expect(await effects()).toEqual([{ n: 1 }])
+    await db.empty()
+  })
+
   // Mutant: released like any job that the stop cut off: nobody is told that it is done, and no statistics count it.
   test('committed, then aborted by the stop: told as completed', async () => {
     const finished = gate()

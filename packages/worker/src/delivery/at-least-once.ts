@@ -1,4 +1,4 @@
-import { type ClaimedJob, finishInTransaction } from '@pgq/core'
+import { type ClaimedJob, finishInTransaction, LostLeaseError } from '@pgq/core'
 import type { Acknowledger, Lease } from '../acknowledger.js'
 import { type Claim, CommitRefused, type Ending, FinishedAlready } from './delivery-mode.js'
 import { LeaseMode } from './lease-mode.js'
@@ -16,7 +16,9 @@ export class AtLeastOnce extends LeaseMode {
 }
 
 class LeasedClaim implements Claim {
-  #calledFinish = false
+  /** The calls of finish, until each has its answer. */
+  #finishing: Promise<unknown> | undefined
+  #isSettled = false
 
   constructor(
     readonly job: ClaimedJob,
@@ -26,7 +28,8 @@ class LeasedClaim implements Claim {
   ) {}
 
   settle(ending: Ending): Promise<boolean> {
-    if (this.#calledFinish) return this.#settleFinished(ending)
+    this.#isSettled = true
+    if (this.#finishing) return this.#settleFinished(ending, this.#finishing)
     return this.acknowledger.settle(this.lease, this.job, ending)
   }
 
@@ -34,16 +37,19 @@ class LeasedClaim implements Claim {
    * First the end of the handler's transaction: a job that was returned while that is open would run again although it commits. And a
    * COMMIT after a statement that failed is answered by ROLLBACK, without an error: the handler may not know.
    */
-  async #settleFinished(ending: Ending): Promise<boolean> {
-    const isFinished = await this.acknowledger.isFinished(this.lease, this.job)
+  async #settleFinished(ending: Ending, calls: Promise<unknown>): Promise<boolean> {
+    const isFinished = await this.acknowledger.isFinished(this.lease, this.job, { calls })
     if (ending.kind === 'complete' && !isFinished) throw new CommitRefused('', { cause: new Error(NOT_COMMITTED) })
     if (isFinished && ending.kind !== 'complete') throw new FinishedAlready()
     return this.acknowledger.settle(this.lease, this.job, ending)
   }
 
-  finish(trx: Parameters<NonNullable<Claim['finish']>>[0]): Promise<void> {
-    this.#calledFinish = true
-    return finishInTransaction(trx, this.schema, this.lease.placeOf(this.job), this.job.id)
+  /** Not once the job is settled: a handler that was given up, and goes on, would commit beside the run that comes after it. */
+  async finish(trx: Parameters<NonNullable<Claim['finish']>>[0]): Promise<void> {
+    if (this.#isSettled) throw new LostLeaseError(this.job.id)
+    const call = finishInTransaction(trx, this.schema, this.lease.placeOf(this.job), this.job.id)
+    this.#finishing = Promise.allSettled([this.#finishing, call])
+    await call
   }
 }
 

@@ -223,7 +223,7 @@ class OpenTransaction {
 
   #isCommitted(lease: Lease, job: ClaimedJob): Promise<boolean> {
     const { session, acknowledger } = this.mode.leasing
-    return acknowledger.isFinished(lease, job, session.locks ? processIdOf(this.client) : undefined)
+    return acknowledger.isFinished(lease, job, { backendPid: session.locks ? processIdOf(this.client) : undefined })
   }
 
   /** Nothing was committed. One job has failed then; of a group nobody knows which it was: all of them run again, one by one. */
