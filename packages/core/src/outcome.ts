@@ -5,7 +5,8 @@ import { clampDelay } from './retry-policy.js'
 
 /** How one run of a handler ended. */
 export type Outcome =
-  | { readonly type: 'success' }
+  /** error: what the handler threw after the transaction in which its job was finished had committed. */
+  | { readonly type: 'success'; readonly error?: unknown }
   | { readonly type: 'error'; readonly error: unknown }
   | { readonly type: 'retry'; readonly afterMs: number; readonly error?: unknown }
   | { readonly type: 'snooze'; readonly delayMs: number }

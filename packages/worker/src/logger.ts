@@ -22,7 +22,9 @@ export function logEvents(events: Events, logger: Logger): void {
   events.on('job.settled', ({ outcome, settlement, ...label }) => {
     const error = 'error' in outcome && outcome.error !== undefined ? { err: loggableError(outcome.error) } : {}
     const fields = { ...label, outcome: outcome.type, ...error }
-    if (settlement.kind === 'complete') logger.debug(fields, 'job completed')
+    if ('err' in fields && settlement.kind === 'complete')
+      logger.warn(fields, 'handler failed after its job was finished')
+    else if (settlement.kind === 'complete') logger.debug(fields, 'job completed')
     else if (settlement.kind === 'bury') logger.error({ ...fields, reason: settlement.reason }, 'job is dead')
     else logger.warn({ ...fields, delayMs: Math.round(settlement.delayMs) }, 'job runs again')
   })

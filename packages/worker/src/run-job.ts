@@ -151,7 +151,7 @@ export class JobRun {
       },
       (error) => {
         if (error instanceof CommitRefused) return this.#settle({ type: 'error', error: error.cause })
-        if (error instanceof FinishedAlready) return this.#settle({ type: 'success' })
+        if (error instanceof FinishedAlready) return this.#settle(successInSpiteOf(outcome))
         this.#tellUnsettled(error)
         this.host.closed(this)
       },
@@ -268,6 +268,11 @@ class Context implements Job {
     return this.#run.claim.trx
   }
 }
+
+const successInSpiteOf = (outcome: Outcome): Outcome => ({
+  type: 'success',
+  ...('error' in outcome && { error: outcome.error }),
+})
 
 const NO_META = Object.freeze({})
 

@@ -339,7 +339,8 @@ describe('finish(trx) of at-least-once', () => {
     const settled = next(worker, 'job.settled')
     await task.enqueue(db.pool, 1)
     // Mutant: told and counted as a failed attempt, although it will not run again.
-    expect(await settled).toMatchObject({ settlement: { kind: 'complete' } })
+    const error = expect.objectContaining({ message: 'after the finish' })
+    expect(await settled).toMatchObject({ settlement: { kind: 'complete' }, outcome: { type: 'success', error } })
     await db.empty()
     expect(await db.rows('select * from pgq.finished_jobs union all select id, 0, 0 from pgq.dead_jobs')).toEqual([])
     expect(await effects()).toEqual([{ n: 1 }])
