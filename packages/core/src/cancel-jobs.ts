@@ -2,6 +2,7 @@ import { type RawBuilder, sql } from 'kysely'
 import type { Executor } from './executor.js'
 import { type FilterParams, fitsWaiting, selectLeased, type UnfinishedJobFilter, wantedIds } from './job-filter.js'
 import { type ManageOptions, manage } from './manage-jobs.js'
+import { inPlaceOfSameId } from './settle.js'
 import { defineStatement, type StatementParts } from './statement.js'
 
 /**
@@ -73,4 +74,5 @@ export const buryCancelled = ({ table }: Pick<StatementParts<object>, 'table'>):
       (id, created_at, ready_at, priority, attempt, crash_count, reason, queue, task, args, retry, meta, errors)
     select id, created_at, ready_at, priority, attempt, crash_count, 'cancelled', queue, task, args, retry, meta, errors
     from cancelled
+    ${inPlaceOfSameId}
   )`

@@ -111,4 +111,4 @@ export {
   type WorkerDescription,
   workersChannel,
 } from './workers.js'
-export type { EnqueueResult, NewJob } from './write-jobs.js'
+export { type EnqueueResult, isRefusal, type NewJob } from './write-jobs.js'

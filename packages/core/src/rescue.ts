@@ -2,7 +2,7 @@ import { type RawBuilder, sql } from 'kysely'
 import { buryCancelled } from './cancel-jobs.js'
 import { SUSPECT_CRASHES } from './claim.js'
 import type { Executor } from './executor.js'
-import { errorsWith } from './settle.js'
+import { errorsWith, inPlaceOfSameId } from './settle.js'
 import { defineStatement, type StatementParts } from './statement.js'
 import { lockClass } from './workers.js'
 
@@ -140,6 +140,7 @@ const rescueStatement = defineStatement<Required<RescueRequest>, Rescue>('rescue
         job.args, job.retry, job.meta, ${errorsWith(sql`job.errors`, crashError)}
       from leased as job
       where job.crash_count >= ${param('maxCrashes')} or job.id in (select job_id from requested)
+      ${inPlaceOfSameId}
       returning id, queue, task, reason
     ), counted as (
       insert into ${table('job_stats')} (queue, task, lost, crashed, cancelled)

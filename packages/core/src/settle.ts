@@ -135,7 +135,15 @@ const placeJobs = ({ table, nextPosition }: Pick<StatementParts<object>, 'table'
         crash_count, queue, task, args, retry, meta, errors
       from job left join cancelled on job_id = id
       where kind = 'bury' or job_id is not null
+      ${inPlaceOfSameId}
     )`
+
+const LETTER =
+  'created_at ready_at died_at reason priority attempt crash_count queue task args retry meta errors'.split(' ')
+
+/** An id comes twice when its sequence was set back, as by logical replication, which carries none. The later letter counts. */
+export const inPlaceOfSameId = sql`
+  on conflict (id) do update set ${sql.join(LETTER.map((name) => sql`${sql.id(name)} = excluded.${sql.id(name)}`))}`
 
 /** An error history with one more entry, the newest 20 kept. */
 export const errorsWith = (history: ReturnType<typeof sql>, error: ReturnType<typeof sql>) => sql`

@@ -146,8 +146,9 @@ async function write(
 
 const isAborted = (error: unknown): boolean => (error as { code?: unknown } | null)?.code === '25P02'
 
-// data exception, integrity violation, raised by a trigger
-const isRefusal = (error: unknown): boolean => /^(22|23|P0)/.test(String((error as { code?: unknown } | null)?.code))
+/** Whether the database refused a value: a data exception, an integrity violation, raised by a trigger. Each repetition would be, too. */
+export const isRefusal = (error: unknown): boolean =>
+  /^(22|23|P0)/.test(String((error as { code?: unknown } | null)?.code))
 
 /** Writes the jobs, and answers their ids in the same order. */
 async function insert(

@@ -78,6 +78,14 @@ test('a lease of a number beyond 32 bits is claimed, read, finished, returned an
 })
 
 describe('returnJobs', () => {
+  // Mutant: an insert that fails on the id: then nothing that is settled together with it is.
+  test('takes the place of a dead letter whose id came twice', async () => {
+    const { workerId, jobs: leased } = await leaseJobs(pool, jobs(1))
+    await database.rows(`insert into pgq.dead_jobs (id, task, reason) values ($1, 'old', 'cancelled')`, [leased[0]!.id])
+    await returnAll(workerId, [{ number: 1, ordinal: 1, kind: 'bury', reason: 'failed' }])
+    expect(await database.rows('select task, reason from pgq.dead_jobs')).toEqual([{ task: 'work', reason: 'failed' }])
+  })
+
   const returnAll = (workerId: number, returns: Return[]) => returnJobs(pool, 'pgq', { workerId, returns })
 
   test('requeues behind the others, at once or later, with the attempt and the error', async () => {

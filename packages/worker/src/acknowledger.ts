@@ -5,6 +5,7 @@ import {
   type ClaimedJob,
   endSession,
   finishState,
+  isRefusal,
   type LeasePlace,
   type Return,
   returnJobs,
@@ -33,17 +34,45 @@ export class Lease {
   }
 }
 
+/** A job that goes back. The database may refuse it, for its error text, or by a trigger of the user's: it stays in the lease then. */
+interface Returned {
+  readonly place: Return
+  readonly refuse: (error: unknown) => void
+}
+
+/** So many go back with one statement: with their args, and a statement may take 9 s. */
+const MAX_RETURNS = 500
+
 /** What was settled of one lease since the last write, and how that write ended: true when the lease was still ours. */
 class Unwritten {
   readonly done: number[] = []
-  readonly returns: Return[] = []
+  readonly returns = new Set<Returned>()
   answer!: (ours: boolean) => void
-  readonly written = new Promise<boolean>((resolve) => {
+  readonly #written = new Promise<boolean>((resolve) => {
     this.answer = resolve
   })
 
+  complete(ordinal: number): Promise<boolean> {
+    this.done.push(ordinal)
+    return this.#written
+  }
+
+  giveBack(place: Return): Promise<boolean> {
+    const refused = new Promise<never>((_, reject) => {
+      const returned: Returned = {
+        place,
+        refuse: (error) => {
+          this.returns.delete(returned)
+          reject(error)
+        },
+      }
+      this.returns.add(returned)
+    })
+    return Promise.race([refused, this.#written])
+  }
+
   get size(): number {
-    return this.done.length + this.returns.length
+    return this.done.length + this.returns.size
   }
 }
 
@@ -83,11 +112,13 @@ export class Acknowledger {
   settle(lease: Lease, job: ClaimedJob, ending: Ending): Promise<boolean> {
     const unwritten = this.#pending.get(lease) ?? new Unwritten()
     if (unwritten.size === 0) this.#pending.set(lease, unwritten)
-    if (ending.kind === 'complete') unwritten.done.push(job.ordinal)
-    else unwritten.returns.push({ number: lease.number, ordinal: job.ordinal, ...ending })
+    const written =
+      ending.kind === 'complete'
+        ? unwritten.complete(job.ordinal)
+        : unwritten.giveBack({ number: lease.number, ordinal: job.ordinal, ...ending })
     lease.settled += 1
     this.#flushSoon(lease.settled === lease.size ? 0 : GATHER_MS)
-    return unwritten.written
+    return written
   }
 
   /** A job of the lease was finished by a transaction that has committed. */
@@ -202,9 +233,8 @@ export class Acknowledger {
 
   async #write(batch: Map<Lease, Unwritten>, doubtful: boolean): Promise<void> {
     for (const [workerId, leases] of byWorker(batch.keys())) {
-      const returns = leases.flatMap((lease) => batch.get(lease)!.returns)
-      const returned =
-        returns.length > 0 ? await returnJobs(this.connection, this.schema, { workerId, returns }) : undefined
+      const returns = leases.flatMap((lease) => [...batch.get(lease)!.returns])
+      const returned = returns.length > 0 ? await this.#return(workerId, returns) : []
       // Not what is settled: that may have grown since this batch was taken, and must wait for the next one.
       const isWhole = (lease: Lease) => lease.written + batch.get(lease)!.size === lease.size
       const finished = leases.filter(isWhole).map(({ number }) => number)
@@ -233,7 +263,29 @@ export class Acknowledger {
       }
     }
   }
+
+  /** Answers the numbers of the leases that were still ours. What is refused, or takes too long, is halved: one job alone is refused. */
+  async #return(workerId: number, returns: readonly Returned[]): Promise<Iterable<number>> {
+    if (returns.length > MAX_RETURNS) return this.#returnHalves(workerId, returns)
+    try {
+      return await returnJobs(this.connection, this.schema, { workerId, returns: returns.map(({ place }) => place) })
+    } catch (error) {
+      const isOne = returns.length === 1
+      if (!isRefusal(error) && (isOne || !isCancelled(error))) throw error
+      if (!isOne) return this.#returnHalves(workerId, returns)
+      returns[0]!.refuse(error)
+      return []
+    }
+  }
+
+  async #returnHalves(workerId: number, returns: readonly Returned[]): Promise<number[]> {
+    const half = Math.ceil(returns.length / 2)
+    const first = await this.#return(workerId, returns.slice(0, half))
+    return [...first, ...(await this.#return(workerId, returns.slice(half)))]
+  }
 }
+
+const isCancelled = (error: unknown): boolean => (error as { code?: unknown } | null)?.code === '57014'
 
 function byWorker(leases: Iterable<Lease>): Map<number, Lease[]> {
   const found = new Map<number, Lease[]>()

@@ -1,6 +1,6 @@
 import { enqueueMany } from '@pgq/core'
 import pg from 'pg'
-import { expect, onTestFinished, test, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { all, gate, numbered, numbers, queue, until } from './queue.js'
 
 const db = await queue()
@@ -19,6 +19,34 @@ test('a job that fails while its failed neighbour is written', async () => {
 test('a job that fails while the settlement of its neighbour is tried again', async () => {
   const terminate = (pid: number) => db.rows('select pg_terminate_backend($1)', [pid])
   expect(await retriesOf(() => {}, terminate)).toEqual(['last'])
+})
+
+describe('a dead letter that the database refuses', () => {
+  beforeAll(() =>
+    db.rows(`create function refuse() returns trigger language plpgsql as $$ begin raise 'no letters of 13'; end $$;
+      create trigger refuse before insert on pgq.dead_jobs for each row when ((new.args #>> '{}')::integer = 13) execute function refuse()`),
+  )
+  afterAll(() => db.rows('drop function refuse cascade'))
+
+  // Mutant: a refused statement is sent again and again: nothing of this worker is settled any more.
+  test.each(['at-least-once', 'at-most-once'] as const)('%s: only its job is unsettled', async (mode) => {
+    const failing = numbered('fails', {
+      mode,
+      ...(mode === 'at-least-once' && { retry: { maxAttempts: 1 } }),
+    } as object)
+    const fail = (n: number) => {
+      if (n % 2 === 1) throw new Error('odd')
+    }
+    const worker = await db.worker([failing.handle(fail)])
+    const [settled, unsettled] = [all(worker, 'job.settled'), all(worker, 'job.unsettled')]
+    await failing.enqueueMany(db.pool, numbers(20))
+    await until(() => settled.length + unsettled.length === 20)
+    expect(unsettled).toMatchObject([{ error: { message: 'no letters of 13' } }])
+    expect(await db.value('select count(*)::integer from pgq.dead_jobs')).toBe(9)
+    // At-least-once: it is not lost, and its lease not removed with the others'.
+    const kept = `select count(*)::integer from pgq.job_states where state = 'running' and args::text = '13'`
+    expect(await db.value(kept)).toBe(mode === 'at-least-once' ? 1 : 0)
+  })
 })
 
 // Mutant: each is asked about by itself.

@@ -3,6 +3,7 @@ import {
   type ClaimRequest,
   claimAndDelete,
   claimSuspectAndDelete,
+  isRefusal,
   type Restore,
   restoreJobs,
   type SuspectRequest,
@@ -67,7 +68,7 @@ export class AtMostOnce implements DeliveryMode {
       await this.#writeUntilDone(batch)
       for (const { resolve } of batch) resolve(true)
     } catch (error) {
-      if (batch.length > 1 && isRefused(error)) for (const one of batch) await this.#write([one])
+      if (batch.length > 1 && isRefusal(error)) for (const one of batch) await this.#write([one])
       else for (const { reject } of batch) reject(error)
     }
   }
@@ -94,7 +95,7 @@ export class AtMostOnce implements DeliveryMode {
         if (this.settlements.closed.aborted) throw error
         // At once: others use this connection, and would run inside the transaction that is still open on it.
         await this.settlements.reset()
-        if (isRefused(error)) {
+        if (isRefusal(error)) {
           this.backoff.succeeded()
           throw error
         }
@@ -144,6 +145,3 @@ function takeSome(waiting: Unwritten[]): Unwritten[] {
   })
   return waiting.splice(0, next === -1 ? waiting.length : next)
 }
-
-/** For the data itself (22: it cannot be stored, 23: a constraint): each repetition would be refused, too. */
-const isRefused = (error: unknown): boolean => /^2[23]/.test(String((error as { code?: unknown } | null)?.code))
