@@ -1,4 +1,4 @@
-import { type Executor, type RawBuilder, sql } from '@pgq/core'
+import { checkOptionNames, type Executor, optionNames, type RawBuilder, sql } from '@pgq/core'
 import { type CountParams, type CountRequest, countParams, countsByState } from './estimate.js'
 import { dateOf, defineQuestion, type EpochMs, epochMs, type MonitorOptions } from './question.js'
 
@@ -24,6 +24,8 @@ export interface QueueBacklog {
   readonly workers: number
 }
 
+const OPTIONS = optionNames<MonitorOptions & Pick<CountRequest, 'exact'>>({ schema: true, exact: true })
+
 /**
  * The backlog of every queue that has a waiting job or a worker, or is paused, ordered by name. Tables beyond 4 MB are estimated, unless
  * `exact` is asked for: then every row is read.
@@ -32,6 +34,7 @@ export async function backlog(
   executor: Executor,
   options: MonitorOptions & Pick<CountRequest, 'exact'> = {},
 ): Promise<QueueBacklog[]> {
+  checkOptionNames(options, OPTIONS, 'backlog')
   const { exact = false, ...where } = options
   const rows = await askBacklog(executor, where, countParams({ exact }))
   return rows.map(({ oldestReadyMs, nextScheduledAt, pausedAt, ...rest }) => ({

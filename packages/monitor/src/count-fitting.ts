@@ -1,8 +1,8 @@
-import { type Executor, type JobState, sql } from '@pgq/core'
+import { type Executor, type JobState, optionNames, sql } from '@pgq/core'
 import { deadJobs } from './list-dead.js'
 import { readyJobs } from './list-ready.js'
 import { scheduledJobs } from './list-scheduled.js'
-import { defineQuestion, type JobsFilter, type MonitorOptions } from './question.js'
+import { checkCall, defineQuestion, type JobsFilter, type MonitorOptions } from './question.js'
 import { queuesIn } from './queues-in.js'
 import { orderBy, WALK, type WalkedOrder } from './walk.js'
 
@@ -13,6 +13,8 @@ export interface Fitting {
   readonly isWhole: boolean
 }
 
+const FILTER_OPTIONS = optionNames<JobsFilter>({ queue: true, task: true })
+
 /**
  * Counts the jobs of a list that fit a filter, in its order, and looks at 25,000 of them at the most: a preview that may be asked
  * again and again. countMatching() of core reads to the end.
@@ -20,9 +22,11 @@ export interface Fitting {
 export async function countFitting(
   executor: Executor,
   state: Exclude<JobState, 'running'>,
-  { queue, task }: JobsFilter = {},
+  filter: JobsFilter = {},
   options: MonitorOptions = {},
 ): Promise<Fitting> {
+  checkCall('countFitting', filter, FILTER_OPTIONS, options)
+  const { queue, task } = filter
   const [row] = await questions[state](executor, options, { queue: queue ?? null, task: task ?? null, walk: WALK })
   return row!
 }

@@ -1,6 +1,6 @@
 import { type Executor, type JobState, sql } from '@pgq/core'
-import { type CountParams, type CountRequest, countParams, countsByState } from './estimate.js'
-import { dateOf, defineQuestion, type EpochMs, epochMs, type MonitorOptions, matches } from './question.js'
+import { COUNT_OPTIONS, type CountParams, type CountRequest, countParams, countsByState } from './estimate.js'
+import { checkCall, dateOf, defineQuestion, type EpochMs, epochMs, type MonitorOptions, matches } from './question.js'
 import { isUnsettled } from './running.js'
 
 /** How many jobs of one task are in one state in one queue. */
@@ -27,6 +27,7 @@ export async function countJobs(
   request: CountRequest = {},
   options: MonitorOptions = {},
 ): Promise<JobCount[]> {
+  checkCall('countJobs', request, COUNT_OPTIONS, options)
   const rows = await askCounts(executor, options, countParams(request))
   return rows.map(({ oldest, ...count }) => ({ ...count, ...(oldest !== null && { oldest: dateOf(oldest) }) }))
 }

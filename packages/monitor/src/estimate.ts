@@ -1,4 +1,4 @@
-import { type RawBuilder, type StatementParts, sql } from '@pgq/core'
+import { optionNames, type RawBuilder, type StatementParts, sql } from '@pgq/core'
 import { type JobsFilter, matches } from './question.js'
 import { queuesIn } from './queues-in.js'
 
@@ -7,6 +7,8 @@ export interface CountRequest extends JobsFilter {
   /** Reads every row, however many there are. Default: tables beyond 4 MB are estimated. */
   readonly exact?: boolean
 }
+
+export const COUNT_OPTIONS = optionNames<CountRequest>({ queue: true, task: true, exact: true })
 
 export interface CountParams {
   readonly queue: string | null

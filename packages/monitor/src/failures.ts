@@ -1,6 +1,7 @@
-import { type Executor, sql } from '@pgq/core'
+import { type Executor, optionNames, sql } from '@pgq/core'
 import { checkLimit } from './page.js'
 import {
+  checkCall,
   dateOf,
   defineQuestion,
   type EpochMs,
@@ -10,6 +11,14 @@ import {
   matches,
 } from './question.js'
 import { queuesIn } from './queues-in.js'
+
+/** Which failures. */
+export interface FailuresRequest extends JobsFilter {
+  /** At most this many groups: 1 to 10,000. Default 100. */
+  readonly limit?: number
+}
+
+const FAILURES_OPTIONS = optionNames<FailuresRequest>({ queue: true, task: true, limit: true })
 
 /** Jobs of one task whose last attempts failed alike. */
 export interface Failure {
@@ -39,9 +48,11 @@ export interface Failures {
 /** Groups failed jobs by queue, task and error: of each queue the newest 1,000 dead letters, and the next 1,000 retries. */
 export async function failures(
   executor: Executor,
-  { queue, task, limit }: JobsFilter & { readonly limit?: number } = {},
+  request: FailuresRequest = {},
   options: MonitorOptions = {},
 ): Promise<Failures> {
+  checkCall('failures', request, FAILURES_OPTIONS, options)
+  const { queue, task, limit } = request
   const params = { queue: queue ?? null, task: task ?? null, limit: checkLimit(limit) }
   const rows = await askFailures(executor, options, params)
   return {

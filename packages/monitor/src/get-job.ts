@@ -1,4 +1,12 @@
-import { type DeadReason, type Executor, type JobError, type RetryPolicy, sql } from '@pgq/core'
+import {
+  checkOptionNames,
+  type DeadReason,
+  type Executor,
+  type JobError,
+  optionNames,
+  type RetryPolicy,
+  sql,
+} from '@pgq/core'
 import { type RunningPart, runningPart } from './list-running.js'
 import { checkId, type ListedJob, type ListedRow, listedColumns, listedJob } from './page.js'
 import { dateOf, defineArgsQuestion, type EpochMs, epochMs, type MonitorOptions } from './question.js'
@@ -25,13 +33,17 @@ export type FoundJob =
     } & JobDetails)
   | ({ readonly state: 'dead'; readonly diedAt: Date; readonly reason: DeadReason } & JobDetails)
 
+const OPTIONS = optionNames<MonitorOptions & { withArgs?: boolean }>({ schema: true, withArgs: true })
+
 /** Finds one job, wherever it is. Its args only with `withArgs`. Throws InvalidOptionError when the id is not digits. */
 export async function getJob(
   executor: Executor,
   id: string,
-  { withArgs = false, ...options }: MonitorOptions & { readonly withArgs?: boolean } = {},
+  options: MonitorOptions & { readonly withArgs?: boolean } = {},
 ): Promise<FoundJob> {
-  const [row] = await askJob(executor, options, { id: checkId(id), withArgs })
+  checkOptionNames(options, OPTIONS, 'getJob')
+  const { withArgs = false, ...where } = options
+  const [row] = await askJob(executor, where, { id: checkId(id), withArgs })
   return row ? foundJob(row, withArgs) : { state: 'missing', id }
 }
 

@@ -1,4 +1,4 @@
-import type { Executor } from '@pgq/core'
+import { checkOptionNames, type Executor, InvalidOptionError, optionNames } from '@pgq/core'
 import { type Finding, findingsIn, lockedBy, type Thresholds } from './findings.js'
 import { type HealthFacts, healthFacts } from './health-facts.js'
 import { dateOf, type MonitorOptions } from './question.js'
@@ -15,12 +15,18 @@ export interface Health {
   readonly unseen: readonly string[]
 }
 
+const OPTIONS = optionNames<MonitorOptions & Thresholds>({ schema: true, backlogMs: true })
+
 /**
  * Looks for what slows the queue down, or will, and names its cause. Reads catalogs and the heads of queues only; any role that
  * may read the queue's tables can ask. What it may not see is told in `unseen`.
  */
 export async function health(executor: Executor, options: MonitorOptions & Partial<Thresholds> = {}): Promise<Health> {
+  checkOptionNames(options, OPTIONS, 'health')
   const { backlogMs = 60_000, ...where } = options
+  if (!(typeof backlogMs === 'number' && backlogMs >= 0)) {
+    throw new InvalidOptionError(`backlogMs is ${String(backlogMs)}; use milliseconds from 0.`)
+  }
   const facts = await healthFacts(executor, where)
   const findings = findingsIn(facts, { backlogMs })
   const worst = findings[0]?.severity ?? 'info'

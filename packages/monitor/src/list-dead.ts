@@ -1,6 +1,6 @@
 import { type DeadReason, type Executor, type JobError, sql } from '@pgq/core'
-import { type ListedJob, lastErrorOf, listedJob, type Page, type PageRequest } from './page.js'
-import { dateOf, type EpochMs, epochMs, type MonitorOptions } from './question.js'
+import { type ListedJob, lastErrorOf, listedJob, PAGE_OPTIONS, type Page, type PageRequest } from './page.js'
+import { checkCall, dateOf, type EpochMs, epochMs, type MonitorOptions } from './question.js'
 import { defineWalk, type InstantCursor, instantCursor, readInstantCursor, type WalkedOrder } from './walk.js'
 
 /** A dead letter. */
@@ -18,6 +18,7 @@ export async function listDead(
   request: PageRequest = {},
   options: MonitorOptions = {},
 ): Promise<Page<DeadJob>> {
+  checkCall('listDead', request, PAGE_OPTIONS, options)
   return askDead(executor, options, request, readInstantCursor(request.after), (row) => ({
     ...listedJob(row, request.withArgs),
     diedAt: dateOf(row.diedAt),

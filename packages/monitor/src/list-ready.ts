@@ -1,6 +1,6 @@
 import { type Executor, sql } from '@pgq/core'
-import { type ListedJob, listedJob, type Page, type PageRequest, readCursor } from './page.js'
-import { dateOf, type EpochMs, epochMs, type MonitorOptions } from './question.js'
+import { type ListedJob, listedJob, PAGE_OPTIONS, type Page, type PageRequest, readCursor } from './page.js'
+import { checkCall, dateOf, type EpochMs, epochMs, type MonitorOptions } from './question.js'
 import { defineWalk, type WalkedOrder } from './walk.js'
 
 /** A job that may run now. */
@@ -18,6 +18,7 @@ export async function listReady(
   request: PageRequest = {},
   options: MonitorOptions = {},
 ): Promise<Page<ReadyJob>> {
+  checkCall('listReady', request, PAGE_OPTIONS, options)
   const [after = null] = readCursor(request.after, /^(-?\d{1,19})$/) ?? []
   return askReady(executor, options, request, { after }, (row) => ({
     ...listedJob(row, request.withArgs),

@@ -2,6 +2,7 @@ import { type Executor, sql } from '@pgq/core'
 import {
   argsContain,
   checkLimit,
+  LIST_OPTIONS,
   type ListedJob,
   type ListedRow,
   type ListRequest,
@@ -9,7 +10,15 @@ import {
   listedJob,
   listParams,
 } from './page.js'
-import { dateOf, defineArgsQuestion, type EpochMs, epochMs, type MonitorOptions, matches } from './question.js'
+import {
+  checkCall,
+  dateOf,
+  defineArgsQuestion,
+  type EpochMs,
+  epochMs,
+  type MonitorOptions,
+  matches,
+} from './question.js'
 import { isUnsettled, type JobWorker, modeOfLease, type RunningMode } from './running.js'
 
 /** A job that a worker holds: its handler runs, or is about to. */
@@ -29,6 +38,7 @@ export async function listRunning(
   request: ListRequest = {},
   options: MonitorOptions = {},
 ): Promise<RunningJob[]> {
+  checkCall('listRunning', request, LIST_OPTIONS, options)
   const params = { ...listParams(request), limit: checkLimit(request.limit) }
   const rows = await askRunning(executor, options, params)
   return rows.map((row) => ({ ...listedJob(row, request.withArgs), ...runningPart(row) }))

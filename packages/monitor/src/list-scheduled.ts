@@ -1,6 +1,6 @@
 import { type Executor, type JobError, sql } from '@pgq/core'
-import { type ListedJob, lastErrorOf, listedJob, type Page, type PageRequest } from './page.js'
-import { dateOf, type EpochMs, epochMs, type MonitorOptions } from './question.js'
+import { type ListedJob, lastErrorOf, listedJob, PAGE_OPTIONS, type Page, type PageRequest } from './page.js'
+import { checkCall, dateOf, type EpochMs, epochMs, type MonitorOptions } from './question.js'
 import { defineWalk, type InstantCursor, instantCursor, readInstantCursor, type WalkedOrder } from './walk.js'
 
 /** A job that waits for its time: a delayed one, or one that waits for its next attempt. */
@@ -17,6 +17,7 @@ export async function listScheduled(
   request: PageRequest = {},
   options: MonitorOptions = {},
 ): Promise<Page<ScheduledJob>> {
+  checkCall('listScheduled', request, PAGE_OPTIONS, options)
   return askScheduled(executor, options, request, readInstantCursor(request.after), (row) => ({
     ...listedJob(row, request.withArgs),
     executeAt: dateOf(row.executeAt),

@@ -1,5 +1,5 @@
 import { type Executor, sql } from '@pgq/core'
-import { dateOf, defineQuestion, type EpochMs, epochMs, type MonitorOptions } from './question.js'
+import { checkOptions, dateOf, defineQuestion, type EpochMs, epochMs, type MonitorOptions } from './question.js'
 import { isUnsettled, type JobWorker } from './running.js'
 
 /** A worker that is registered: it lives, or nobody has found it lost yet. */
@@ -25,6 +25,7 @@ export interface WorkerStatus extends JobWorker {
 
 /** Lists the workers, in the order of their starts. */
 export async function listWorkers(executor: Executor, options: MonitorOptions = {}): Promise<WorkerStatus[]> {
+  checkOptions('listWorkers', options)
   const rows = await askWorkers(executor, options, {})
   return rows.map(({ startedAt, ...worker }) => ({ ...worker, startedAt: dateOf(startedAt) }))
 }

@@ -1,4 +1,4 @@
-import { InvalidOptionError, type JobError, type RawBuilder, sql } from '@pgq/core'
+import { InvalidOptionError, type JobError, optionNames, type RawBuilder, sql } from '@pgq/core'
 import { dateOf, type EpochMs, epochMs, type JobsFilter } from './question.js'
 
 /** Which jobs to list, and how many. */
@@ -11,11 +11,28 @@ export interface ListRequest extends JobsFilter {
   readonly withArgs?: boolean
 }
 
+export const LIST_OPTIONS = optionNames<ListRequest>({
+  queue: true,
+  task: true,
+  limit: true,
+  argsText: true,
+  withArgs: true,
+})
+
 /** The same, page by page. */
 export interface PageRequest extends ListRequest {
   /** Where to go on: `next` of the page before. */
   readonly after?: string
 }
+
+export const PAGE_OPTIONS = optionNames<PageRequest>({
+  queue: true,
+  task: true,
+  limit: true,
+  argsText: true,
+  withArgs: true,
+  after: true,
+})
 
 /** A part of a list. Jobs that come or go between two pages move no others: none is seen twice or left out. */
 export interface Page<Job> {

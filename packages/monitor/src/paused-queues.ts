@@ -1,5 +1,5 @@
 import { type Executor, sql } from '@pgq/core'
-import { dateOf, defineQuestion, type EpochMs, epochMs, type MonitorOptions } from './question.js'
+import { checkOptions, dateOf, defineQuestion, type EpochMs, epochMs, type MonitorOptions } from './question.js'
 
 /** A queue that no worker takes jobs from until it is resumed. */
 export interface PausedQueue {
@@ -9,6 +9,7 @@ export interface PausedQueue {
 
 /** Lists the paused queues, ordered by name. */
 export async function listPausedQueues(executor: Executor, options: MonitorOptions = {}): Promise<PausedQueue[]> {
+  checkOptions('listPausedQueues', options)
   const rows = await askPausedQueues(executor, options, {})
   return rows.map(({ queue, pausedAt }) => ({ queue, pausedAt: dateOf(pausedAt) }))
 }

@@ -1,4 +1,13 @@
-import { DEFAULT_SCHEMA, defineStatement, type Executor, type RawBuilder, type StatementParts, sql } from '@pgq/core'
+import {
+  checkOptionNames,
+  DEFAULT_SCHEMA,
+  defineStatement,
+  type Executor,
+  optionNames,
+  type RawBuilder,
+  type StatementParts,
+  sql,
+} from '@pgq/core'
 
 /** Where to ask. */
 export interface MonitorOptions {
@@ -10,6 +19,17 @@ export interface MonitorOptions {
 export interface JobsFilter {
   readonly queue?: string
   readonly task?: string
+}
+
+const OPTIONS = optionNames<MonitorOptions>({ schema: true })
+
+/** Refuses options that do not exist. Throws InvalidOptionError. */
+export const checkOptions = (call: string, options: MonitorOptions): void => checkOptionNames(options, OPTIONS, call)
+
+/** The same for what is asked: a filter that is misspelt would answer for all jobs. */
+export function checkCall(call: string, request: object, known: ReadonlySet<string>, options: MonitorOptions): void {
+  checkOptionNames(request, known, call)
+  checkOptions(call, options)
 }
 
 /** One read-only statement, ready to be asked. */

@@ -1,6 +1,6 @@
-import { type Executor, InvalidOptionError, type RawBuilder, type StatementParts, sql } from '@pgq/core'
+import { type Executor, InvalidOptionError, optionNames, type RawBuilder, type StatementParts, sql } from '@pgq/core'
 import { type Histogram, type Percentiles, percentilesOf } from './percentiles.js'
-import { dateOf, defineQuestion, type JobsFilter, type MonitorOptions, matches } from './question.js'
+import { checkCall, dateOf, defineQuestion, type JobsFilter, type MonitorOptions, matches } from './question.js'
 
 /** Which time. Workers keep minutes for two hours, five minutes for a day, then hours for 30 days. */
 export interface StatisticsRequest extends JobsFilter {
@@ -9,6 +9,9 @@ export interface StatisticsRequest extends JobsFilter {
   /** Default: now, by the database's clock. */
   readonly until?: Date
 }
+
+const TASK_OPTIONS = optionNames<StatisticsRequest>({ queue: true, task: true, since: true, until: true })
+const STEP_OPTIONS: ReadonlySet<string> = new Set([...TASK_OPTIONS, 'stepMs'])
 
 /** How jobs ended in some time. */
 export interface JobsEnded {
@@ -75,9 +78,12 @@ const KEPT = [
  */
 export async function statistics(
   executor: Executor,
-  { queue, task, since, until, stepMs = MINUTE_MS }: StatisticsRequest & { readonly stepMs?: number } = {},
+  request: StatisticsRequest & { readonly stepMs?: number } = {},
   options: MonitorOptions = {},
 ): Promise<Statistics> {
+  checkCall('statistics', request, STEP_OPTIONS, options)
+  checkInstants(request)
+  const { queue, task, since, until, stepMs = MINUTE_MS } = request
   checkSteps(stepMs, since, until)
   const filter = { queue: queue ?? null, task: task ?? null }
   const rows = await askSteps(executor, options, { ...filter, ...instants({ since, until }), stepMs })
@@ -91,12 +97,22 @@ export async function statistics(
 /** The same, by queue and task in place of steps: those with the most ends first. */
 export async function statisticsByTask(
   executor: Executor,
-  { queue, task, since, until }: StatisticsRequest = {},
+  request: StatisticsRequest = {},
   options: MonitorOptions = {},
 ): Promise<TaskStatistics[]> {
+  checkCall('statisticsByTask', request, TASK_OPTIONS, options)
+  checkInstants(request)
+  const { queue, task, since, until } = request
   const filter = { queue: queue ?? null, task: task ?? null }
   const rows = await askTasks(executor, options, { ...filter, ...instants({ since, until }), stepMs: MINUTE_MS })
   return rows.map((row) => ({ queue: row.queue, task: row.task, ...jobsEnded([row]) }))
+}
+
+function checkInstants({ since, until }: StatisticsRequest): void {
+  for (const [name, instant] of Object.entries({ since, until })) {
+    if (instant === undefined || (instant instanceof Date && !Number.isNaN(instant.getTime()))) continue
+    throw new InvalidOptionError(`${name} is ${String(instant)}; use a valid Date.`)
+  }
 }
 
 function checkSteps(stepMs: number, since: Date | undefined, until: Date | undefined): void {
@@ -104,7 +120,7 @@ function checkSteps(stepMs: number, since: Date | undefined, until: Date | undef
     throw new InvalidOptionError(`stepMs is ${stepMs}; use whole minutes: a multiple of 60000.`)
   const end = until?.getTime() ?? Date.now()
   const start = since?.getTime() ?? end - HOUR_MS
-  if (!(start < end)) throw new InvalidOptionError('since must be a Date before until.')
+  if (!(start < end)) throw new InvalidOptionError('since must be before until.')
   if ((end - start) / stepMs > MAX_STEPS)
     throw new InvalidOptionError(
       `That were more than ${MAX_STEPS} steps of ${stepMs} ms: make stepMs larger, or begin later.`,
