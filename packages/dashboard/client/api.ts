@@ -29,11 +29,15 @@ export async function ask<Answer>(path: string, init: RequestInit = {}): Promise
   return body
 }
 
+/** Ten batches, with the time limit of a question each, and some more. */
+const ACTION_TIMEOUT_MS = 60_000
+
 /** Does something to jobs or a queue. Answers how many it changed. */
 export async function act(session: Session, action: ActionName, target: object): Promise<number> {
   const headers = { 'Content-Type': 'application/json', 'X-Pgq-Token': session.token }
-  const body = JSON.stringify(target)
-  return (await ask<{ jobs: number }>(`actions/${action}`, { method: 'POST', headers, body })).jobs
+  const signal = AbortSignal.timeout(ACTION_TIMEOUT_MS)
+  const init = { method: 'POST', headers, body: JSON.stringify(target), signal }
+  return (await ask<{ jobs: number }>(`actions/${action}`, init)).jobs
 }
 
 export interface Polled<Answer> {

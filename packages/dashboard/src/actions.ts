@@ -2,6 +2,7 @@ import {
   cancelJobs,
   checkName,
   type DeadJobFilter,
+  databaseTime,
   deleteDeadJobs,
   deleteWaitingJobs,
   type Executor,
@@ -33,7 +34,7 @@ export type ActionTarget = Readonly<Record<string, unknown>>
 
 interface Action {
   readonly permission: Permission
-  /** Answers how many jobs it changed; for a queue, 1 or 0. Core's functions check what the target holds. */
+  /** Answers how many jobs it changed, at most the limit; for a queue, 1 or 0. Core's functions check what the target holds. */
   run(executor: Executor, target: ActionTarget, options: ManageOptions): Promise<number>
 }
 
@@ -75,8 +76,38 @@ export const ACTIONS: Readonly<Record<ActionName, Action>> = {
 
 export const isAction = (name: string): name is ActionName => Object.hasOwn(ACTIONS, name)
 
-/** The target that a request's body holds. Throws InvalidOptionError when that is no JSON object. */
-export function readTarget(body: string): ActionTarget {
+/** How many jobs one action changes at most. */
+const AT_ONCE = 10_000
+/** And one of its statements, which the time limit of the executor is for: of jobs with args of 20 KB they take a part of a second. */
+const BATCH = 1_000
+
+/** Does it to the jobs that fit and were there when it began, batch by batch. Answers how many it changed, also before it failed. */
+export async function runAction(
+  name: ActionName,
+  executor: Executor,
+  target: ActionTarget,
+  options: ManageOptions,
+): Promise<{ jobs: number; error?: unknown }> {
+  let jobs = 0
+  try {
+    const asOf = await databaseTime(executor)
+    let hit: number
+    do {
+      hit = await ACTIONS[name].run(executor, target, { ...options, limit: BATCH, asOf })
+      jobs += hit
+    } while (hit === BATCH && jobs < AT_ONCE)
+    return { jobs }
+  } catch (error) {
+    return { jobs, error }
+  }
+}
+
+/** Of a body. The page names 2,000 jobs at most, in 44 KB. */
+const MOST_BYTES = 1_000_000
+
+/** The target that a request's body holds. Throws InvalidOptionError when that is no JSON object, or too large. */
+export async function readTarget(request: Request): Promise<ActionTarget> {
+  const body = await readBody(request)
   if (body === '') {
     throw new InvalidOptionError(
       'The body of this request is empty. If the application has read it already, as express.json() does, mount the dashboard before what reads bodies.',
@@ -85,6 +116,23 @@ export function readTarget(body: string): ActionTarget {
   const target = parsed(body)
   if (typeof target === 'object' && target !== null && !Array.isArray(target)) return { ...target }
   throw new InvalidOptionError('Send the jobs as a JSON object: { "ids": ["1"] }.')
+}
+
+/** '' when somebody else has read it. */
+async function readBody({ body }: Request): Promise<string> {
+  const chunks: Uint8Array[] = []
+  let bytes = 0
+  try {
+    for await (const chunk of body ?? []) {
+      bytes += chunk.length
+      if (bytes > MOST_BYTES) break
+      chunks.push(chunk)
+    }
+  } catch {
+    return ''
+  }
+  if (bytes > MOST_BYTES) throw new InvalidOptionError(`The body of this request has more than ${MOST_BYTES} bytes.`)
+  return Buffer.concat(chunks).toString()
 }
 
 function parsed(json: string): unknown {

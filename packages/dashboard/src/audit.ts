@@ -12,9 +12,12 @@ export interface AuditEvent {
   readonly user: string
   readonly action: ActionName
   readonly target: ActionTarget
-  /** Done; refused, for want of a permission or because it came from no page of ours, when its target is not read; or the database said no. */
+  /**
+   * Done; refused, for want of a permission or because it came from no page of ours, when its target is not read; or failed: the
+   * database said no, maybe after some of the jobs, or the target was none and is empty here.
+   */
   readonly outcome: 'done' | 'denied' | 'failed'
-  /** How many jobs it changed, when it is done. */
+  /** How many jobs it changed, unless it was refused. */
   readonly jobs?: number
 }
 

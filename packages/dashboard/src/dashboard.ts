@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { InvalidOptionError } from '@pgq/core'
 import { type Context, Hono } from 'hono'
 import { getCookie, setCookie } from 'hono/cookie'
-import { ACTIONS, isAction, readTarget } from './actions.js'
+import { ACTIONS, isAction, readTarget, runAction } from './actions.js'
 import { answers } from './answers.js'
 import { loadAssets } from './assets.js'
 import { audit } from './audit.js'
@@ -68,34 +68,35 @@ function routes(options: ResolvedOptions): Hono<Env> {
       audit({ ...asked, target: {}, outcome: 'denied' }, options)
       return c.json({ error: refusal }, 403)
     }
-    const target = readTarget(await c.req.text().catch(() => ''))
-    const event = { ...asked, target }
-    const { permission, run } = ACTIONS[name]
-    if (!c.var.permissions.includes(permission)) {
+    const { permission } = ACTIONS[name]
+    const isAllowed = c.var.permissions.includes(permission)
+    const target = await readTarget(c.req.raw).catch((error: Error) => error)
+    const event = { ...asked, target: target instanceof Error ? {} : target }
+    if (!isAllowed) {
       audit({ ...event, outcome: 'denied' }, options)
       return c.json({ error: `You may not do this: it takes the permission "${permission}".` }, 403)
     }
-    try {
-      const jobs = await run(executor, target, { schema })
-      audit({ ...event, outcome: 'done', jobs }, options)
-      return c.json({ jobs })
-    } catch (error) {
-      audit({ ...event, outcome: 'failed' }, options)
-      throw error
-    }
+    const { jobs, error } =
+      target instanceof Error ? { jobs: 0, error: target } : await runAction(name, executor, target, { schema })
+    audit({ ...event, outcome: error === undefined ? 'done' : 'failed', jobs }, options)
+    return error === undefined ? c.json({ jobs }) : failure(c, error, jobs)
   })
 
   app.all('/api/*', (c) => c.json({ error: `There is no ${c.req.path}.` }, 404))
   // Every other path is a page of the front end, which finds its way by itself.
   app.get('*', (c) => c.html(loadAssets().page(basePath)))
 
-  app.onError((error, c) => {
-    const { status, message } = explain(error)
-    if (status !== 400)
-      logger.error({ err: { name: error.name, message: error.message } }, 'dashboard: a question failed')
-    return c.json({ error: message }, status)
-  })
+  app.onError((error, c) => failure(c, error))
   return app
+
+  /** Tells the page, and the log when it is no fault of the request. */
+  function failure(c: Context, error: unknown, jobsBefore = 0): Response {
+    const { status, message } = explain(error)
+    const { name, message: reason } = error as Error
+    if (status !== 400) logger.error({ err: { name, message: reason } }, 'dashboard: a question failed')
+    const before = jobsBefore > 0 ? `${jobsBefore.toLocaleString('en')} jobs were changed; then: ` : ''
+    return c.json({ error: `${before}${message}` }, status)
+  }
 }
 
 /** Answers a response when he may not come in. What the application throws is for its log: a stranger reads the answer. */

@@ -9,7 +9,7 @@ import {
   PERMISSIONS,
   serveDashboard,
 } from '../src/index.js'
-import { threeDeadLetters } from './shop.js'
+import { bury, threeDeadLetters } from './shop.js'
 
 const { database, pool, ids } = await threeDeadLetters()
 
@@ -295,9 +295,15 @@ describe('actions', () => {
     ['a list', '[]'],
     ['ids that are none', { ids: ['1; drop table pgq.jobs'] }],
     ['a condition that does not exist', { ids: ['1'], everything: true }],
-  ])('%s is refused, and audited or not begun', async (_what, body) => {
-    const answer = await open().post('/api/actions/delete-dead', body)
-    expect(answer.status).toBe(400)
+    ['a body that is too large', JSON.stringify({ ids: Array(100_000).fill('1234567890') })],
+  ])('%s is refused, and audited', async (_what, body) => {
+    const events: AuditEvent[] = []
+    const onAudit = (event: AuditEvent) => void events.push(event)
+    expect((await open({ onAudit }).post('/api/actions/delete-dead', body)).status).toBe(400)
+    expect(events).toMatchObject([{ user: 'ada', action: 'delete-dead', outcome: 'failed', jobs: 0 }])
+    // Mutant: the body is looked at first.
+    expect((await open({ onAudit, allow: [] }).post('/api/actions/delete-dead', body)).status).toBe(403)
+    expect(events.slice(1)).toMatchObject([{ action: 'delete-dead', outcome: 'denied' }])
     expect(await remaining()).toBe(3)
   })
 
@@ -329,6 +335,66 @@ describe('actions', () => {
     await pool.query('alter table pgq.workers rename to away')
     onTestFinished(async () => void (await pool.query('alter table pgq.away rename to workers')))
     expect((await get('/api/workers')).status).toBe(503)
+  })
+})
+
+// What a time limit of 2 s is for is one statement: 10,000 jobs with args of 20 KB take longer.
+describe('an action on many jobs', () => {
+  const buryMore = (jobs: number) => bury(pool, [['mail', 'default', 'failed', 'Error', () => 'no', jobs]])
+  const act = async (name: string) => {
+    const events: AuditEvent[] = []
+    const { post } = open({ onAudit: (event) => void events.push(event) })
+    const answer = await post(`/api/actions/${name}`, { task: 'mail' })
+    return { answer: await answer.json(), events }
+  }
+  /** Before so many rows of a table go in one statement, it is refused. */
+  const refuseFrom = async (condition: string) => {
+    await pool.query(`
+      create function pgq.refuse() returns trigger language plpgsql as $$
+      begin
+        if ${condition} then raise 'too many'; end if;
+        return null;
+      end $$;
+      create trigger refuse after delete on pgq.dead_jobs referencing old table as gone
+      for each statement execute function pgq.refuse()`)
+    onTestFinished(async () => void (await pool.query('drop function pgq.refuse cascade')))
+  }
+
+  // Mutants: all in one statement; on and on.
+  test('goes in batches, to 10,000 at most', async () => {
+    await buryMore(10_497)
+    await refuseFrom('(select count(*) from gone) > 1000')
+    expect(await act('delete-dead')).toMatchObject({
+      answer: { jobs: 10_000 },
+      events: [{ outcome: 'done', jobs: 10_000 }],
+    })
+    expect(await act('delete-dead')).toMatchObject({ answer: { jobs: 500 } })
+  })
+
+  test('that fails halfway says what was done before', async () => {
+    await buryMore(2_000)
+    await refuseFrom('(select count(*) from gone) < 1000')
+    expect(await act('delete-dead')).toMatchObject({
+      answer: { error: '2,000 jobs were changed; then: The database could not answer: too many' },
+      events: [{ outcome: 'failed', jobs: 2_000 }],
+    })
+    expect(await remaining()).toBe(3)
+  })
+
+  // Mutant: a second batch that takes what the first has brought back.
+  test('hits none twice that comes back meanwhile', async () => {
+    await buryMore(1_497)
+    await pool.query(`
+      create function pgq.die_again() returns trigger language plpgsql as $$
+      begin
+        delete from pgq.jobs where id = new.id;
+        insert into pgq.dead_jobs (id, queue, task, attempt) values (new.id, new.queue, new.task, 99);
+        return null;
+      end $$;
+      create trigger die_again after insert on pgq.jobs for each row execute function pgq.die_again()`)
+    onTestFinished(async () => void (await pool.query('drop function pgq.die_again cascade')))
+    expect(await act('redrive')).toMatchObject({ answer: { jobs: 1_500 } })
+    expect((await pool.query('select distinct attempt from pgq.dead_jobs')).rows).toEqual([{ attempt: 99 }])
   })
 })
 
