@@ -1,5 +1,6 @@
 import { checkOptionNames, type Executor, InvalidOptionError, optionNames } from '@pgq/core'
-import { type Finding, findingsIn, lockedBy, type Thresholds } from './findings.js'
+import { lockedBy } from './database-findings.js'
+import { type Finding, findingsIn, type Thresholds } from './findings.js'
 import { type HealthFacts, healthFacts } from './health-facts.js'
 import { dateOf, type MonitorOptions } from './question.js'
 

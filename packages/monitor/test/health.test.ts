@@ -2,9 +2,10 @@ import { pauseQueue, registerWorker, type WorkerDescription } from '@pgq/core'
 import { testDatabase } from '@pgq/test-db'
 import pg from 'pg'
 import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
-import { findingsIn, lasting } from '../src/findings.js'
+import { findingsIn } from '../src/findings.js'
 import { type HealthFacts, healthFacts } from '../src/health-facts.js'
 import { type FindingCode, health } from '../src/index.js'
+import { lasting } from '../src/wording.js'
 import { openQueue } from './queue.js'
 
 const database = await testDatabase()
