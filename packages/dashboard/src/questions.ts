@@ -10,20 +10,27 @@ export class SlowDatabaseError extends Error {
 /** Asks a question of the database under a name. */
 export type Ask = <Answer>(name: string, question: () => Promise<Answer>) => Promise<Answer>
 
+/** What has not answered within so many timeouts never will: its connection is gone, and nobody said so. */
+const GIVEN_UP = 6
+
 /**
  * Asks each question once at a time: however many pages are open, and however slow the database is, one is under way and
  * all who ask the same meanwhile share its answer. Nobody waits longer than the timeout.
  */
 export function singleFlight(timeoutMs: number): Ask {
-  const underWay = new Map<string, Promise<unknown>>()
+  const underWay = new Map<string, { answer: Promise<unknown>; since: number }>()
+  const begin = (name: string, question: () => Promise<unknown>) => {
+    const begun = { answer: question(), since: performance.now() }
+    underWay.set(name, begun)
+    const forget = () => void (underWay.get(name) === begun && underWay.delete(name))
+    begun.answer.then(forget, forget)
+    return begun
+  }
   return async <Answer>(name: string, question: () => Promise<Answer>): Promise<Answer> => {
-    const answer = (underWay.get(name) as Promise<Answer> | undefined) ?? question()
-    if (!underWay.has(name)) {
-      underWay.set(name, answer)
-      const forget = () => underWay.delete(name)
-      answer.then(forget, forget)
-    }
-    return within(timeoutMs, answer)
+    const known = underWay.get(name)
+    const isAlive = known && performance.now() - known.since < GIVEN_UP * timeoutMs
+    const { answer } = isAlive ? known : begin(name, question)
+    return within(timeoutMs, answer as Promise<Answer>)
   }
 }
 

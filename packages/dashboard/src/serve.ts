@@ -65,6 +65,10 @@ function refuseOpenDoor(host: string, authenticate: DashboardOptions['authentica
   )
 }
 
+const STATEMENT_MS = 2_000
+/** The server ends a statement before; what is silent for so long has no server any more. */
+const SILENCE_MS = 4_000
+
 async function openSource(executor: Executor | undefined, connectionString: string | undefined) {
   if (executor) return { executor, close: async () => {} }
   if (!connectionString) throw new InvalidOptionError('The dashboard needs an executor or a connectionString.')
@@ -73,10 +77,11 @@ async function openSource(executor: Executor | undefined, connectionString: stri
     connectionString,
     max: 4,
     connectionTimeoutMillis: 5_000,
+    query_timeout: SILENCE_MS,
     application_name: 'pgq dashboard',
   })
   // A lost connection is said by the question that needed it.
   pool.on('error', () => {})
   pool.on('connect', (client) => client.on('error', () => {}))
-  return { executor: limitTime(pool, 2_000), close: () => pool.end() }
+  return { executor: limitTime(pool, STATEMENT_MS), close: () => pool.end() }
 }

@@ -183,6 +183,22 @@ test.each<[string, Partial<DashboardOptions>]>([
   expect(logged).toEqual([{ err: expect.any(Error) }, { err: expect.any(Error) }])
 })
 
+// Mutant: no limit on this side: the page waits for that question for ever.
+test('served alone, a connection that nobody answers on any more is replaced', async () => {
+  const { hostname, port } = new URL(database.url)
+  const proxy = await startProxy(Number(port || 5432), hostname)
+  const connectionString = proxy.through(database.url)
+  const served = await serveDashboard({ connectionString, port: 0, questionTimeoutMs: 60_000 })
+  const ask = () => fetch(`${served.url}/api/health`, { signal: AbortSignal.timeout(20_000) })
+  expect((await ask()).status).toBe(200)
+  for (const connection of proxy.connections) connection.pause()
+  const answer = await ask()
+  expect([answer.status, await answer.text()]).toEqual([500, expect.stringContaining('timeout')])
+  expect((await ask()).status).toBe(200)
+  await served.close()
+  await proxy.close()
+}, 30_000)
+
 describe('what is sent along', () => {
   test('every answer has the headers, refusals and errors too', async () => {
     const answers = [
@@ -479,6 +495,18 @@ describe('a slow database', () => {
       error: 'The database did not answer within 50 ms. The page goes on asking.',
     })
     expect(asked).toBe(1)
+  })
+
+  // Mutant: what never answers is waited for by all who ask the same, for ever.
+  test('that never answers a question is asked anew in the end', async () => {
+    let asked = 0
+    const never = new Promise<{ rows: [] }>(() => {})
+    const executor = { query: () => (asked++ === 0 ? never : Promise.resolve({ rows: [] })) }
+    const { get } = open({ executor, questionTimeoutMs: 20 })
+    const status = async () => (await get('/api/jobs?state=ready')).status
+    expect(await status()).toBe(503)
+    await expect.poll(status).toBe(200)
+    expect(asked).toBe(2)
   })
 
   test('what it says is shown, its detail is not', async () => {
