@@ -16,6 +16,7 @@ export type FindingCode =
   | 'queue-unserved'
   | 'queue-paused'
   | 'tasks-unknown'
+  | 'jobs-die'
   | 'leases-orphaned'
   | 'workers-lost'
   | 'workers-without-locks'
@@ -30,7 +31,7 @@ export type Severity = 'info' | 'warning' | 'critical'
 /** One line of what a finding rests on: a session, a table, a worker. Instants are ISO 8601, ages in ms. */
 export type Evidence = Readonly<Record<string, string | number | boolean | null>>
 
-/** Something that slows the queue down, or will. */
+/** Something that slows the queue down, or will, or lets its jobs die. */
 export interface Finding {
   readonly code: FindingCode
   readonly severity: Severity

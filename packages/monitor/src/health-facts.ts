@@ -21,6 +21,8 @@ export interface HealthFacts {
   readonly suspects: readonly SuspectFacts[]
   /** Tasks of the first ready jobs of each queue, and how many of these they have. */
   readonly heads: readonly { readonly queue: string; readonly task: string; readonly jobs: number }[]
+  /** Tasks whose jobs became dead letters in the last hour, those with the most first; cancelled ones are none of them. */
+  readonly deaths: readonly DeathFacts[]
 }
 
 export interface ServerFacts {
@@ -96,6 +98,17 @@ export interface SuspectFacts {
   readonly oldestReadyMs: number
 }
 
+export interface DeathFacts {
+  readonly task: string
+  readonly exhausted: number
+  readonly failed: number
+  readonly crashed: number
+  /** Of all tasks. */
+  readonly allDied: number
+  /** Jobs of all tasks that ended, well or not. */
+  readonly allEnded: number
+}
+
 export interface WorkerFacts extends WorkerStatus {
   /** Whether somebody holds its liveness lock. */
   readonly lockHeld: boolean
@@ -117,9 +130,17 @@ export async function healthFacts(executor: Executor, options: MonitorOptions): 
   return { server: server!, tables, holders, lockWaits, tableLocks, ...queue }
 }
 
-type QueueFacts = Pick<HealthFacts, 'numbers' | 'workers' | 'orphans' | 'backlog' | 'suspects' | 'heads'>
+type QueueFacts = Pick<HealthFacts, 'numbers' | 'workers' | 'orphans' | 'backlog' | 'suspects' | 'heads' | 'deaths'>
 
-const NOT_ASKED: QueueFacts = { numbers: [], workers: [], orphans: [], backlog: [], suspects: [], heads: [] }
+const NOT_ASKED: QueueFacts = {
+  numbers: [],
+  workers: [],
+  orphans: [],
+  backlog: [],
+  suspects: [],
+  heads: [],
+  deaths: [],
+}
 
 async function queueFacts(executor: Executor, options: MonitorOptions): Promise<QueueFacts> {
   const liveness = new Map((await askLiveness(executor, options, {})).map(({ id, ...rest }) => [id, rest]))
@@ -134,6 +155,7 @@ async function queueFacts(executor: Executor, options: MonitorOptions): Promise<
     backlog: await backlog(executor, options),
     suspects: await askSuspects(executor, options, {}),
     heads: await askHeads(executor, options, { queue: null }),
+    deaths: await askDeaths(executor, options, {}),
   }
 }
 
@@ -322,4 +344,23 @@ const askHeads = defineQuestion<{ queue: null }, { queue: string; task: string; 
     where first.queue = found.queue
     group by first.queue, first.task
     order by first.queue, first.task`,
+)
+
+/** As workers counted them: one row per minute, queue and task, where the dead letters themselves may be millions. */
+const askDeaths = defineQuestion<object, DeathFacts>(
+  'health_deaths',
+  ({ table }) => sql`
+    select task, exhausted, failed, crashed, "allDied", "allEnded"
+    from (
+      select
+        task, sum(exhausted) as exhausted, sum(failed) as failed, sum(crashed) as crashed,
+        sum(exhausted + failed + crashed) as died, sum(sum(exhausted + failed + crashed)) over () as "allDied",
+        sum(sum(completed + exhausted + failed + cancelled + crashed)) over () as "allEnded"
+      from ${table('job_stats')}
+      where begun_at > statement_timestamp() - interval '1 hour'
+      group by task
+    ) as summed
+    where died > 0
+    order by died desc, task
+    limit 20`,
 )

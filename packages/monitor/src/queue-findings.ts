@@ -10,6 +10,7 @@ export const queueFindings = (facts: HealthFacts, thresholds: Thresholds): Findi
   ...waitingSuspects(facts, thresholds),
   ...lateJobs(facts),
   ...unknownTasks(facts),
+  ...dyingJobs(facts),
   ...orphans(facts),
   ...lostWorkers(facts),
   ...lackingWorkers(facts),
@@ -136,6 +137,24 @@ function unknownTasks(facts: HealthFacts): Finding[] {
         'Jobs of these tasks are kept and never run. A name was changed, or the workers are older than what enqueues.',
       remedy: `Deploy workers that have the handler. Or give the jobs up: pgq cancel --task ${shellWord(unknown[0]!.task)} leaves dead letters, deleteWaitingJobs(executor, { task: ${JSON.stringify(unknown[0]!.task)} }) nothing.`,
       evidence: unknown,
+    },
+  ]
+}
+
+function dyingJobs({ deaths }: HealthFacts): Finding[] {
+  const [first] = deaths
+  if (!first) return []
+  const { task, allDied, allEnded } = first
+  const counted = deaths.map(({ task, exhausted, failed, crashed }) => `${task} ${exhausted + failed + crashed}`)
+  return [
+    {
+      code: 'jobs-die',
+      severity: 'warning',
+      message: `In the last hour ${allDied} of ${allEnded} jobs that ended became dead letters: ${names(counted)}.`,
+      meaning:
+        'Their attempts were used up, their handlers failed them for good, or they took their workers down. None runs again by itself.',
+      remedy: `Look what they died of: pgq jobs --state dead --task ${shellWord(task)}, or failures(executor, { task: ${JSON.stringify(task)} }). Mend that, then put them back: pgq redrive --task ${shellWord(task)}, or redriveDeadJobs(executor, { task: ${JSON.stringify(task)} }).`,
+      evidence: deaths.map(({ task, exhausted, failed, crashed }) => ({ task, exhausted, failed, crashed })),
     },
   ]
 }

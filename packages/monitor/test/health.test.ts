@@ -110,6 +110,40 @@ describe('workers and queues', () => {
     })
   })
 
+  // Mutants: cancelled jobs as failed ones; what is older than an hour; the task with the fewest named first.
+  test('jobs die: of which tasks, and of how many', async () => {
+    await livingWorker()
+    const count = (minutesAgo: number, task: string, ends: string) =>
+      pool.query(
+        `insert into pgq.job_stats (begun_at, queue, task, completed, exhausted, failed, crashed, cancelled)
+        values (now() - $1 * interval '1 minute', 'default', $2, ${ends})`,
+        [minutesAgo, task],
+      )
+    await count(61, 'mail', '5, 1, 1, 1, 0')
+    await count(1, 'mail', '5, 0, 0, 0, 2')
+    expect(await codes()).toEqual([])
+    await count(59, "mail's", '10, 0, 1, 0, 0')
+    await count(2, 'bill', '0, 1, 0, 1, 0')
+    await count(1, 'bill', '0, 2, 0, 0, 0')
+    expect(await health(pool)).toMatchObject({
+      status: 'warning',
+      findings: [
+        {
+          code: 'jobs-die',
+          severity: 'warning',
+          message: "In the last hour 5 of 22 jobs that ended became dead letters: bill 4, mail's 1.",
+          evidence: [
+            { task: 'bill', exhausted: 3, failed: 0, crashed: 1 },
+            { task: "mail's", exhausted: 0, failed: 1, crashed: 0 },
+          ],
+        },
+      ],
+    })
+    const { remedy } = (await finding('jobs-die'))!
+    expect(remedy).toContain('pgq jobs --state dead --task bill, or failures(executor, { task: "bill" })')
+    expect(remedy).toContain('pgq redrive --task bill, or redriveDeadJobs(executor, { task: "bill" })')
+  })
+
   test('a lost worker, with its jobs; worse when nobody is left to rescue them', async () => {
     const { client, id } = await livingWorker()
     const other = await livingWorker()
