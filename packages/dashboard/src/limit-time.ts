@@ -5,6 +5,8 @@ interface Pool {
   connect(): Promise<{
     query(sql: string, params?: unknown[]): Promise<{ rows: any[] }>
     release(destroy?: boolean): void
+    on(event: 'error', listener: () => void): unknown
+    off(event: 'error', listener: () => void): unknown
   }>
 }
 
@@ -21,10 +23,12 @@ export function limitTime(pool: Pool, timeoutMs: number): SqlClient {
   return {
     async query(sql, params) {
       const client = await pool.connect()
+      client.on('error', heard)
       try {
         await client.query(begin)
         const result = await client.query(sql, params)
         await client.query('commit')
+        client.off('error', heard)
         client.release()
         return result
       } catch (error) {
@@ -35,3 +39,6 @@ export function limitTime(pool: Pool, timeoutMs: number): SqlClient {
     },
   }
 }
+
+/** A connection that is lost while it is out of its pool says so by an event, too, which nobody else listens to. */
+const heard = (): void => {}
