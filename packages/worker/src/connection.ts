@@ -58,8 +58,14 @@ export class Connection implements PreparingClient {
   /** The client itself, opened when needed: for whoever needs more than statements. */
   async client(): Promise<pg.Client> {
     if (this.closed.aborted) throw new Error('This connection was closed.')
-    this.#client ??= this.#open()
-    return this.#client
+    if (this.#client) return this.#client
+    const opening = this.#open()
+    this.#client = opening
+    // Unless another one was opened since: that would stay open for ever.
+    opening.catch(() => {
+      if (this.#client === opening) this.#client = undefined
+    })
+    return opening
   }
 
   /** Gives up a client that is of no use any more; the next use opens another. */
@@ -119,7 +125,6 @@ export class Connection implements PreparingClient {
       this.#openedAt = performance.now()
       return client
     } catch (error) {
-      this.#client = undefined
       void end(client)
       throw error
     } finally {

@@ -17,7 +17,8 @@ const OWN_STATEMENTS = `
 /** Settings of every connection: isolation pinned, death noticed on both sides of the wire, and left open while nothing happens. */
 const ALL_CONNECTIONS = `
   set application_name = 'pgq worker'; set default_transaction_isolation = 'read committed';
-  set default_transaction_read_only = off; set client_connection_check_interval = '500ms'; set idle_session_timeout = 0;
+  set default_transaction_read_only = off; set idle_session_timeout = 0;
+  do $$ begin set client_connection_check_interval = '500ms'; exception when invalid_parameter_value then null; end $$; -- not on Windows
   set tcp_keepalives_idle = 2; set tcp_keepalives_interval = 1; set tcp_keepalives_count = 2; set tcp_user_timeout = '4s'`
 
 /** How long our own short statements may take before the connection counts as dead, in ms. */

@@ -57,6 +57,27 @@ describe('a connection', () => {
     expect(order).toEqual(['first begins', 'first fails', 'second'])
   })
 
+  // Mutant: what failed takes the newer one along: that one is opened again, and the first of the two never closed.
+  test('keeps its client when one that was given up before fails to open', async () => {
+    const [begun, fails] = [gate(), gate()]
+    const { connection, clients } = open({
+      async prepare() {
+        if (clients.length > 1) return
+        begun.open()
+        await fails.opened
+        throw new Error('too late')
+      },
+    })
+    const first = connection.client()
+    await begun.opened
+    void connection.reset()
+    const second = await pid(connection)
+    fails.open()
+    await expect(first).rejects.toThrow('too late')
+    expect(await pid(connection)).toBe(second)
+    expect(clients).toHaveLength(2)
+  })
+
   test('stays open after an error of a statement', async () => {
     const { connection, losses } = open()
     const before = await pid(connection)

@@ -22,6 +22,14 @@ test('an open transaction of its own is ended soon, one of a handler when the se
   expect(await setting(session.openForHandlers())).toBe('0')
 })
 
+// A server on Windows knows no such check, and refuses the setting: the rest of them is kept.
+test('a statement whose client is gone is found out', async () => {
+  const session = new Session(resolveOptions({ connectionString: db.url, handlers: [numbered().handle(() => {})] }))
+  onTestFinished(() => session.close())
+  const { rows } = await session.open().query('show client_connection_check_interval')
+  expect(rows).toEqual([{ client_connection_check_interval: '500ms' }])
+})
+
 // Mutant: the setting of the role or database counts: the listener is lost again and again while nothing happens.
 test('its connections are not closed for being idle', async () => {
   const connection = { connectionString: db.url, options: '-c idle_session_timeout=3s' }

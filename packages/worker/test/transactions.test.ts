@@ -156,6 +156,30 @@ describe('transactional', () => {
     expect(await db.rows('select * from pgq.finished_jobs')).toEqual([])
   })
 
+  // Mutant: sent: it would end the transaction of others that share it, and their jobs count as done.
+  test.each(['commit', ' ROLLBACK', 'begin', 'end', 'start  transaction', "prepare transaction 'x'"])(
+    'job.trx takes no %s',
+    async (text) => {
+      const worker = await db.worker(
+        [
+          task.handle(async (n, { trx, attempt }) => {
+            await sql`insert into effects values (${n})`.execute(trx)
+            await sql`savepoint mine`.execute(trx)
+            await sql`rollback to savepoint mine`.execute(trx)
+            if (n === 1 && attempt === 1) await sql.raw(text).execute(trx)
+          }),
+        ],
+        { transactionalGroup: 10 },
+      )
+      const settled = all(worker, 'job.settled')
+      await task.enqueueMany(db.pool, numbers(3))
+      await until(() => settled.length >= 4)
+      const failed = settled.filter(({ outcome }) => outcome.type === 'error')
+      expect(failed).toMatchObject([{ outcome: { error: { code: 'PGQ_INVALID_OPTION' } } }])
+      expect(await effects()).toEqual([{ n: 0 }, { n: 1 }, { n: 2 }])
+    },
+  )
+
   test('job.trx tells how many rows it changed, and what tables there are; it does not stream', async () => {
     const seen: unknown[] = []
     const worker = await db.worker([
@@ -475,7 +499,7 @@ describe('finish(trx) of at-least-once', () => {
 
 // Mutant: its transaction left open until the next try: whoever uses the connection in between runs inside it, and fails.
 test('an end that the database refuses to record, again and again, holds up no other job', async () => {
-  await db.pool.query(`create function refuse() returns trigger language plpgsql as $$ begin raise 'not now'; end $$;
+  await db.pool.query(`create function refuse() returns trigger language plpgsql as $$ begin raise 'not now' using errcode = '55000'; end $$;
     create trigger refuse before insert on pgq.dead_jobs for each row execute function refuse()`)
   const once = numbered('once', { mode: 'at-most-once' })
   const other = numbered('other')

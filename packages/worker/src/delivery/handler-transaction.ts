@@ -43,6 +43,7 @@ class HandlerConnection implements DatabaseConnection {
   async executeQuery<Row>({ sql, parameters }: CompiledQuery) {
     if (this.closed)
       throw new InvalidOptionError('job.trx ended with its job: await every statement before the handler returns.')
+    if (ENDS_TRANSACTION.test(sql)) throw new InvalidOptionError(NOT_YOURS)
     const { command, rowCount, rows } = await this.send(sql, [...parameters])
     const changes = command === 'INSERT' || command === 'UPDATE' || command === 'DELETE' || command === 'MERGE'
     return { rows: rows as Row[], ...(changes && { numAffectedRows: BigInt(rowCount ?? 0) }) }
@@ -53,8 +54,14 @@ class HandlerConnection implements DatabaseConnection {
   }
 }
 
+/** As text: it would end the transaction of all handlers that share it. A savepoint is the handler's own. */
+const ENDS_TRANSACTION =
+  /^\s*(?:begin|start\s+transaction|commit|end|abort|prepare\s+transaction|rollback(?!\s+(?:(?:work|transaction)\s+)?to\b))\b/i
+
+const NOT_YOURS = 'job.trx begins and ends with the job: return to commit it, throw to roll it back.'
+
 const refuse = async (): Promise<never> => {
-  throw new InvalidOptionError('job.trx begins and ends with the job: return to commit it, throw to roll it back.')
+  throw new InvalidOptionError(NOT_YOURS)
 }
 
 const REFUSING_DRIVER: Driver = {
