@@ -107,6 +107,7 @@ export {
   lookAtOthers,
   registerWorker,
   removeWorker,
+  serverEpoch,
   tellWorkers,
   type WorkerDescription,
   workersChannel,

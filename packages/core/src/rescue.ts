@@ -4,7 +4,7 @@ import { SUSPECT_CRASHES } from './claim.js'
 import type { Executor } from './executor.js'
 import { errorsWith, inPlaceOfSameId } from './settle.js'
 import { defineStatement, type StatementParts } from './statement.js'
-import { lockClass } from './workers.js'
+import { lockClass, serverEpoch } from './workers.js'
 
 /** Who rescues, whom it may judge, and when a job counts as lost for good. */
 export interface RescueRequest {
@@ -16,6 +16,8 @@ export interface RescueRequest {
    * spared. Null: not on this one yet. Default: any.
    */
   readonly settledOn?: string | null
+  /** Whether silence tells that a worker is lost. Default true. */
+  readonly judgesSilent?: boolean
   /** Jobs whose workers were lost this often become dead letters with reason "crashed". From 3 on, as those run alone by then. */
   readonly maxCrashes: number
 }
@@ -29,6 +31,8 @@ export interface Rescue {
   readonly rank: number
   /** The server's clock, ms since 1970. */
   readonly clockMs: number
+  /** How long the rescuer had not beaten, by that clock. */
+  readonly silentForMs: number
   /** How many other workers hold jobs. */
   readonly busy: number
   /** Sessions of lost workers that were still there (a frozen process, a network that swallows) and were ended: their transactions too. */
@@ -57,7 +61,7 @@ export interface Rescue {
  * asked to end and that wait again are buried; what is known of such requests is dropped a minute after their jobs are gone.
  */
 export async function rescueLostWorkers(executor: Executor, schema: string, request: RescueRequest): Promise<Rescue> {
-  const [row] = await rescueStatement(executor, schema, { settledOn: 'any', ...request })
+  const [row] = await rescueStatement(executor, schema, { settledOn: 'any', judgesSilent: true, ...request })
   return row!
 }
 
@@ -66,7 +70,7 @@ const rescueStatement = defineStatement<Required<RescueRequest>, Rescue>('rescue
   const suspect = sql.lit(SUSPECT_CRASHES)
   return sql`
     with self as (
-      update ${table('workers')} set beat_at = now(), epoch = pg_postmaster_start_time() where id = ${param('workerId')}
+      update ${table('workers')} set beat_at = now(), epoch = ${serverEpoch} where id = ${param('workerId')}
       returning epoch::text as epoch
     ), requested as materialized (
       select job_id from ${table('cancellations')} order by requested_at limit 10000
@@ -76,7 +80,7 @@ const rescueStatement = defineStatement<Required<RescueRequest>, Rescue>('rescue
         not worker.locks or pg_try_advisory_xact_lock(${lockClass(parts)}, worker.id) as is_gone
       from ${table('workers')} as worker
       where worker.id <> ${param('workerId')} and ${mayBeJudged(parts)} and (
-        ${isSilent} or worker.locks and pg_try_advisory_xact_lock(${lockClass(parts)}, worker.id)
+        ${isSilent(parts)} or worker.locks and pg_try_advisory_xact_lock(${lockClass(parts)}, worker.id)
       )
       order by worker.id
       for update skip locked
@@ -84,7 +88,7 @@ const rescueStatement = defineStatement<Required<RescueRequest>, Rescue>('rescue
     ), silent as (
       select worker.id
       from ${table('workers')} as worker
-      where worker.id <> ${param('workerId')} and ${mayBeJudged(parts)} and ${isSilent}
+      where worker.id <> ${param('workerId')} and ${mayBeJudged(parts)} and ${isSilent(parts)}
     ), ended as (
       select count(pg_terminate_backend(lock.pid)) as backends
       from silent
@@ -179,6 +183,9 @@ const rescueStatement = defineStatement<Required<RescueRequest>, Rescue>('rescue
       (select epoch from self) as epoch,
       (select count(*) from ${table('workers')} where id < ${param('workerId')})::integer as rank,
       (extract(epoch from clock_timestamp()) * 1000)::double precision as "clockMs",
+      (
+        select (extract(epoch from now() - beat_at) * 1000)::double precision from ${table('workers')} where id = ${param('workerId')}
+      ) as "silentForMs",
       (select backends from ended)::integer as "endedBackends",
       (select count(distinct worker_id) from ${table('leases')} where worker_id <> ${param('workerId')})::integer as busy,
       array(select id from gone) as workers,
@@ -190,9 +197,14 @@ const rescueStatement = defineStatement<Required<RescueRequest>, Rescue>('rescue
 
 /** It has come back to this server, or had the time to. An outage makes every living worker silent, and frees all locks. */
 const mayBeJudged = ({ param }: StatementParts<Required<RescueRequest>>) => sql`
-  (worker.epoch = pg_postmaster_start_time() or ${param('settledOn')}::text in ('any', pg_postmaster_start_time()::text))`
+  (worker.epoch = ${serverEpoch} or ${param('settledOn')}::text in ('any', ${serverEpoch}::text))`
 
-const isSilent = sql`worker.beat_at < now() - worker.lease_ms * interval '1 ms'`
+/** Not where the rescuer, who beats all the time, looks silent itself: then the clock of the server was put forward, and all do. */
+const isSilent = ({ table, param }: StatementParts<Required<RescueRequest>>) => sql`
+  (worker.beat_at < now() - worker.lease_ms * interval '1 ms' and ${param('judgesSilent')} and not exists (
+    select from ${table('workers')} as rescuer
+    where rescuer.id = ${param('workerId')} and rescuer.beat_at < now() - rescuer.lease_ms * interval '1 ms'
+  ))`
 
 /** At once after the first crash; then after 1 s, 4 s, 16 s, ... an hour. */
 const afterCrashes = (crashes: RawBuilder<unknown>) => sql`

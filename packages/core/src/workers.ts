@@ -51,11 +51,17 @@ const registerStatement = defineStatement<Required<WorkerDescription>, { id: num
     from worker`,
 )
 
+/**
+ * When this server last let go of all sessions and their locks: at its start, or when it began anew because one of its processes crashed
+ * (killed for want of memory). The start of the postmaster stays the same then, and these statistics are lost. Resetting them by hand does no harm.
+ */
+export const serverEpoch = sql`greatest(pg_postmaster_start_time(), pg_stat_get_bgwriter_stat_reset_time())`
+
 /** What a worker learns when it beats. */
 export interface Beat {
   /** How many other workers there are. */
   readonly others: number
-  /** When this server started, as the server writes it: another one after a restart or a failover. */
+  /** See serverEpoch, as the server writes it: another one after a restart, a crash or a failover. */
   readonly epoch: string
 }
 
@@ -71,7 +77,7 @@ export async function beat(executor: Executor, schema: string, workerId: number)
 const beatStatement = defineStatement<{ workerId: number }, Beat>(
   'beat',
   ({ table, param }) => sql`
-    update ${table('workers')} set beat_at = now(), epoch = pg_postmaster_start_time() where id = ${param('workerId')}
+    update ${table('workers')} set beat_at = now(), epoch = ${serverEpoch} where id = ${param('workerId')}
     returning (select count(*)::integer - 1 from ${table('workers')}) as others, epoch::text as epoch`,
 )
 

@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import { startPostgres } from '@pgq/test-db'
 import pg from 'pg'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import {
@@ -28,7 +29,8 @@ const jobs = (count: number) => Array.from({ length: count }, (_, args) => ({ ar
 /** By somebody who is not in the list, and so does not count as lost. */
 const rescue = (request = {}) => rescueLostWorkers(pool, 'pgq', { workerId: 0, maxCrashes: 3, ...request })
 
-const epochHere = async () => (await database.rows('select pg_postmaster_start_time()::text as epoch'))[0].epoch
+const EPOCH = 'greatest(pg_postmaster_start_time(), pg_stat_get_bgwriter_stat_reset_time())'
+const epochHere = async () => (await database.rows(`select ${EPOCH}::text as epoch`))[0].epoch
 
 /** A worker on a connection of its own, with a lease of `count` jobs. */
 async function workerWithLease(count: number) {
@@ -274,6 +276,44 @@ describe('rescue', () => {
     expect(await rescue({ settledOn: null })).toMatchObject({ workers: [], requeued: 0 })
     expect(await rescue({ settledOn: '2026-01-01 00:00:00+00' })).toMatchObject({ workers: [], requeued: 0 })
     expect(await rescue({ settledOn: await epochHere() })).toMatchObject({ workers: [workerId], requeued: 1 })
+  })
+
+  // Mutant: the start of the postmaster as the epoch: it stays the same, while all sessions end and their locks go.
+  test('a server that begins anew after a crash of one of its processes is another one', async () => {
+    const server = await startPostgres()
+    onTestFinished(() => server.stop())
+    const connect = async () => {
+      const client = new pg.Client(server.url)
+      client.on('error', () => {})
+      await client.connect()
+      return client
+    }
+    const epochOf = async (client: pg.Client) => (await client.query(`select ${EPOCH}::text as epoch`)).rows[0].epoch
+    const victim = await connect()
+    const before = await epochOf(victim)
+    const started = (client: pg.Client) => client.query('select pg_postmaster_start_time() as at')
+    const { rows } = await started(victim)
+    const { rows: [{ pid }] } = await victim.query('select pg_backend_pid() as pid') // biome-ignore format: short
+    process.kill(pid, 'SIGKILL')
+    let again: pg.Client | undefined
+    while (!again) again = await connect().catch(() => undefined)
+    onTestFinished(() => again!.end())
+    expect((await started(again)).rows).toEqual(rows)
+    expect(await epochOf(again)).not.toBe(before)
+  })
+
+  // Mutants: the beats of others judged while its own looks as old; judged again at once.
+  test('nobody is taken for silent when the clock of the server was put forward', async () => {
+    await workerWithLease(1)
+    const rescuer = await newWorker(pool)
+    await pool.query(`update pgq.workers set beat_at = now() - interval '1 hour'`)
+    const answer = await rescue({ workerId: rescuer })
+    expect(answer).toMatchObject({ workers: [], requeued: 0, endedBackends: 0 })
+    expect(Math.round(answer.silentForMs / 60_000)).toBe(60)
+    const later = await rescue({ workerId: rescuer, judgesSilent: false })
+    expect(later).toMatchObject({ workers: [], endedBackends: 0 })
+    expect(later.silentForMs).toBeLessThan(30_000)
+    expect(await rescue({ workerId: rescuer })).toMatchObject({ requeued: 1, endedBackends: 1 })
   })
 
   // Mutant: the beat judged without the epoch: after an outage that is longer than the lease, everybody looks silent.

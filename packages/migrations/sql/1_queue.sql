@@ -48,7 +48,8 @@ create table workers (
   tasks      text[]      not null default '{}',
   started_at timestamptz not null default now(),
   beat_at    timestamptz not null default now(),
-  epoch      timestamptz not null default pg_postmaster_start_time(), -- the server's start that its locks belong to
+  -- The server's start, or its recovery from a crash, that its locks belong to.
+  epoch      timestamptz not null default greatest(pg_postmaster_start_time(), pg_stat_get_bgwriter_stat_reset_time()),
   locks      boolean     not null default true,    -- its connections hold its liveness lock; if not, only the beat tells
   listens    boolean     not null default true,    -- NOTIFY reaches it
   lease_ms   integer     not null default 30000,   -- silent for longer, it is lost; it beats accordingly

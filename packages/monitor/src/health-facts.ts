@@ -1,4 +1,4 @@
-import { type Executor, type RawBuilder, type StatementParts, SUSPECT_CRASHES, sql } from '@pgq/core'
+import { type Executor, type RawBuilder, type StatementParts, SUSPECT_CRASHES, serverEpoch, sql } from '@pgq/core'
 import { backlog, type QueueBacklog } from './backlog.js'
 import { listWorkers, type WorkerStatus } from './list-workers.js'
 import { defineQuestion, type EpochMs, epochMs, type MonitorOptions } from './question.js'
@@ -290,7 +290,7 @@ const askLiveness = defineQuestion<object, { id: number; lockHeld: boolean; isBa
   'health_liveness',
   ({ table, schemaName }) => sql`
     select
-      worker.id, worker.epoch = pg_postmaster_start_time() as "isBack",
+      worker.id, worker.epoch = ${serverEpoch} as "isBack",
       worker.id in (
         select lock.objid::bigint
         from pg_locks as lock join pg_database as here on here.oid = lock.database and here.datname = current_database()

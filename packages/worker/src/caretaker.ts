@@ -72,6 +72,8 @@ export class Caretaker {
   /** When it judges anybody again, after it lost touch itself. */
   #judgesFrom = 0
   #inTouchAt = performance.now()
+  /** When silence tells again, after the clock of the server was put forward. */
+  #judgesSilentFrom = 0
   /** When to ask again for cancelled jobs. */
   #cancelAgainAt = 0
   #lanesLook = false
@@ -223,8 +225,9 @@ export class Caretaker {
     // Decided on the very client: it may have to be opened first, and then this worker was out of touch.
     const { connection } = this.control
     const rescue = await connection.use((client) => this.#beatOn(connection.on(client)))
-    const { epoch, others, busy, workers, requeued, buried, cancelled } = rescue
+    const { epoch, others, busy, workers, requeued, buried, cancelled, silentForMs } = rescue
     this.#inTouchAt = performance.now()
+    if (silentForMs > this.options.leaseMs) this.#judgesSilentFrom = performance.now() + this.options.leaseMs
     if (workers.length > 0) this.events.emit('workers.rescued', { workers, requeued, buried })
     if (requeued > 0) this.charge.jobsCameBack()
     if (cancelled.length > 0) this.charge.cancel(new Set(cancelled))
@@ -255,10 +258,11 @@ export class Caretaker {
     const { workerId } = this.session
     if (performance.now() < this.#judgesFrom) {
       const { epoch = null, others = 0 } = (await beat(executor, schema, workerId)) ?? {}
-      return { epoch, others, busy: 1, workers: [], requeued: 0, buried: 0, cancelled: [] }
+      return { epoch, others, busy: 1, workers: [], requeued: 0, buried: 0, cancelled: [], silentForMs: 0 }
     }
     const settledOn = performance.now() > this.#settledAt ? this.#epoch : null
-    return rescueLostWorkers(executor, schema, { workerId, maxCrashes, settledOn })
+    const judgesSilent = performance.now() > this.#judgesSilentFrom
+    return rescueLostWorkers(executor, schema, { workerId, maxCrashes, settledOn, judgesSilent })
   }
 
   /** Instead of hearing them tell: a look is cheaper than a rescue, and does not write. */

@@ -27,7 +27,7 @@ export const failover: BatteryTest = {
     {
       name: 'a server that was promoted is taken for the one that was known',
       patches: [
-        { file: 'packages/core/src/rescue.ts', find: 'worker.epoch = pg_postmaster_start_time()', replace: 'true' },
+        { file: 'packages/core/src/rescue.ts', find: 'worker.epoch = ${serverEpoch}', replace: 'true' },
         {
           file: 'packages/worker/src/caretaker.ts',
           find: 'if (performance.now() < this.#judgesFrom) {',
