@@ -24,7 +24,7 @@ const FAILURES_OPTIONS = optionNames<FailuresRequest>({ queue: true, task: true,
 export interface Failure {
   readonly queue: string
   readonly task: string
-  /** The error's name, such as TypeError. Empty where the job has none: cancelled before it ran. */
+  /** The error's name, such as TypeError. Empty where SQL wrote a dead letter without one. */
   readonly name: string
   /** Its message, of the newest example; messages that differ in digits alone count as one. */
   readonly message: string
@@ -41,11 +41,17 @@ export interface Failure {
 export interface Failures {
   /** The most frequent first. */
   readonly failures: readonly Failure[]
-  /** False: of some queue only the newest 1,000 dead letters, or the 1,000 scheduled jobs that are due next, were looked at. */
+  /**
+   * False: of some queue only the newest 1,000 dead letters, cancelled ones among them, or the 1,000 scheduled jobs that are due next,
+   * were looked at, whether any of them fits or not.
+   */
   readonly complete: boolean
 }
 
-/** Groups failed jobs by queue, task and error: of each queue the newest 1,000 dead letters, and the next 1,000 retries. */
+/**
+ * Groups failed jobs by queue, task and error: of each queue the newest 1,000 dead letters, and the next 1,000 retries. Cancelled jobs
+ * have not failed, and are left out.
+ */
 export async function failures(
   executor: Executor,
   request: FailuresRequest = {},
@@ -56,8 +62,10 @@ export async function failures(
   const params = { queue: queue ?? null, task: task ?? null, limit: checkLimit(limit) }
   const rows = await askFailures(executor, options, params)
   return {
-    failures: rows.map(({ lastAt, complete: _, ...failure }) => ({ ...failure, lastAt: dateOf(lastAt) })),
-    complete: rows.every(({ complete }) => complete),
+    failures: rows
+      .filter(isFailure)
+      .map(({ lastAt, complete: _, ...failure }) => ({ ...failure, lastAt: dateOf(lastAt) })),
+    complete: rows[0]!.complete,
   }
 }
 
@@ -72,10 +80,15 @@ interface FailureRow extends Omit<Failure, 'lastAt'> {
   complete: boolean
 }
 
+/** Where nothing has failed, one row without a failure tells whether that was all. */
+type AnsweredRow = FailureRow | { readonly queue: null; readonly complete: boolean }
+
+const isFailure = (row: AnsweredRow): row is FailureRow => row.queue !== null
+
 const EXAMINED = 1_000
 
 /** Only the last error of a job is unpacked: a history may be 160 KB. From the queue on, for the reason that the estimates name. */
-const askFailures = defineQuestion<FailuresParams, FailureRow>('failures', ({ table, param }) => {
+const askFailures = defineQuestion<FailuresParams, AnsweredRow>('failures', ({ table, param }) => {
   const lastError = (job: string) => sql`
     coalesce(${sql.ref(`${job}.errors`)} -> -1 ->> 'name', '') as name,
     left(coalesce(${sql.ref(`${job}.errors`)} -> -1 ->> 'message', ''), 1000) as message`
@@ -84,10 +97,10 @@ const askFailures = defineQuestion<FailuresParams, FailureRow>('failures', ({ ta
     ${queuesIn(table('dead_jobs'), sql`true`, param('queue'), 'dead_queues')},
     ${queuesIn(table('jobs'), sql`job.execute_at is not null`, param('queue'), 'scheduled_queues')},
     dead as materialized (
-      select job.id, job.queue, job.task, job.died_at as at, ${lastError('job')}
+      select job.id, job.queue, job.task, job.died_at as at, job.reason <> 'cancelled' as failed, ${lastError('job')}
       from dead_queues as found
       cross join lateral (
-        select dead.id, dead.queue, dead.task, dead.died_at, dead.errors from ${table('dead_jobs')} as dead
+        select dead.id, dead.queue, dead.task, dead.died_at, dead.reason, dead.errors from ${table('dead_jobs')} as dead
         where dead.queue <= found.queue
         order by dead.queue desc, dead.died_at desc limit ${sql.lit(EXAMINED)}
       ) as job
@@ -103,7 +116,7 @@ const askFailures = defineQuestion<FailuresParams, FailureRow>('failures', ({ ta
       ) as job
       where job.queue = found.queue
     ), failed as (
-      select id, queue, task, at, name, message, true as is_dead from dead
+      select id, queue, task, at, name, message, true as is_dead from dead where failed
       union all
       select id, queue, task, at, name, message, false from scheduled where failed
     ), grouped as (
@@ -116,13 +129,15 @@ const askFailures = defineQuestion<FailuresParams, FailureRow>('failures', ({ ta
       group by queue, task, name, regexp_replace(message, '\\d+', '#', 'g')
     )
     select
-      queue, task, name, message, dead, retrying, ${epochMs(sql`last_at`)} as "lastAt", example_id::text as "exampleId",
-      not exists (
+      queue, task, name, message, dead, retrying, ${epochMs(sql`last_at`)} as "lastAt", example_id::text as "exampleId", complete
+    from (
+      select not exists (
         select from (
           select count(*) as jobs from dead group by queue union all select count(*) from scheduled group by queue
         ) as examined where examined.jobs >= ${sql.lit(EXAMINED)}
       ) as complete
-    from grouped
+    ) as seen
+    left join grouped on true
     order by dead + retrying desc, last_at desc, queue, task, name
     limit ${param('limit')}::integer`
 })

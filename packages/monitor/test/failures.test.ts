@@ -1,4 +1,4 @@
-import { returnJobs } from '@pgq/core'
+import { cancelJobs, returnJobs } from '@pgq/core'
 import { testDatabase } from '@pgq/test-db'
 import { beforeEach, expect, test } from 'vitest'
 import { failures } from '../src/index.js'
@@ -61,9 +61,24 @@ test('filters, and answers at most the limit', async () => {
   expect((await failures(queue.pool, { limit: 1 })).failures).toHaveLength(1)
 })
 
+// Mutant: a group without a name and a message.
+test('leaves cancelled jobs out: they have not failed', async () => {
+  const id = await queue.enqueue('mail', { delayMs: 1_000_000 })
+  const retried = await fails('mail', 'requeue', 'no user')
+  await queue.enqueue('bill')
+  await cancelJobs(queue.pool, { ids: [id] })
+  await cancelJobs(queue.pool, { task: 'bill' })
+  expect(await failures(queue.pool)).toMatchObject({ complete: true, failures: [{ exampleId: retried }] })
+  await cancelJobs(queue.pool, { ids: [retried] })
+  expect(await failures(queue.pool)).toEqual({ complete: true, failures: [] })
+})
+
 test('says when it did not look at all of them', async () => {
   await queue.pool.query(
     `insert into pgq.dead_jobs (id, task, errors) select n, 'mail', '[{"name": "E", "message": "m"}]' from generate_series(1, 1001) as n`,
   )
   expect(await failures(queue.pool)).toMatchObject({ complete: false, failures: [{ dead: 1_000 }] })
+  // Mutant: where nothing that fits was found, nobody was asked whether that was all.
+  expect(await failures(queue.pool, { task: 'bill' })).toEqual({ complete: false, failures: [] })
+  expect(await failures(queue.pool, { queue: 'other' })).toEqual({ complete: true, failures: [] })
 })
