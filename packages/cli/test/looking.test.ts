@@ -53,6 +53,22 @@ describe('jobs', () => {
     expect((await run('jobs', '--queue', 'other')).stdout).toContain('No such job')
   })
 
+  // Mutant: one page of each list: it looks at the first 25,000 of a queue.
+  test('are found in a long queue', async () => {
+    await enqueue(pool, 1)
+    await pool.query(`
+      insert into pgq.jobs (queue, task) select 'mail', case n when 50500 then 'rare' else 'common' end from generate_series(1, 51000) as n;
+      insert into pgq.jobs (queue, task, execute_at)
+      select 'mail', case n when 25500 then 'rare' else 'common' end, now() + n * interval '1 s' from generate_series(1, 26000) as n`)
+    const states = async (...args: string[]) =>
+      JSON.parse((await run('jobs', '--task', 'rare', '--json', ...args)).stdout).jobs.map(
+        ({ state }: { state: string }) => state,
+      )
+    expect(await states()).toEqual(['ready', 'scheduled'])
+    expect(await states('--state', 'ready')).toEqual(['ready'])
+    expect((await run('jobs', '--task', 'none', '--state', 'ready')).stdout).toContain('No such job')
+  })
+
   // Mutant: args shown by default.
   test('one is shown whole, its args only when asked for', async () => {
     await bury(pool, 1)

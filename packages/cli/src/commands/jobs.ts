@@ -54,17 +54,23 @@ async function list(session: Session, options: JobsOptions): Promise<Page<Listed
   return { jobs: found }
 }
 
+/** A page of monitor looks at a part of a long queue, and may find nothing there: goes on until there are as many as asked for. */
 async function listState({ client, schema }: Session, state: JobState, options: JobsOptions): Promise<Page<Listed>> {
-  const { queue, task, limit, after, args } = options
+  const { queue, task, limit, args } = options
   const request: PageRequest = {
-    limit,
     withArgs: args ?? false,
     ...(queue !== undefined && { queue }),
     ...(task !== undefined && { task }),
-    ...(after !== undefined && { after }),
   }
-  const { jobs, next } = await LISTS[state](client, request, { schema })
-  return { jobs: jobs.map((job) => ({ state, ...job })), ...(next !== undefined && { next }) }
+  const found: Listed[] = []
+  let after = options.after
+  do {
+    const page = { ...request, limit: limit - found.length, ...(after !== undefined && { after }) }
+    const { jobs, next } = await LISTS[state](client, page, { schema })
+    found.push(...jobs.map((job) => ({ state, ...job })))
+    after = next
+  } while (after !== undefined && found.length < limit)
+  return { jobs: found, ...(after !== undefined && { next: after }) }
 }
 
 const LISTS = {
