@@ -14,19 +14,26 @@ export type SuspectRequest = Pick<ClaimRequest, 'workerId' | 'queues' | 'tasks'>
 
 /**
  * Whether this worker shall run suspects alone: more of them wait than other workers have been told to. Tells the others, so that
- * not all of them stop for one job; two that ask at once may both be told to. Without suspects it joins the others again.
+ * not all of them stop for one job; two that ask at once may both be told to. Without suspects, or when it declines, it joins the
+ * others again.
  */
-export async function goAlone(executor: Executor, schema: string, request: SuspectRequest): Promise<boolean> {
-  const [row] = await goAloneStatement(executor, schema, request)
+export async function goAlone(
+  executor: Executor,
+  schema: string,
+  request: SuspectRequest & { readonly declines?: boolean },
+): Promise<boolean> {
+  const [row] = await goAloneStatement(executor, schema, { declines: false, ...request })
   return row?.alone ?? false
 }
 
 /** More suspects than this are as good as this many. */
 const MOST_COUNTED = 100
 
-const goAloneStatement = defineStatement<SuspectRequest, { alone: boolean }>('go_alone', (parts) => {
-  const { table, param } = parts
-  return sql`
+const goAloneStatement = defineStatement<SuspectRequest & { declines: boolean }, { alone: boolean }>(
+  'go_alone',
+  (parts) => {
+    const { table, param } = parts
+    return sql`
     with wanted as materialized (
       select (
         select count(*) from (${suspects(parts, MOST_COUNTED)}) as suspect
@@ -34,13 +41,14 @@ const goAloneStatement = defineStatement<SuspectRequest, { alone: boolean }>('go
         select count(*) from ${table('workers')} as other
         where other.alone and other.id <> ${param('workerId')}
           and other.queues && ${param('queues')}::text[] and other.tasks && ${param('tasks')}::text[]
-      ) as alone
+      ) and not ${param('declines')} as alone
     )
     update ${table('workers')} as worker set alone = wanted.alone
     from wanted
     where worker.id = ${param('workerId')} and (worker.alone or wanted.alone)
     returning worker.alone`
-})
+  },
+)
 
 /** Moves one suspect into a lease of its own, as claimIntoLease does. Claim it while the worker holds nothing else. */
 export const claimSuspectIntoLease = defineClaim<SuspectRequest & LeaseRequest>('claim_suspect_into_lease', (parts) =>

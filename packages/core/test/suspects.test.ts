@@ -86,8 +86,11 @@ test('as many workers go alone as there are suspects for them', async () => {
   expect(await go(one)).toBe(true)
   expect(await go(one)).toBe(true)
   expect(await go(two)).toBe(false)
-  await crashed(0, 2)
+  expect(await go(one, { declines: true })).toBe(false)
   expect(await go(two)).toBe(true)
+  expect(await go(one)).toBe(false)
+  await crashed(0, 2)
+  expect(await go(one)).toBe(true)
   await pool.query('delete from pgq.jobs')
   expect(await go(one)).toBe(false)
   expect(await database.rows('select id from pgq.workers where alone order by id')).toEqual([

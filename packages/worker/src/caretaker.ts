@@ -7,6 +7,7 @@ import {
   promoteDueJobs,
   type Rescue,
   rescueLostWorkers,
+  ringDoorbell,
 } from '@pgq/core'
 import type { Backoff } from './backoff.js'
 import type { Connection } from './connection.js'
@@ -37,6 +38,8 @@ const MIN_SETTLE_IN_MS = 1_000
 /** How often a worker beats when there is nothing else to look after, as a share of the lease. */
 const BEAT_SHARE = 0.4
 const UNKNOWN_TASKS_MS = 60_000
+/** When a worker whose handlers did not end lets them end for suspects again, in ms. */
+const ALONE_AGAIN_MS = 30_000
 /** What was just being claimed when jobs were cancelled has begun by then, in ms. */
 const CANCEL_AGAIN_MS = 1_000
 
@@ -47,10 +50,12 @@ export interface Charge {
   readonly idleTasks: readonly string[]
   /** It runs suspects with nothing beside them, or is about to. */
   readonly isAlone: boolean
+  /** Nothing runs: suspects may at once. */
+  readonly isCalm: boolean
   /** Jobs became ready, or came back: look for them. */
   jobsCameBack(): void
-  /** Suspects wait, and no other worker has said that it runs them. */
-  runSuspects(): void
+  /** Suspects wait, and no other worker has said that it runs them. False: what runs did not end soon enough. */
+  runSuspects(): Promise<boolean>
   /** These jobs were asked to end, wherever they are. */
   cancel(jobIds: ReadonlySet<string>): void
   /** The others took this worker for dead. */
@@ -79,6 +84,10 @@ export class Caretaker {
   #lanesLook = false
   /** Told to run suspects alone, and not yet to join the others again. */
   #wentAlone = false
+  /** Idle workers were rung for the suspects that wait. */
+  #offered = false
+  /** When it lets all that it runs end for suspects. */
+  #aloneFrom = 0
   #stopping = false
   #running: Promise<unknown> = Promise.resolve()
   #nextRescueMs = 0
@@ -182,9 +191,8 @@ export class Caretaker {
   }
 
   async #look(): Promise<number> {
-    const { schema, queues, handlers } = this.options
-    const { isIdle, idleTasks, isAlone } = this.charge
-    const tasks = [...handlers.keys()]
+    const { schema, queues } = this.options
+    const { isIdle, idleTasks } = this.charge
     // What the lanes are just claiming is ready still: to ring them again would be a claim for nothing.
     const watchedTasks = this.#lanesLook ? [] : idleTasks
     this.#lanesLook = false
@@ -194,14 +202,35 @@ export class Caretaker {
       watchedTasks,
     })
     if (promoted > 0 || ready) this.charge.jobsCameBack()
-    if (!isAlone && (suspects || this.#wentAlone)) {
-      this.#wentAlone = await goAlone(this.connection, schema, { workerId: this.session.workerId, queues, tasks })
-      if (this.#wentAlone) this.charge.runSuspects()
-    }
+    if (!suspects) this.#offered = false
+    if (!this.charge.isAlone && (suspects || this.#wentAlone)) await this.#seeToSuspects()
     if (promoted === PROMOTE_LIMIT) return 0
     const longestMs = this.control.isHung ? this.#sharedPollMs() : this.options.deafPollMs
     const patience = isIdle ? this.#nextPollMs(ready, longestMs) : BUSY_PROMOTE_MS
     return Math.min(Math.max(nextDueMs ?? patience, 1), patience)
+  }
+
+  /**
+   * An idle worker runs them at once. One that is busy has to let everything end before, and claims nothing meanwhile: it rings the others
+   * first, and where a handler goes on and on it joins them again, so that its queues do not stand still for a suspect.
+   */
+  async #seeToSuspects(): Promise<void> {
+    const { schema, queues, handlers } = this.options
+    const isTurn = (this.#offered || this.#others === 0) && performance.now() > this.#aloneFrom
+    const goes = this.charge.isCalm || isTurn
+    if (!goes && !this.#offered) {
+      this.#offered = true
+      await ringDoorbell(this.connection, schema, { queues })
+    }
+    if (!goes && !this.#wentAlone) return
+    const request = { workerId: this.session.workerId, queues, tasks: [...handlers.keys()], declines: !goes }
+    this.#wentAlone = await goAlone(this.connection, schema, request)
+    if (!this.#wentAlone) return
+    void this.charge.runSuspects().then((ran) => {
+      if (ran) return
+      this.#offered = false
+      this.#aloneFrom = performance.now() + ALONE_AGAIN_MS
+    })
   }
 
   /** Sleeping workers share the looking: it is only there for what a ring has missed. */

@@ -124,11 +124,15 @@ export class Lane {
     await this.#releaseWaiting()
   }
 
-  /** Claims no more. Resolves when nothing runs here and nothing is held, or when the lane stops. */
-  async pause(): Promise<void> {
+  /** Claims no more. Resolves to true when nothing runs here and nothing is held; to false when that takes longer than ms, or the lane stops. */
+  async pause(ms: number): Promise<boolean> {
     this.#paused = true
-    while (!this.#isCalm && !this.#stopping) await this.#calm.wait(Number.POSITIVE_INFINITY)
+    const deadline = performance.now() + ms
+    while (!this.isCalm && !this.#stopping && performance.now() < deadline)
+      await this.#calm.wait(deadline - performance.now())
+    if (!this.isCalm) return false
     await this.mode.drain()
+    return true
   }
 
   resume(): void {
@@ -184,7 +188,8 @@ export class Lane {
     for (const { wakeUp } of this.#resting) wakeUp.ring()
   }
 
-  get #isCalm(): boolean {
+  /** Nothing runs, waits for a slot, or is being claimed. */
+  get isCalm(): boolean {
     return this.#open === 0 && this.#waiting.size === 0 && this.#asked === 0
   }
 

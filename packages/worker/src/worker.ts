@@ -25,6 +25,8 @@ import { onStopSignals } from './stop-signals.js'
 const BUSY_MS = 100
 /** A worker that goes on and on says so this often, so that others look whether it still lives, in ms. */
 const TELL_MS = 5_000
+/** How long what runs may hold up a suspect that wants to run alone, and with it all claims of this worker, in ms. */
+const CALM_MS = 5_000
 /** How long handlers have to heed their aborted signals before their jobs are given back, in ms. */
 const HEED_MS = 2_000
 
@@ -212,8 +214,11 @@ class RunningWorker implements Worker {
       get isAlone() {
         return worker.#isAlone
       },
+      get isCalm() {
+        return worker.#lanes.every((lane) => lane.isCalm)
+      },
       jobsCameBack: () => this.#lookAgain(),
-      runSuspects: () => void this.#runSuspects(),
+      runSuspects: () => this.#runSuspects(),
       cancel: (jobIds: ReadonlySet<string>) => {
         for (const lane of this.#lanes) lane.cancel(jobIds)
       },
@@ -287,17 +292,22 @@ class RunningWorker implements Worker {
     }
   }
 
-  /** Jobs that may have taken workers down run one at a time, with nothing beside them: the next crash tells which one it was. */
-  async #runSuspects(): Promise<void> {
+  /**
+   * Jobs that may have taken workers down run one at a time, with nothing beside them: the next crash tells which one it was. False: what
+   * runs here did not end soon enough.
+   */
+  async #runSuspects(): Promise<boolean> {
     this.#isAlone = true
     // Not idle: an enqueue must ring somebody else.
     this.#idleLanes.clear()
     this.#control.take(true).catch(() => {})
     try {
-      await Promise.all(this.#lanes.map((lane) => lane.pause()))
+      const calm = await Promise.all(this.#lanes.map((lane) => lane.pause(CALM_MS)))
+      if (calm.includes(false)) return false
       for (const lane of this.#lanes) await lane.runSuspects()
+      return true
     } catch {
-      // Without the database, nothing else would be claimed either; they are found again when it is back.
+      return true // without the database, nothing else would be claimed either; they are found again when it is back
     } finally {
       this.#isAlone = false
       for (const lane of this.#lanes) lane.resume()

@@ -82,6 +82,39 @@ test('a worker waits for what it runs; the others go on', async () => {
   expect([first, second].map(({ beside }) => beside.get(9_000)).filter(Boolean)).toEqual([[]])
 })
 
+// Mutant: the busy one, which looks more often, goes alone: the suspect waits for what runs there, and so does all that it could claim.
+test('an idle worker takes it from one that is busy', async () => {
+  const go = gate()
+  const task = numbered()
+  const [busy, idle] = [watched(go.opened), watched()]
+  await task.enqueueMany(db.pool, [{ args: -1 }])
+  await db.worker([task.handle(busy.run)], { concurrency: 1 })
+  await until(() => busy.beside.size === 1)
+  await db.worker([task.handle(idle.run)])
+  await until(async () => (await db.value('select count(*)::integer from pgq.idle_workers')) === 1)
+  await suspects(9_000)
+  await until(() => idle.beside.has(9_000))
+  expect(busy.started()).toEqual([-1])
+  go.open()
+})
+
+// Mutant: a pause() that waits for as long as it takes.
+test('a handler that goes on and on keeps a suspect waiting, and nothing else', async () => {
+  const go = gate()
+  const task = numbered()
+  const { run, started } = watched(go.opened)
+  await task.enqueueMany(db.pool, [{ args: -1 }])
+  await db.worker([task.handle(run)], { concurrency: 2 })
+  await until(() => started().length === 1)
+  await suspects(9_000)
+  await until(isAlone)
+  await task.enqueueMany(db.pool, numbers(20))
+  await until(() => started().length === 21)
+  expect(await isAlone()).toBe(false)
+  expect(started()).not.toContain(9_000)
+  go.open()
+})
+
 test('suspects of two modes, and one that fails, do not meet', async () => {
   const { run, beside } = watched()
   let failed = false
