@@ -57,8 +57,10 @@ export async function runBulk<Kind extends keyof JobFilters>(
       return EXIT.failed
     }
     const { jobs, exitCode } = await runBatches(session, action, filter, { asOf, matched })
-    report(action, { jobs, matched, ...(exitCode > 0 && { interrupted: true }) }, options, ids?.length)
-    return exitCode
+    report(action, { jobs, matched, ...(exitCode > 0 && { interrupted: true }) }, options)
+    if (!ids || exitCode > 0) return exitCode
+    await tellMissed(session, action, ids, { jobs, asOf })
+    return jobs === 0 ? EXIT.failed : EXIT.ok
   }
   return withQueue(options, act, NO_LIMIT)
 }
@@ -103,9 +105,9 @@ interface Result {
   readonly interrupted?: true
 }
 
-function report(action: { done: string }, result: Result, { json }: BulkOptions, named = 0): number {
+function report(action: { done: string }, result: Result, { json }: BulkOptions): number {
   if (json) printJson(result)
-  else print(`${sentence(action, result)}${named > result.jobs ? ` ${missedText(named - result.jobs)}` : ''}`)
+  else print(sentence(action, result))
   return EXIT.ok
 }
 
@@ -115,5 +117,19 @@ function sentence({ done }: { done: string }, { jobs, matched, interrupted }: Re
   return `${number(jobs)} of ${counted(matched, 'job')} ${done}. ${why}`
 }
 
-const missedText = (missed: number): string =>
-  `${counted(missed, 'id')} ${missed === 1 ? 'does' : 'do'} not fit: pgq jobs <id> says where that job is.`
+/** What of the ids was not hit: most often they are dead letters, which only redrive takes. */
+async function tellMissed(
+  { client, schema }: Session,
+  { kind }: { kind: keyof JobFilters },
+  ids: readonly string[],
+  { jobs, asOf }: { jobs: number; asOf: string },
+): Promise<void> {
+  const missed = new Set(ids).size - jobs
+  if (missed <= 0) return
+  // As of the beginning: not those that this has cancelled.
+  const dead = kind === 'dead' ? 0 : await countMatching(client, 'dead', { ids }, { schema, limit: MOST, asOf })
+  if (dead > 0) note(`${dead === 1 ? '1 is a dead letter' : `${number(dead)} are dead letters`}: pgq redrive <id>.`)
+  const rest = missed - dead
+  if (rest > 0)
+    note(`${counted(rest, 'id')} ${rest === 1 ? 'does' : 'do'} not fit: pgq jobs <id> says where that job is.`)
+}

@@ -4,7 +4,8 @@ import { Command, InvalidArgumentError, Option } from 'commander'
 const EXIT_CODES = `
 Exit codes:
   0    done, or nothing to do; doctor: nothing is wrong
-  1    it failed; doctor: something is wrong; jobs <id>: there is no such job; or you said no
+  1    it failed; doctor: something is wrong; jobs <id>: there is no such job; or you said no;
+       retry, cancel, redrive <ids>: none of them fits
   2    the command line is wrong; nothing was done
   130  ended early by Ctrl-C, 143 by SIGTERM; what was done was said
 

@@ -35,11 +35,23 @@ test('conditions are heeded, and a dry run changes nothing', async () => {
   expect((await run('cancel', '--queue', QUEUE, '--state', 'scheduled', '-n')).stdout).toMatch(/^2 jobs would be/)
 })
 
-test('an id that is gone is said', async () => {
-  await bury(pool, 1)
-  expect((await run('redrive', '1', '99')).stdout).toBe(
-    '1 job redriven. 1 id does not fit: pgq jobs <id> says where that job is.\n',
-  )
+// Mutants: a dead letter that one is sent to look for; those that this has cancelled told as such; 0 when nothing was done.
+test('an id that does not fit is said, and where none does, the command fails', async () => {
+  await bury(pool, 2)
+  await enqueue(pool, 1, { delayMs: 60_000 })
+  expect(await run('retry', '1')).toEqual({
+    code: 1,
+    stdout: '0 jobs made ready.\n',
+    stderr: '1 is a dead letter: pgq redrive <id>.\n',
+  })
+  expect(await run('cancel', '1', '2', '3', '3')).toEqual({
+    code: 0,
+    stdout: '1 job cancelled, or asked to end.\n',
+    stderr: '2 are dead letters: pgq redrive <id>.\n',
+  })
+  const gone = '1 id does not fit: pgq jobs <id> says where that job is.\n'
+  expect(await run('redrive', '1', '99')).toEqual({ code: 0, stdout: '1 job redriven.\n', stderr: gone })
+  expect(await run('redrive', '99', '--json')).toEqual({ code: 1, stdout: '{"jobs":0,"matched":0}\n', stderr: gone })
 })
 
 // Mutant: an id that cannot be counted is not cancelled. A running at-most-once job is in no table.
@@ -50,7 +62,7 @@ test('cancel asks a running job to end, also one that no table has', async () =>
   onTestFinished(() => client.end())
   const held = await holdJob(client)
   expect((await run('cancel', held)).stdout).toBe('1 job cancelled, or asked to end.\n')
-  expect((await run('cancel', '4711')).stdout).toMatch(/^0 jobs cancelled, or asked to end\. 1 id does not fit/)
+  expect((await run('cancel', '4711')).stderr).toMatch(/^1 id does not fit/)
   expect((await pool.query('select job_id from pgq.cancellations order by job_id')).rows).toEqual([
     { job_id: held },
     { job_id: '4711' },
