@@ -1,11 +1,11 @@
-import { CompiledQuery, type Executor, type Outcome } from '@pgq/core'
+import { CompiledQuery, type Executor, InvalidOptionError, type Outcome } from '@pgq/core'
 import type { Transaction } from 'kysely'
 
 /** Keeps what the handler wrote when it succeeds, and rolls its part of the test's transaction back when it does not. */
 export async function insideSavepoint(trx: Transaction<any>, run: () => Promise<Outcome>): Promise<Outcome> {
-  const send = (sql: string) => trx.executeQuery(CompiledQuery.raw(sql))
+  const send = async (sql: string) => trx.executeQuery(CompiledQuery.raw(sql))
   try {
-    await send('savepoint pgq_handler')
+    await send('savepoint pgq_handler').catch(throwEnded)
     const outcome = await run()
     const refusal = outcome.type === 'success' ? await refusalOf(send) : undefined
     if (outcome.type === 'success' && !refusal) {
@@ -36,6 +36,14 @@ async function refusalOf(send: (sql: string) => Promise<unknown>): Promise<Outco
   }
   await send('rollback to savepoint pgq_commit')
   return undefined
+}
+
+/** Kysely's own words: what it knows of the transaction of a callback it tells in no other way. */
+function throwEnded(error: unknown): never {
+  if (!/^Transaction is already (committed|rolled back)$/.test((error as Error).message)) throw error
+  throw new InvalidOptionError(
+    'job.trx: the transaction that enqueued this job has ended before it ran. Open one in the test, and attach it: queue.attach(trx).',
+  )
 }
 
 /** Only an open Kysely transaction can be a handler's job.trx. */

@@ -219,6 +219,30 @@ describe('intercept()', () => {
     expect(await notes(trx)).toEqual(['here'])
   })
 
+  // Mutant: the transaction that has ended, and an error of Kysely's that names neither.
+  test('a job that runs when its transaction has ended: the error says so, and what to do', async () => {
+    const queue = queueOf((text, job) => write(job.trx, text), { mode: 'manual', onError: 'throw' })
+    using _ = queue.intercept()
+    await db.transaction().execute(async (own) => void (await note.enqueue(own, 'late')))
+    await expect(queue.drain()).rejects.toMatchObject({
+      code: 'PGQ_INVALID_OPTION',
+      message: expect.stringMatching(/the transaction that enqueued this job has ended .* queue\.attach\(trx\)/),
+    })
+  })
+
+  test.each(['a pool of pg', 'a transaction of the code'])(
+    'attach(trx) beside it: handlers of what comes by %s run in it, also later',
+    async (by) => {
+      const queue = queueOf((text, job) => write(job.trx, text))
+      using _ = queue.intercept()
+      using __ = queue.attach(trx)
+      if (by === 'a pool of pg') await note.enqueue(pool, 'later', { delayMs: 1_000 })
+      else await db.transaction().execute(async (own) => void (await note.enqueue(own, 'later', { delayMs: 1_000 })))
+      await queue.advance(1_000)
+      expect(await notes(trx)).toEqual(['later'])
+    },
+  )
+
   test('ends with its undo, also when the test throws: using', async () => {
     const queue = queueOf(() => {})
     const fails = async () => {
