@@ -107,7 +107,7 @@ class MemoryQueue implements EagerQueue {
     this.#handlers = handlersByTask(options.handlers)
     this.#queues = servedQueues(options.queues, this.#handlers)
     checkOneSchema(this.#handlers)
-    this.#timetable = new Timetable((options.now ?? new Date()).getTime())
+    this.#timetable = new Timetable(checkNow(options.now ?? new Date()))
     divertEnqueues(this.#sink, this)
   }
 
@@ -124,9 +124,11 @@ class MemoryQueue implements EagerQueue {
   }
 
   advance(ms: number): Promise<number> {
-    if (!(ms >= 0)) return Promise.reject(new InvalidOptionError(`advance(${ms}): use milliseconds from 0.`))
     return this.#inTurn('advance', async () => {
       const until = this.#timetable.now + ms
+      if (!(ms >= 0) || Number.isNaN(new Date(until).getTime())) {
+        throw new InvalidOptionError(`advance(${ms}): use milliseconds from 0, up to the last Date that there is.`)
+      }
       const runs = await this.#work(until)
       this.#timetable.now = until
       return runs
@@ -331,6 +333,11 @@ function checkOneSchema(handlers: ReadonlyMap<string, Handler>): void {
 }
 
 const NO_END = `${ENDLESS} runs and no end: a job brings itself back for ever. Stop earlier with drain({ maxJobs }).`
+
+function checkNow(now: Date): number {
+  if (now instanceof Date && !Number.isNaN(now.getTime())) return now.getTime()
+  throw new InvalidOptionError(`eagerQueue: now is ${String(now)}; use a valid Date.`)
+}
 
 function checkChoice(name: string, value: string | undefined, choices: readonly string[]): void {
   if (value === undefined || choices.includes(value)) return

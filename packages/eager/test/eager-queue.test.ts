@@ -300,6 +300,8 @@ describe('what it refuses, and says why', () => {
     expect(make({})).toThrow(refusal(/handlers must be a list/))
     expect(make({ handlers: [work] })).toThrow(refusal(/the task "work" without its handler/))
     expect(make({ handlers: [], mode: 'x' })).toThrow(refusal(/mode is x; use inline or manual/))
+    expect(make({ handlers: [], now: new Date(Number.NaN) })).toThrow(refusal(/now is Invalid Date; use a valid Date/))
+    expect(make({ handlers: [], now: 5 })).toThrow(refusal(/now is 5; use a valid Date/))
     expect(make({ handlers: [], onError: 'x' })).toThrow(refusal(/onError is x; use throw or record/))
   })
 
@@ -314,7 +316,8 @@ describe('what it refuses, and says why', () => {
     await expect(work.enqueue(queue, 1)).rejects.toThrow(refusal(/inside a handler would wait for itself/))
   })
 
-  test.each([-1, Number.NaN, undefined])('advance(%s)', async (ms) => {
+  // Mutant: a clock at an invalid Date, from where nothing is ever due.
+  test.each([-1, Number.NaN, undefined, Number.POSITIVE_INFINITY, 8.64e15])('advance(%s)', async (ms) => {
     await expect(queueOf().queue.advance(ms as number)).rejects.toBeInstanceOf(InvalidOptionError)
   })
 })
