@@ -3,12 +3,17 @@ import type { Sample } from './scraped-metric.js'
 /** What stands for every queue and task that is one too many. */
 const OTHERS = '(others)'
 
+/** In scrapes: a quarter of an hour, as a rule. A queue that is empty for a moment keeps its place, one that was misspelt once does not. */
+const FORGOTTEN_AFTER = 60
+
 /**
  * Keeps the number of a metric's series bounded, whatever names are enqueued. The first ones that come keep their place, so
- * that a series does not come and go; the rest are one, with `together` of their values.
+ * that a series does not come and go, until they have not been seen for many scrapes; the rest are one, with `together` of their values.
  */
 export class LabelLimit {
-  readonly #known = new Set<string>()
+  /** Each with the scrape that saw it last. */
+  readonly #known = new Map<string, number>()
+  #scrape = 0
 
   constructor(
     private readonly max: number,
@@ -16,6 +21,8 @@ export class LabelLimit {
   ) {}
 
   apply(samples: readonly Sample[]): Sample[] {
+    this.#scrape += 1
+    this.#forget()
     const kept: Sample[] = []
     const others = new Map<string, Sample>()
     for (const sample of samples) {
@@ -27,8 +34,13 @@ export class LabelLimit {
 
   #admits({ labels }: Sample): boolean {
     const key = JSON.stringify(labels)
-    if (!this.#known.has(key) && this.#known.size < this.max) this.#known.add(key)
-    return this.#known.has(key)
+    const isAdmitted = this.#known.has(key) || this.#known.size < this.max
+    if (isAdmitted) this.#known.set(key, this.#scrape)
+    return isAdmitted
+  }
+
+  #forget(): void {
+    for (const [key, seenAt] of this.#known) if (this.#scrape - seenAt > FORGOTTEN_AFTER) this.#known.delete(key)
   }
 
   #add(others: Map<string, Sample>, { labels, value }: Sample): void {
