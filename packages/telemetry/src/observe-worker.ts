@@ -21,11 +21,12 @@ const WAIT_BUCKETS = [0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 
 /**
  * Counts what a worker does from now on: call it before the worker starts. Workers that share a registry are counted together.
  * Labels are the worker's own queues and tasks, so there are no more of them than it was given. Answers how to stop
- * counting; what was counted stays. Throws InvalidOptionError.
+ * counting; what was counted stays. Throws InvalidOptionError, also when the registry counts this worker already.
  */
 export function observeWorker(worker: ObservedWorker, options: ObserveWorkerOptions): () => void {
   checkOptionNames(options, OPTIONS, 'observeWorker')
   const tally = tallyOf(options)
+  if ([...tally.workers].some((known) => known.worker === worker)) throw new InvalidOptionError(TWICE)
   const state: WorkerState = { worker, cutOff: new Set() }
   tally.workers.add(state)
   const offs = observersOf(tally, state).map((observe) => observe(worker))
@@ -34,6 +35,9 @@ export function observeWorker(worker: ObservedWorker, options: ObserveWorkerOpti
     tally.workers.delete(state)
   }
 }
+
+const TWICE =
+  'observeWorker: this registry counts this worker already, and would count each of its jobs twice. Call it once for each worker.'
 
 const tallies = new WeakMap<MetricsRegistry, WorkerTally>()
 

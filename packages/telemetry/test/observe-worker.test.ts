@@ -208,6 +208,18 @@ describe('the registry', () => {
     expect(() => observeWorker(new FakeWorker(), {} as never)).toThrow('registry must be one of prom-client')
   })
 
+  // Mutant: each job counted twice.
+  test('a worker that the registry counts already is refused, until that has ended', async () => {
+    const [registry, worker] = [new Registry(), new FakeWorker()]
+    const stop = observeWorker(worker, { registry })
+    observeWorker(worker, { registry: new Registry() })
+    expect(() => observeWorker(worker, { registry })).toThrow(/counts this worker already.*once for each worker/)
+    worker.emit('worker.replaced', {})
+    expect((await scrape(registry)).get('pgq_worker_replacements_total')).toBe(1)
+    stop()
+    observeWorker(worker, { registry })
+  })
+
   test('a name that is taken is refused', () => {
     const registry = new Registry()
     registry.registerMetric({ name: 'pgq_claim_seconds' } as never)
