@@ -19,9 +19,9 @@ import { messagingAttributes, quietly, recordFailure, type TraceOptions, tracerO
 const CONVINCED = 1_000
 
 /**
- * Gives every run of a handler a span `process <queue>`, active while the handler runs: for the worker's option `around`. The
- * first run is a child of the span that enqueued the job. A later one may be hours away: it begins a trace of its
- * own, linked to that span.
+ * Gives every run of a handler a span `process <queue>`, active while the handler runs: for the worker's option `around`. Runs of the
+ * first attempt, also after a snooze or a redrive, are children of the span that enqueued the job. A later attempt may be hours away: it
+ * begins a trace of its own, linked to that span.
  */
 export function traceHandlers(
   options: TraceOptions = {},

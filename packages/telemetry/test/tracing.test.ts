@@ -1,6 +1,6 @@
 import { runInNewContext } from 'node:vm'
 import { type Baggage, context, propagation, SpanStatusCode, trace } from '@opentelemetry/api'
-import { cancel, defineTask, enqueue, retryAfter, snooze, TimeoutError, typed } from '@pgq/core'
+import { cancel, defineTask, enqueue, fail, redriveDeadJobs, retryAfter, snooze, TimeoutError, typed } from '@pgq/core'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { traceEnqueues, traceHandlers } from '../src/opentelemetry.js'
 import { queue, settled } from './queue.js'
@@ -163,6 +163,24 @@ describe('a run', () => {
       'exception.message': 'attempt 1',
       'exception.stacktrace': expect.stringContaining('TypeError: attempt 1'),
     })
+  })
+
+  test('after a snooze or a redrive is of the first attempt, and so in the trace of the enqueue', async () => {
+    tracedEnqueues()
+    const decisions = [snooze(0), fail(new Error('no')), undefined]
+    const moody = defineTask('moody', { args: typed<null>() })
+    const worker = db.worker([moody.handle(() => decisions.shift())], { around: traceHandlers() })
+    const twice = settled(worker, 2)
+    await worker.start()
+    const { id } = await moody.enqueue(db.pool, null)
+    await twice
+    const once = settled(worker, 1)
+    await redriveDeadJobs(db.pool, { ids: [id] })
+    await once
+    const [send] = spans('send default')
+    const runs = spans('process default')
+    expect(runs.map(({ attributes }) => attributes['pgq.attempt'])).toEqual([1, 1, 1])
+    expect(runs.map(({ parentSpanContext }) => parentSpanContext?.spanId)).toEqual(Array(3).fill(idOf(send)))
   })
 
   // Mutant: the context goes no further than one hop.
