@@ -22,12 +22,24 @@ export const number = (count: number): string => count.toLocaleString('en-US')
 /** `1 job`, `2 jobs`. */
 export const counted = (count: number, what: string): string => `${number(count)} ${what}${count === 1 ? '' : 's'}`
 
-/** Whoever reads on the other end may leave: `pgq jobs | head`. That is no failure of ours. */
-export function endWithReader(): void {
+let lostOutput: number | undefined
+
+/** How the command ends when its output could not be written any more, whatever it had to say. */
+export const outputEnd = (): number | undefined => lostOutput
+
+/**
+ * Whoever reads on the other end may leave: `pgq jobs | head`. That is no failure of ours, a full disk is one. What drains on
+ * SIGTERM, as a worker does, does so now; anything else ends at once.
+ */
+export function endWithOutput(): void {
   for (const stream of [process.stdout, process.stderr]) {
-    stream.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EPIPE') throw error
-      process.exit(EXIT.pipe)
+    stream.on('error', ({ code, message }: NodeJS.ErrnoException) => {
+      // What is written while it drains is lost as well.
+      if (lostOutput !== undefined) return
+      lostOutput = code === 'EPIPE' ? EXIT.pipe : EXIT.failed
+      if (code !== 'EPIPE') note(`pgq: The output could not be written: ${message}.`)
+      if (process.listenerCount('SIGTERM') > 0) process.kill(process.pid, 'SIGTERM')
+      else process.exit(lostOutput)
     })
   }
 }

@@ -12,15 +12,21 @@ Exit codes:
 The database is --database-url, or else DATABASE_URL, or else what PGHOST, PGPORT, PGUSER, PGPASSWORD and PGDATABASE say.
 The schema is --schema, or else PGQ_SCHEMA, or else pgq.`
 
-/** The command line. Each command loads what it needs when it runs: help and mistakes are answered at once. */
-export function pgqProgram(ended: (exitCode: number) => void): Command {
+/**
+ * The command line. Each command loads what it needs when it runs: help and mistakes are answered at once; mistakes not in words where
+ * the answer is to be JSON.
+ */
+export function pgqProgram(ended: (exitCode: number) => void, json = false): Command {
   const program = new Command('pgq')
     .description('A job queue on PostgreSQL: migrate, run workers, see what waits and why, and steer it.')
     .version(version(), '--version', 'print the version')
     .helpOption('-h, --help', 'print help')
     .helpCommand(false)
     .addHelpText('after', EXIT_CODES)
-    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'pgq: ')) })
+    .configureOutput({
+      outputError: (text, write) => write(text.replace(/^error: /, 'pgq: ')),
+      ...(json && { writeErr() {} }),
+    })
     .showHelpAfterError('See: pgq help')
     .exitOverride()
 

@@ -92,6 +92,25 @@ test.each<[string, Record<string, string>, string, number]>([
   expect({ code, stdout }).toEqual({ code: exitCode, stdout: '' })
 })
 
+// Mutants: commander's own words, and where to find help, beside or in place of it.
+test.each([
+  ['a mistyped option', ['jobs', '--limti', '3', '--json'], "unknown option '--limti'\n(Did you mean --limit?)"],
+  ['an argument that is missing', ['pause', '--json'], "missing required argument 'queues'"],
+  ['a filter beside an id', ['jobs', '17', '--queue', 'mail', '--json'], '--queue is for lists, and 17 names one job'],
+])('a mistake is JSON too: %s', async (_, args, said) => {
+  const { code, stdout, stderr } = await pgq(args)
+  expect(JSON.parse(stderr)).toEqual({ error: expect.stringContaining(said) })
+  expect(JSON.parse(stderr).error).not.toMatch(/^error/)
+  expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
+})
+
+// Mutant: any output that cannot be written is a reader who left.
+test.runIf(process.platform === 'linux')('a full disk is no reader who left', async () => {
+  const { code, stderr } = await pgq(['migrate', '--print'], { stdout: '/dev/full' })
+  expect(stderr).toMatch(/^pgq: The output could not be written: ENOSPC: no space left on device, write\.\n$/)
+  expect(code).toBe(1)
+})
+
 test.each<[string, string[], string, string]>([
   ['a name that cannot be', ['migrate', '--schema', 'No'], database.url, 'PGQ_SCHEMA_NAME'],
   ['no schema', ['status'], database.url, 'PGQ_NOT_MIGRATED'],

@@ -28,6 +28,8 @@ export interface PgqOptions {
   readonly terminal?: { readonly columns: number }
   /** What is typed, for a terminal. */
   readonly input?: string
+  /** Writes stdout to this file. */
+  readonly stdout?: string
   /** With tsx, so that it can load a module in TypeScript; that takes three times as long to start. */
   readonly typescript?: boolean
 }
@@ -35,10 +37,13 @@ export interface PgqOptions {
 /** The program itself, on the sources, in a process of its own; no other database than the one that is named. */
 export function startPgq(
   args: readonly string[],
-  { env = {}, cwd = root, terminal, input, typescript = false }: PgqOptions = {},
+  { env = {}, cwd = root, terminal, input, stdout, typescript = false }: PgqOptions = {},
 ): PgqProcess {
   const command = [process.execPath, ...(typescript ? ['--import', tsx, source] : [bundled]), ...args]
-  const [file, ...rest] = terminal ? onTerminal(command, terminal.columns) : command
+  const inTerminal = terminal ? onTerminal(command, terminal.columns) : command
+  const [file, ...rest] = stdout
+    ? ['sh', '-c', 'file=$1; shift; exec "$@" > "$file"', 'sh', stdout, ...command]
+    : inTerminal
   const child = spawn(file!, rest, { cwd, env: { ...cleared(process.env), ...env }, stdio: ['pipe', 'pipe', 'pipe'] })
   const told = toldBy(child)
   const ended = new Promise<Ended>((resolve) => {

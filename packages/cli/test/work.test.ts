@@ -118,6 +118,24 @@ test('what a handler throws cannot steer the terminal that shows the log', async
   expect((await worker.ended).stderr).not.toContain('\u001b')
 })
 
+// Mutants: the process ends at once, and its job runs again elsewhere; what is logged while it drains ends it; 0 at the end.
+test.each(['stdout', 'stderr'] as const)('when nobody reads its %s any more, it drains', async (stream) => {
+  await enqueue(pool, 1)
+  const text = `${ESM}
+export const handlers = [defineTask('send', { queue: '${QUEUE}' }).handle(async () => {
+  process.${stream === 'stdout' ? 'stderr' : 'stdout'}.write('begun\\n')
+  let isRead = true
+  process.${stream}.once('error', () => { isRead = false })
+  for (; isRead; await new Promise((resolve) => setTimeout(resolve, 10))) process.${stream}.write('is anybody there?\\n')
+})]`
+  writeFileSync(join(folder, 'unread.mjs'), text)
+  const worker = startPgq(['work', join(folder, 'unread.mjs')], { env })
+  await worker.printed(/begun/)
+  worker.child[stream]!.destroy()
+  expect((await worker.ended).code).toBe(141)
+  expect((await pool.query('select from pgq.job_states')).rowCount).toBe(0)
+})
+
 describe('Ctrl-C', () => {
   const slow = `${ESM}
 export const handlers = [defineTask('send', { queue: '${QUEUE}' }).handle(async (_, job) => {
