@@ -29,6 +29,9 @@ function codeOf(error: unknown): { code?: string } {
   return code === undefined ? {} : { code }
 }
 
+const NO_ADDRESS = ['EADDRNOTAVAIL', 'ENOTFOUND', 'EAI_AGAIN']
+const LOST = ['ECONNRESET', 'ECONNREFUSED', 'ECONNABORTED', 'EPIPE', 'ETIMEDOUT', 'EHOSTUNREACH', 'ENETUNREACH']
+
 function wordsFor(code: string, message: string): string | undefined {
   if (code === 'PGQ_NOT_MIGRATED')
     return 'Something that this pgq needs is not in the schema. Run: pgq migrate. If the schema is newer than this pgq, upgrade @pgq/cli.'
@@ -38,8 +41,10 @@ function wordsFor(code: string, message: string): string | undefined {
   if (code === '57014' || message === 'Query read timeout')
     return 'The database did not answer in time. Run: pgq doctor.'
   if (code === '25006') return `This database can only be read, as a standby: ${message}. Connect to the primary.`
-  if (code === 'EADDRINUSE') return `${message}. Choose another port: --port.`
-  if (code.startsWith('57P') || /^E[A-Z]+$/.test(code) || message.startsWith('Connection terminated'))
+  // Of the dashboard's own address: a database that cannot be reached was told as such before.
+  if (code === 'EADDRINUSE' || code === 'EACCES') return `${message}. Choose another port: --port.`
+  if (NO_ADDRESS.includes(code)) return `${message}. Choose an address of this machine: --host.`
+  if (code.startsWith('57P') || LOST.includes(code) || message.startsWith('Connection terminated'))
     return `The connection to the database was lost: ${message || code}. What was done before is kept; try again.`
   // SQLSTATE
   return /^[0-9A-Z]{5}$/.test(code) ? `The database says: ${message} (${code}).` : undefined

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import stringWidth from 'string-width'
 import { explain } from './explain.js'
 import { EXIT, UsageError } from './failure.js'
 import { instant } from './format.js'
@@ -84,7 +85,7 @@ function fullScreen(): Screen {
     show(look) {
       shown = look.text()
       const at = coloursFor(stdout).dim(`${instant(new Date())}  Ctrl-C ends this`)
-      const painted = [at, '', ...shown.split('\n')].slice(0, stdout.rows - 1)
+      const painted = fitting([at, '', ...shown.split('\n')], stdout.columns, stdout.rows - 1)
       stdout.write(`${HOME}${painted.map((line) => `${line}${CLEAR_LINE}\n`).join('')}${CLEAR_BELOW}`)
     },
     leave() {
@@ -93,4 +94,14 @@ function fullScreen(): Screen {
       print(shown)
     },
   }
+}
+
+/** The first lines that fit so many rows: the terminal wraps those that are longer than it is wide. */
+function fitting(lines: readonly string[], columns: number, rows: number): readonly string[] {
+  let taken = 0
+  const end = lines.findIndex((line) => {
+    taken += Math.max(1, Math.ceil(stringWidth(line) / columns))
+    return taken > rows
+  })
+  return end === -1 ? lines : lines.slice(0, end)
 }

@@ -40,3 +40,14 @@ test.each<[string, string[], Record<string, string>, string]>([
   expect(stderr).toContain(said)
   expect(code).toBe(2)
 })
+
+// Mutant: anything that the system says is a lost database.
+test.each(['192.0.2.1', 'nowhere.invalid'])(
+  'where it cannot listen, at %s, it says whose fault that is',
+  async (host) => {
+    const password = { PGQ_DASHBOARD_USER: 'ada', PGQ_DASHBOARD_PASSWORD: 'pass:word' }
+    const { code, stderr } = await startPgq(['dashboard', '--host', host], { env: { ...env, ...password } }).ended
+    expect(stderr).toMatch(/^pgq: .*\. Choose an address of this machine: --host\.\n$/)
+    expect(code).toBe(1)
+  },
+)

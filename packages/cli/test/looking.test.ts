@@ -172,6 +172,24 @@ describe('--watch', () => {
   })
 })
 
+// Mutant: lines as they are written: the terminal wraps those that are longer than it is wide, and scrolls.
+test.runIf(onLinux)('--watch paints no more than a narrow terminal shows', async () => {
+  for (const queue of ['a', 'b', 'c']) await enqueue(pool, 1, { queue })
+  await pool.query(
+    `update pgq.jobs set ready_at = now() - interval '3 minutes'; update pgq.workers set beat_at = now()`,
+  )
+  const columns = 20
+  const watching = startPgq(['doctor', '--watch', '--every-ms', '100'], { env, terminal: { columns }, input: '' })
+  await watching.printed(/\[J/)
+  watching.child.stdin!.write('\x03')
+  const { stdout } = await watching.ended
+  const [painted] = stdout.slice(stdout.indexOf('\x1b[H')).split('\x1b[J') as [string]
+  const lines = stripVTControlCharacters(painted).split('\r\n').slice(0, -1)
+  const rows = lines.reduce((sum, line) => sum + Math.max(1, Math.ceil(line.length / columns)), 0)
+  expect(rows).toBeGreaterThan(20)
+  expect(rows).toBeLessThan(40)
+})
+
 describe.runIf(onLinux)('on a terminal', () => {
   test('tables fit its width, and have colours', async () => {
     await enqueue(pool, 1, { queue: 'q'.repeat(90) })

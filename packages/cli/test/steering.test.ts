@@ -223,6 +223,17 @@ test('pause and resume, and a name that nobody knows', async () => {
   ])
 })
 
+// Mutant: names are checked one by one, when the queues before are paused.
+test.each(['pause', 'resume'])('%s checks all names first', async (command) => {
+  await pool.query(`insert into pgq.queues (name, paused_at) values ('sms', now())`)
+  expect(await run(command, QUEUE, 'sms', '')).toMatchObject({
+    code: 2,
+    stdout: '',
+    stderr: expect.stringMatching(/^pgq: The queue name ""/),
+  })
+  expect((await pool.query('select name from pgq.queues where paused_at is not null')).rows).toEqual([{ name: 'sms' }])
+})
+
 /** Locks a dead letter's id in jobs, so that the batch which redrives it waits. Answers how to let it go on. */
 async function blockAfter(jobs: number): Promise<() => Promise<void>> {
   const client = new pg.Client(url)

@@ -1,4 +1,4 @@
-import { pauseQueue, resumeQueue } from '@pgq/core'
+import { checkName, pauseQueue, resumeQueue } from '@pgq/core'
 import { backlog } from '@pgq/monitor'
 import { type DatabaseOptions, withQueue } from '../connection.js'
 import { EXIT } from '../failure.js'
@@ -10,8 +10,9 @@ interface PauseOptions extends DatabaseOptions {
 }
 
 /** Pauses queues: no worker takes jobs from them. */
-export const pause = (queues: readonly string[], options: PauseOptions): Promise<number> =>
-  withQueue(options, async ({ client, schema }) => {
+export const pause = async (queues: readonly string[], options: PauseOptions): Promise<number> => {
+  checkNames(queues)
+  return withQueue(options, async ({ client, schema }) => {
     // A name that nobody has heard of is paused all the same: its jobs may be still to come. Or it is a slip.
     const known = new Set((await backlog(client, { schema })).map(({ queue }) => queue))
     for (const queue of queues) {
@@ -22,15 +23,23 @@ export const pause = (queues: readonly string[], options: PauseOptions): Promise
       return { queue, changed, text: changed ? 'paused' : 'was paused already' }
     })
   })
+}
 
 /** Lets paused queues go on. */
-export const resume = (queues: readonly string[], options: PauseOptions): Promise<number> =>
-  withQueue(options, ({ client, schema }) =>
+export const resume = async (queues: readonly string[], options: PauseOptions): Promise<number> => {
+  checkNames(queues)
+  return withQueue(options, ({ client, schema }) =>
     forEach(queues, options, async (queue) => {
       const changed = await resumeQueue(client, queue, { schema })
       return { queue, changed, text: changed ? 'resumed' : 'was not paused' }
     }),
   )
+}
+
+/** All of them before the first: a command line that is refused has done nothing. */
+function checkNames(queues: readonly string[]): void {
+  for (const queue of queues) checkName(queue, 'queue')
+}
 
 interface Change {
   readonly queue: string
