@@ -85,12 +85,12 @@ interface Asking {
 /** How long a success may wait for its neighbours, in ms. A lease that is settled whole goes at once. */
 const GATHER_MS = 5
 
-/** How long the transaction of a job.finish() may go on after its handler was given up, and how often to look, in ms. */
-const FINISH_MS = 10_000
+/** How often to look at the transaction of a job.finish() that goes on after its handler has ended, in ms: at first, and later. */
 const LOOK_MS = 100
+const MAX_LOOK_MS = 5_000
 
 const STILL_OPEN =
-  'The transaction in which the job was finished is still open. Should it not commit, the job runs again when this worker ends.'
+  'The transaction in which the job was finished was still open when the worker ended. Should it not commit, the job runs again.'
 
 /**
  * Writes settlements in batches, one statement under way at a time. Each promise resolves when its settlement is durable; to
@@ -130,7 +130,7 @@ export class Acknowledger {
 
   /**
    * Whether the transaction in which a job was finished was committed. Asks until the database answers and that transaction
-   * has ended; throws when it stays open for FINISH_MS. calls: those that finish it, which may still be on their way. backendPid: the
+   * has ended; throws when it is still open at the end of the worker. calls: those that finish it, which may still be on their way. backendPid: the
    * session that it ran in, if that is known and was given up; it is ended.
    */
   async isFinished(
@@ -138,7 +138,6 @@ export class Acknowledger {
     job: ClaimedJob,
     { calls, backendPid }: { readonly calls?: Promise<unknown>; readonly backendPid?: number | undefined },
   ): Promise<boolean> {
-    if (calls && !(await endsWithin(FINISH_MS, calls))) throw new Error(STILL_OPEN)
     const { connection, schema } = this
     const place = lease.placeOf(job)
     const stateOf = async () => {
@@ -149,16 +148,15 @@ export class Acknowledger {
       if (await this.#isFinished(place)) return 'committed'
       return backendPid === undefined ? finishState(connection, schema, place, job.id) : 'rolled back'
     }
-    const deadline = performance.now() + FINISH_MS
-    for (;;) {
+    for (let lookMs = LOOK_MS; !connection.closed.aborted; lookMs = Math.min(lookMs * 2, MAX_LOOK_MS)) {
+      if (calls && !(await endsWithin(lookMs, calls))) continue
       try {
         const state = await stateOf()
         if (state !== 'open') return state === 'committed'
-        if (performance.now() > deadline) break
-        await delay(LOOK_MS, this.connection.closed)
+        await delay(lookMs, connection.closed)
       } catch (error) {
-        if (this.connection.closed.aborted) throw error
-        await delay(this.backoff.failed(error), this.connection.closed)
+        if (connection.closed.aborted) throw error
+        await delay(this.backoff.failed(error), connection.closed)
       }
     }
     throw new Error(STILL_OPEN)
