@@ -1,5 +1,5 @@
 import { DEFAULT_MAX_ARGS_BYTES, encodeArgs } from './encode-args.js'
-import { InvalidOptionError } from './errors.js'
+import { InvalidOptionError, PgqError } from './errors.js'
 import { checkExecutor, type Executor } from './executor.js'
 import type { DeliveryModeName } from './job.js'
 import { checkName, checkPriority, DEFAULT_SCHEMA } from './names.js'
@@ -57,12 +57,28 @@ export async function enqueueMany(
   { schema = DEFAULT_SCHEMA }: { readonly schema?: string } = {},
 ): Promise<EnqueueResult[]> {
   checkName(task, 'task')
+  checkJobs(jobs)
   const defaults = defaultsOf(task)
-  return enqueueJobs(
-    executor,
-    schema,
-    Array.from(jobs, (job) => newJob(defaults, job.args === undefined ? {} : job.args, job, JOB_OPTIONS)),
-  )
+  const create = (job: { readonly args?: unknown } & EnqueueOptions, index: number) => {
+    try {
+      return newJob(defaults, job.args === undefined ? {} : job.args, job, JOB_OPTIONS)
+    } catch (error) {
+      throw inList(error, index)
+    }
+  }
+  return enqueueJobs(executor, schema, Array.from(jobs, create))
+}
+
+/** Refuses what is no list of jobs, before anything is read from it. */
+export function checkJobs(jobs: Iterable<unknown>): void {
+  if (typeof jobs === 'object' && typeof jobs?.[Symbol.iterator] === 'function') return
+  throw new InvalidOptionError(`The jobs are ${shown(jobs)}; give a list: [{ args: ... }, ...].`)
+}
+
+/** The error of one job in a list, which says which of them it is. */
+export function inList(error: unknown, index: number): unknown {
+  if (error instanceof PgqError) error.message = `jobs[${index}]: ${error.message}`
+  return error
 }
 
 const defaultsOf = (name: string): TaskDefaults => ({

@@ -51,10 +51,21 @@ function send(executor: Executor, name: string, sql: string, params: unknown[]) 
 export function checkExecutor(executor: Executor, what = 'The first argument'): void {
   const methods: Record<string, unknown> | null | undefined = executor as any
   if (['queryPrepared', 'executeQuery', 'query'].some((name) => typeof methods?.[name] === 'function')) return
+  const [client, adapter] = ADAPTERS.find(([, , mark]) => typeof methods?.[mark] === 'function') ?? []
   throw new InvalidOptionError(
-    `${what} must be what runs the SQL: a Kysely instance or transaction, a pg Pool or Client, an adapter, or an object with query(sql, params).`,
+    client
+      ? `${what} is of ${client}: pass ${adapter}, from @pgq/core/adapters.`
+      : `${what} must be what runs the SQL: a Kysely instance or transaction, a pg Pool or Client, an adapter, or an object with query(sql, params).`,
   )
 }
+
+/** Clients that have adapters, and a function that each of them has. */
+const ADAPTERS = [
+  ['Prisma', 'fromPrisma(prisma)', '$queryRawUnsafe'],
+  ['Knex', 'fromKnex(knex)', 'raw'],
+  ['postgres.js', 'fromPostgresJs(sql)', 'unsafe'],
+  ['Drizzle', 'fromDrizzle(db)', 'execute'],
+] as const
 
 // undefined_table, undefined_column, undefined_function, invalid_schema_name
 const MISSING = new Set(['42P01', '42703', '42883', '3F000'])

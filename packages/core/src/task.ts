@@ -1,13 +1,13 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec'
 import { DEFAULT_MAX_ARGS_BYTES } from './encode-args.js'
-import { type EnqueueOptions, enqueueJobs, JOB_OPTIONS, newJob } from './enqueue.js'
+import { checkJobs, type EnqueueOptions, enqueueJobs, inList, JOB_OPTIONS, newJob } from './enqueue.js'
 import { InvalidArgsError, InvalidOptionError } from './errors.js'
 import { checkExecutor, type Executor } from './executor.js'
 import type { DeliveryModeName, JobOf } from './job.js'
 import { checkName, checkPriority, checkSchemaName, DEFAULT_SCHEMA } from './names.js'
 import { checkOptionNames, optionNames, shown } from './option-names.js'
 import { checkRetryPolicy, type TaskRetryPolicy } from './retry-policy.js'
-import type { EnqueueResult } from './write-jobs.js'
+import type { EnqueueResult, NewJob } from './write-jobs.js'
 
 /** A value that JSON carries unchanged. */
 export type JsonValue = null | boolean | number | string | readonly JsonValue[] | { readonly [key: string]: JsonValue }
@@ -107,11 +107,16 @@ export class Task<Input, Output = Input, Mode extends DeliveryModeName = 'at-lea
   async enqueueMany(executor: Executor, jobs: Iterable<JobInput<Input, Mode>>): Promise<EnqueueResult[]> {
     // First: who forgot it passed the args in its place.
     checkExecutor(executor)
-    const created = []
+    checkJobs(jobs)
+    const created: NewJob[] = []
     for (const job of jobs) {
-      const parsed = this.parse(job.args)
-      if (parsed instanceof Promise) await parsed
-      created.push(newJob(this, job.args, job, JOB_OPTIONS))
+      try {
+        const parsed = this.parse(job.args)
+        if (parsed instanceof Promise) await parsed
+        created.push(newJob(this, job.args, job, JOB_OPTIONS))
+      } catch (error) {
+        throw inList(error, created.length)
+      }
     }
     return enqueueJobs(executor, this.schema, created)
   }
@@ -215,6 +220,11 @@ function checkTask(task: Task<any, any, any>): void {
   checkName(task.queue, 'queue')
   checkPriority(task.priority, where)
   checkRetryPolicy(task.retry ?? {}, where)
+  if (task.args !== undefined && typeof task.args?.['~standard']?.validate !== 'function') {
+    throw new InvalidOptionError(
+      `${where}: args is ${named(task.args)}; give a schema (zod, valibot, arktype) or typed<...>().`,
+    )
+  }
   if (!['at-least-once', 'at-most-once', 'transactional'].includes(task.mode)) {
     throw new InvalidOptionError(
       `${where}: mode ${JSON.stringify(task.mode)} is unknown: use 'at-least-once', 'at-most-once' or 'transactional'.`,

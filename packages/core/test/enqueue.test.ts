@@ -331,6 +331,20 @@ describe('options', () => {
     expect(executor.statements).toBe(0)
   })
 
+  test('one of a list is named by its place', async () => {
+    const jobs = [{ args: 1 }, { args: { note: undefined } }]
+    const errors = [await failure(task.enqueueMany(pool, jobs)), await failure(enqueueMany(pool, 'work', jobs))]
+    for (const error of errors) expect(error.message).toContain('jobs[1]: args.note is undefined')
+  })
+
+  test.each([{ args: 1 }, 5, null, 'ab'])('%o is no list of jobs', async (jobs) => {
+    const errors = [
+      await failure(task.enqueueMany(pool, jobs as never)),
+      await failure(enqueueMany(pool, 'work', jobs as never)),
+    ]
+    for (const error of errors) expect(error.message).toContain('give a list: [{ args: ... }, ...]')
+  })
+
   test('an at-most-once job takes no retry', async () => {
     const once = defineTask('work', { mode: 'at-most-once', args: typed<unknown>() })
     expect(await failure(once.enqueue(pool, {}, { retry: {} as never }))).toMatchObject({ code: 'PGQ_INVALID_OPTION' })
@@ -343,6 +357,16 @@ describe('the first argument', () => {
     const error = await failure(work.enqueue(executor as never, {}))
     expect(error).toBeInstanceOf(InvalidOptionError)
     expect(error.message).toContain('The first argument must be what runs the SQL')
+  })
+
+  test.each([
+    ['Drizzle', 'fromDrizzle(db)', { execute() {} }],
+    ['Knex', 'fromKnex(knex)', Object.assign(() => {}, { raw() {} })],
+    ['postgres.js', 'fromPostgresJs(sql)', Object.assign(() => {}, { unsafe() {} })],
+    ['Prisma', 'fromPrisma(prisma)', { $queryRawUnsafe() {} }],
+  ])('of %s: its adapter is named', async (client, adapter, executor) => {
+    const error = await failure(work.enqueue(executor as never, {}))
+    expect(error.message).toBe(`The first argument is of ${client}: pass ${adapter}, from @pgq/core/adapters.`)
   })
 
   // Mutant: args are checked first, and who left the executor out hears that undefined is no JSON.

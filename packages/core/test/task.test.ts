@@ -119,6 +119,8 @@ describe('defineTask', () => {
     ['work', { retry: { maxAttempts: 0 } }, 'task "work": retry.maxAttempts is 0'],
     ['work', { retry: 5 }, 'retry is 5; use an object'],
     ['work', { retry: { backoff: 5 } }, 'retry.backoff must be a function'],
+    ['work', { args: { orderId: 'number' } }, 'args is an object; give a schema'],
+    ['work', { args: null }, 'args is null; give a schema'],
     ['work', { timeoutMs: 0 }, 'timeoutMs is 0; use a whole number over 0'],
     ['work', { timeoutMs: 2 ** 31 }, 'timeoutMs'],
     ['work', { timeoutMs: 1.5 }, 'timeoutMs'],

@@ -1,4 +1,4 @@
-import type { PreparingClient } from '@pgq/core'
+import { PgqError, type PreparingClient } from '@pgq/core'
 import pg from 'pg'
 import { endsWithin } from './delay.js'
 
@@ -160,4 +160,17 @@ export function breaksConnection(error: unknown): boolean {
   const isSqlState = typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) && !/^E[A-Z]+$/.test(code)
   // 08: connection exceptions; 57P: shutdown, crash, terminated; 25006: a stale primary that became read-only.
   return !isSqlState || /^(08|57P)/.test(code) || code === '25006'
+}
+
+/** What start() says of a server that it could not reach: pg's own error may have no text at all. Other errors stay as they are. */
+export function explainUnreachable(cause: unknown, config: pg.ClientConfig): unknown {
+  const { code, message } = cause as { code?: unknown; message?: string }
+  if (cause instanceof PgqError || !breaksConnection(cause)) return cause
+  const { host, port } = new pg.Client(config)
+  const why = message || code
+  const error = new Error(
+    `Cannot connect to PostgreSQL at ${host}:${port}: ${why}. Check connectionString, and that the server runs.`,
+    { cause },
+  )
+  return Object.assign(error, code !== undefined && { code })
 }

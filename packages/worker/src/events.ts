@@ -19,7 +19,7 @@ export interface SettledRun {
 
 /** What a worker tells, each after it is true. Durations in ms. */
 export interface WorkerEvents {
-  'worker.started': { readonly workerId: number }
+  'worker.started': { readonly workerId: number; readonly queues: readonly string[]; readonly tasks: readonly string[] }
   'worker.stopping': { readonly workerId: number; readonly running: number }
   'worker.stopped': { readonly workerId: number }
   /** The others took this worker for dead; it goes on under a new id, without the jobs it had. */

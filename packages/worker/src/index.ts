@@ -1,3 +1,4 @@
+export { consoleLogger, type LogLevel } from './console-logger.js'
 export type { JobLabel, SettledRun, WorkerEvents } from './events.js'
 export type { Logger } from './logger.js'
 export { type Around, WORKER_OPTIONS, type WorkerOptions } from './options.js'

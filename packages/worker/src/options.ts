@@ -69,7 +69,7 @@ export interface WorkerOptions {
   readonly stats?: boolean
   /** Drain on SIGTERM and SIGINT; a second signal exits at once. Default true. */
   readonly handleSignals?: boolean
-  /** pino or alike. Default: silent. */
+  /** consoleLogger(), pino or alike. Default: silent. */
   readonly logger?: Logger
   /** Wraps every handler run. What it throws counts as the handler's error. Default: nothing. */
   readonly around?: Around
@@ -116,6 +116,7 @@ const DEFAULTS = Object.freeze({
 
 /** Decides every option, or throws InvalidOptionError saying what to change. */
 export function resolveOptions(options: WorkerOptions) {
+  if (isPool(options?.connection) || Object.hasOwn(options ?? {}, 'pool')) throw new InvalidOptionError(OWN_CONNECTIONS)
   checkOptionNames(options, WORKER_OPTIONS, 'createWorker')
   const schema = checkSchemaName(options.schema ?? DEFAULT_SCHEMA)
   checkKinds(options)
@@ -165,6 +166,13 @@ function checkKinds({ queues, doorbell, stats, handleSignals, logger, around }: 
   check(isLogger, 'logger must have the functions debug, info, warn and error, as pino has.')
   check(around === undefined || typeof around === 'function', 'around must be a function (job, next) => next().')
 }
+
+/** The habit from other queues; as a config it would mean a server on this machine. */
+const isPool = (connection: object | undefined): boolean =>
+  typeof connection === 'object' && connection !== null && 'query' in connection
+
+const OWN_CONNECTIONS =
+  'A worker opens connections of its own: give it connectionString, or connection with the options of a pg Client, in place of a pool.'
 
 function byTask(handlers: readonly Handler[], schema: string): Map<string, Handler> {
   const found = handlersByTask(handlers)

@@ -3,7 +3,7 @@ import { type DeliveryModeName, InvalidOptionError, registerWorker, removeWorker
 import { Acknowledger } from './acknowledger.js'
 import { Backoff, Outage } from './backoff.js'
 import { Caretaker } from './caretaker.js'
-import type { Connection } from './connection.js'
+import { type Connection, explainUnreachable } from './connection.js'
 import { Control } from './control.js'
 import { endsWithin } from './delay.js'
 import { AtLeastOnce } from './delivery/at-least-once.js'
@@ -115,11 +115,12 @@ class RunningWorker implements Worker {
       this.#control.close()
       this.#stopped = this.#session.close()
       await this.#stopped
-      throw error
+      throw explainUnreachable(error, this.#session.config)
     }
     if (this.#stopped) return this.#stopped
     if (this.options.handleSignals) this.#forgetSignals = onStopSignals(() => this.stop())
-    this.#events.emit('worker.started', { workerId: this.id })
+    const { queues, handlers } = this.options
+    this.#events.emit('worker.started', { workerId: this.id, queues, tasks: [...handlers.keys()] })
     const { schema, leaseMs, maxBlockedMs } = this.options
     const { config, locks } = this.#session
     void this.#standIn.start({ config, schema, locks, leaseMs, maxBlockedMs })

@@ -15,6 +15,7 @@ const events = () => {
   const reported: string[] = []
   return { events: new Events((error, event) => reported.push(`${event}: ${(error as Error).message}`)), reported }
 }
+const started = (workerId: number) => ({ workerId, queues: ['default'], tasks: ['work'] })
 const fail = (message: string) => () => {
   throw new Error(message)
 }
@@ -23,14 +24,14 @@ describe('observers', () => {
   test('get what is emitted from then on, in the order they came, until they go', () => {
     const { events: all } = events()
     const seen: string[] = []
-    all.emit('worker.started', { workerId: 0 })
+    all.emit('worker.started', started(0))
     const forget = all.on('worker.started', ({ workerId }) => seen.push(`a${workerId}`))
     all.on('worker.started', ({ workerId }) => seen.push(`b${workerId}`))
     all.on('worker.stopped', () => seen.push('another event'))
-    all.emit('worker.started', { workerId: 1 })
+    all.emit('worker.started', started(1))
     forget()
     forget()
-    all.emit('worker.started', { workerId: 2 })
+    all.emit('worker.started', started(2))
     expect(seen).toEqual(['a1', 'b1', 'b2'])
   })
 
@@ -54,7 +55,7 @@ describe('observers', () => {
     const seen: number[] = []
     all.on('worker.started', fail('mine'))
     all.on('worker.started', ({ workerId }) => seen.push(workerId))
-    all.emit('worker.started', { workerId: 7 })
+    all.emit('worker.started', started(7))
     expect(seen).toEqual([7])
     expect(reported).toEqual(['worker.started: mine'])
   })
@@ -63,7 +64,7 @@ describe('observers', () => {
   test('that reject are reported as well', async () => {
     const { events: all, reported } = events()
     all.on('worker.started', async () => fail('later')())
-    all.emit('worker.started', { workerId: 7 })
+    all.emit('worker.started', started(7))
     await null
     expect(reported).toEqual(['worker.started: later'])
   })
@@ -71,7 +72,7 @@ describe('observers', () => {
   test('that throw when nobody listens to the report change nothing', () => {
     const all = new Events(fail('the logger is broken'))
     all.on('worker.started', fail('mine'))
-    expect(() => all.emit('worker.started', { workerId: 7 })).not.toThrow()
+    expect(() => all.emit('worker.started', started(7))).not.toThrow()
   })
 })
 

@@ -1,4 +1,5 @@
 import { defineTask, InvalidOptionError, typed } from '@pgq/core'
+import pg from 'pg'
 import { describe, expect, test } from 'vitest'
 import { createWorker, type WorkerOptions } from '../src/index.js'
 import { resolveOptions } from '../src/options.js'
@@ -7,6 +8,13 @@ const connectionString = 'postgres://localhost/nowhere'
 const handler = defineTask('work', { args: typed<number>() }).handle(() => {})
 const resolve = (options: Partial<WorkerOptions> = {}) =>
   resolveOptions({ connectionString, handlers: [handler], ...options })
+
+test.each([
+  ['pool', { pool: {} }],
+  ['a pool as connection', { connection: new pg.Pool() }],
+])('%s is refused: a worker opens connections of its own', (_, options) => {
+  expect(() => createWorker({ handlers: [handler], ...(options as object) })).toThrow('opens connections of its own')
+})
 
 describe('defaults', () => {
   test('are what the documentation says', () => {
@@ -95,7 +103,9 @@ describe('a bad value is refused by createWorker, naming the option and what to 
     for (const bad of [min - 1, max + 1, min + 0.5, Number.NaN, Number.POSITIVE_INFINITY, '7', true]) {
       const create = () => createWorker({ connectionString, handlers: [handler], [name]: bad as number })
       expect(create).toThrow(InvalidOptionError)
-      expect(create).toThrow(`${name} is ${bad}; use a whole number from ${min} to ${max}.`)
+      expect(create).toThrow(
+        `${name} is ${typeof bad === 'string' ? JSON.stringify(bad) : bad}; use a whole number from ${min} to ${max}.`,
+      )
     }
   })
 

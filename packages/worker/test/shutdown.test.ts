@@ -220,7 +220,10 @@ describe('start() and stop()', () => {
     const unmigrated = db.idleWorker([numbered('x', { schema: 'elsewhere' }).handle(() => {})], { schema: 'elsewhere' })
     await expect(unmigrated.start()).rejects.toMatchObject({ code: 'PGQ_NOT_MIGRATED' })
     const unreachable = db.idleWorker([task.handle(() => {})], { connection: { host: '127.0.0.1', port: 1 } })
-    await expect(unreachable.start()).rejects.toMatchObject({ code: 'ECONNREFUSED' })
+    await expect(unreachable.start()).rejects.toMatchObject({
+      code: 'ECONNREFUSED',
+      message: expect.stringContaining('Cannot connect to PostgreSQL at 127.0.0.1:1: connect ECONNREFUSED'),
+    })
     await Promise.all([unmigrated.stop(), unreachable.stop()])
     await nothingLeft()
   })
