@@ -1,13 +1,15 @@
-import { afterEach, expect, test, vi } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { consoleLogger } from '../src/index.js'
-
-afterEach(() => void vi.restoreAllMocks())
 
 /** What it writes, without the time. */
 function written(log: () => void): string {
   const write = vi.spyOn(process.stderr, 'write').mockReturnValue(true)
-  log()
-  return write.mock.calls.map(([line]) => String(line).replace(/^\d\d:\d\d:\d\d\.\d{3} /, '')).join('')
+  try {
+    log()
+    return write.mock.calls.map(([line]) => String(line).replace(/^\d\d:\d\d:\d\d\.\d{3} /, '')).join('')
+  } finally {
+    write.mockRestore()
+  }
 }
 
 test('a line each, with the fields, and the stack of an error below', () => {
