@@ -91,6 +91,39 @@ describe.skipIf(!chromiumPath)('in a browser', { timeout: BROWSER_MS }, () => {
     expect(await page.locator('canvas').count()).toBe(4)
   })
 
+  // Mutant: the minute that still fills as if it were over.
+  test('what finished per minute is of the last minute that is over', async () => {
+    const page = await browser.page(`${served.url}/?queue=steady`)
+    // Again where a minute ended in between.
+    const completed = async () => {
+      await pool.query(`delete from pgq.job_stats where queue = 'steady'`)
+      await pool.query(
+        `insert into pgq.job_stats (queue, task, completed, begun_at)
+         select 'steady', 'tick', case n when 0 then 6 else 600 end, date_trunc('minute', now()) - n * interval '1 min' from generate_series(0, 9) as n`,
+      )
+      await page.reload()
+      return page.getByRole('figure', { name: 'Finished per minute' }).getByRole('listitem').first().textContent()
+    }
+    await expect.poll(completed, { timeout: BROWSER_MS / 2 }).toBe('completed 600')
+    await pool.query(`delete from pgq.job_stats where queue = 'steady'`)
+  })
+
+  // Mutant: instants compared as they are written.
+  test('the next scheduled job is the one that is due next', async () => {
+    await pool.query(`insert into pgq.jobs (queue, task, execute_at) values ('far', 'x', '12345-01-01')`)
+    const page = await browser.page(served.url)
+    await expect
+      .poll(() => page.locator('.tile-scheduled .tile-note').textContent())
+      .toMatch(/^next (is due|in \d+ (s|min)\b.*)$/)
+    await pool.query(`delete from pgq.jobs where queue = 'far'`)
+  })
+
+  test.each([390, 1280])('a long name of a queue leaves the page as wide as a screen of %d px', async (width) => {
+    const page = await browser.page(`${served.url}/?queue=${'q'.repeat(190)}`, { viewport: { width, height: 860 } })
+    await page.getByLabel('Queue shown').waitFor()
+    expect(await page.evaluate('document.documentElement.scrollWidth <= innerWidth')).toBe(true)
+  })
+
   // Mutants: a choice that the charts do not hear of; one that the address does not keep.
   test('the charts and the tasks are of the queue and the task that one chooses', async () => {
     const page = await browser.page(served.url)

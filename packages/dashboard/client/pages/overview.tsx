@@ -78,7 +78,9 @@ export function Overview({
 function Tiles({ data: { counts, queues, workers } }: { data: OverviewAnswer }) {
   const of = (state: string) => about(counts.filter((one) => one.state === state))
   const oldest = oldestOf(queues)
-  const next = queues.flatMap(({ nextScheduledAt }) => nextScheduledAt ?? []).sort()[0]
+  const next = Math.min(
+    ...queues.map(({ nextScheduledAt }) => (nextScheduledAt ? Date.parse(nextScheduledAt) : Infinity)),
+  )
   const has = (state: string) => counts.some((one) => one.state === state)
   return (
     <div class="tiles">
@@ -98,7 +100,7 @@ function Tiles({ data: { counts, queues, workers } }: { data: OverviewAnswer }) 
         name="Scheduled"
         state="scheduled"
         value={of('scheduled')}
-        note={next ? dueNote(next) : 'nothing planned'}
+        note={next < Infinity ? dueNote(next) : 'nothing planned'}
       />
       <Tile
         name="Dead"
@@ -114,8 +116,8 @@ function Tiles({ data: { counts, queues, workers } }: { data: OverviewAnswer }) 
 const oldestOf = (queues: OverviewAnswer['queues']): number =>
   Math.max(0, ...queues.map(({ oldestReadyMs = 0 }) => oldestReadyMs))
 
-function dueNote(next: string): string {
-  const ms = Date.parse(next) - Date.now()
+function dueNote(next: number): string {
+  const ms = next - Date.now()
   return ms > 0 ? `next in ${duration(ms)}` : 'next is due'
 }
 
@@ -143,7 +145,9 @@ function Tile({
 
 function EndedCharts({ statistics: { steps, stepMs } }: { statistics: Wire<Statistics> }) {
   const at = steps.map((step) => Date.parse(step.at))
-  const rate = (read: (step: Wire<StatisticsStep>) => number) => steps.map((step) => read(step) / (stepMs / 60_000))
+  // The last one still fills: as a rate it would look like a fall.
+  const whole = steps.slice(0, -1)
+  const rate = (read: (step: Wire<StatisticsStep>) => number) => whole.map((step) => read(step) / (stepMs / 60_000))
   const died = ({ dead }: Wire<StatisticsStep>) => dead.exhausted + dead.failed + dead.cancelled + dead.crashed
   const percentile = (of: 'waitMs' | 'runMs', name: 'p50' | 'p95' | 'p99') =>
     steps.map((step) => step[of]?.[name] ?? null)
@@ -156,8 +160,9 @@ function EndedCharts({ statistics: { steps, stepMs } }: { statistics: Wire<Stati
     <>
       <Chart
         title="Finished per minute"
-        at={at}
+        at={at.slice(0, -1)}
         unit="number"
+        note={`in whole steps of ${duration(stepMs)}`}
         lines={[
           { label: 'completed', tone: 'green', filled: true, values: rate(({ completed }) => completed) },
           { label: 'retried', tone: 'amber', values: rate(({ retried }) => retried) },
