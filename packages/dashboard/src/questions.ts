@@ -41,6 +41,9 @@ function within<Answer>(timeoutMs: number, answer: Promise<Answer>): Promise<Ans
   })
 }
 
+/** Of PostgreSQL: what was asked for holds a character that no text has, or what is no number or no instant that it knows. */
+const ASKED_WRONGLY = ['22021', '22003', '22007', '22008']
+
 /** What the page is told of a failure. Of a database error the message alone: its detail prints rows. */
 export function explain(error: unknown): { status: 400 | 500 | 503; message: string } {
   if (error instanceof SlowDatabaseError) return { status: 503, message: error.message }
@@ -48,7 +51,7 @@ export function explain(error: unknown): { status: 400 | 500 | 503; message: str
     return { status: error.code === 'PGQ_INVALID_OPTION' ? 400 : 503, message: error.message }
   }
   return {
-    status: 500,
+    status: ASKED_WRONGLY.includes((error as { code?: string }).code ?? '') ? 400 : 500,
     message: `The database could not answer: ${error instanceof Error ? error.message : 'no reason given'}`,
   }
 }

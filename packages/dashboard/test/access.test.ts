@@ -483,6 +483,18 @@ test('a job that two lost workers held is said to run alone; a dead one runs no 
   expect(await told(ids[0]!)).not.toHaveProperty('runsAlone')
 })
 
+// Mutant: what the database cannot take is a fault of the database.
+test.each([
+  ['a character that no text has', 'jobs?state=ready&queue=%00'],
+  ['the same, in a count', 'jobs/count?state=dead&task=a%00b'],
+  ['a place beyond all places', 'jobs?state=ready&after=9999999999999999999'],
+  ['an instant beyond all instants', 'jobs?state=dead&after=9999-99-99T00:00:00 1'],
+  ['an instant that is none', 'jobs?state=scheduled&after=:::::::::::: 1'],
+])('%s is a fault of who asks', async (_what, path) => {
+  const answer = await open().get(`/api/${path}`)
+  expect([answer.status, await answer.json()]).toEqual([400, { error: expect.any(String) }])
+})
+
 describe('a slow database', () => {
   // Mutants: no deadline; a question for each page.
   test('is told to the page in time, and not asked twice at once', async () => {
