@@ -200,4 +200,6 @@ function Notices({ children }: { children: ComponentChildren }) {
   )
 }
 
-render(<App />, document.getElementById('app')!)
+const place = document.getElementById('app')!
+place.replaceChildren()
+render(<App />, place)

@@ -18,12 +18,23 @@ interface Env {
 
 /**
  * A dashboard as a fetch handler, to be mounted where requests are served. It holds nothing open: no timer, no connection.
- * Throws InvalidOptionError when the options cannot be.
+ * Throws InvalidOptionError when the options cannot be, and when it is called with what is no Request.
  */
 export function dashboard(options: DashboardOptions): (request: Request) => Promise<Response> {
   const resolved = resolveOptions(options)
   const app = routes(resolved)
-  return async (request) => app.fetch(request)
+  return (request) => {
+    checkRequest(request)
+    return Promise.resolve(app.fetch(request))
+  }
+}
+
+/** Thrown at once: Express 4 would not hear of a rejection. */
+function checkRequest(request: Request): void {
+  if (typeof request?.headers?.get === 'function') return
+  throw new InvalidOptionError(
+    'The dashboard takes a Request and answers a Response. For Express and Node’s http wrap it: getRequestListener(dashboard({ ... })), of @hono/node-server.',
+  )
 }
 
 function routes(options: ResolvedOptions): Hono<Env> {

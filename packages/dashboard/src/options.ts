@@ -70,6 +70,10 @@ export function resolveOptions(options: DashboardOptions): ResolvedOptions {
   if (!/^\/[\w\-./~]*$/.test(basePath)) {
     throw new InvalidOptionError(`basePath is ${JSON.stringify(basePath)}; use a path such as '/jobs'.`)
   }
+  if (typeof allow !== 'function') checkList('allow', allow, "['redrive', 'run-now'], or a function of the user")
+  checkList('allowedHosts', options.allowedHosts, "['jobs.example.com']")
+  checkList('redact', options.redact, "['card.number', '**.password']")
+  checkTimeout(options.questionTimeoutMs)
   const unknown = Array.isArray(allow) ? allow.filter((permission) => !PERMISSIONS.includes(permission)) : []
   if (unknown.length > 0) {
     throw new InvalidOptionError(`allow names ${unknown.join(', ')}; there are ${PERMISSIONS.join(', ')}.`)
@@ -86,4 +90,16 @@ export function resolveOptions(options: DashboardOptions): ResolvedOptions {
     basePath: basePath.replace(/\/+$/, ''),
     allowedHosts: options.allowedHosts ?? (authenticate === false ? LOOPBACK_HOSTS : undefined),
   }
+}
+
+// A text has most of what a list has, and would be asked for its letters.
+function checkList(name: string, list: unknown, example: string): void {
+  if (list === undefined || (Array.isArray(list) && list.every((one) => typeof one === 'string'))) return
+  throw new InvalidOptionError(`${name} is ${JSON.stringify(list)}; use a list of texts: ${example}.`)
+}
+
+function checkTimeout(ms: unknown): void {
+  // Timers take no more.
+  if (ms === undefined || (typeof ms === 'number' && ms > 0 && ms < 2 ** 31)) return
+  throw new InvalidOptionError(`questionTimeoutMs is ${String(ms)}; use a number of ms over 0.`)
 }

@@ -5,11 +5,13 @@ import { createAdaptorServer, getRequestListener } from '@hono/node-server'
 import express from 'express'
 import fastify from 'fastify'
 import { Hono } from 'hono'
-import { expect, onTestFinished, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { dashboard } from '../src/index.js'
+import { BROWSER_MS, chromiumPath, openBrowser } from './browser.js'
 import { threeDeadLetters } from './shop.js'
 
 const { pool, ids } = await threeDeadLetters()
+const browser = openBrowser()
 
 const BASE = '/admin/jobs'
 
@@ -109,6 +111,33 @@ test('behind what has read the body already, an action says where to mount it', 
     400,
     { error: expect.stringMatching(/body .* is empty.* mount the dashboard before what reads bodies/) },
   ])
+})
+
+test('mounted without getRequestListener, it says so', async () => {
+  const app = express()
+  app.use(BASE, handler as unknown as express.RequestHandler)
+  app.use(
+    ((error, _request, response, _next) =>
+      void response.status(500).send(error.message)) as express.ErrorRequestHandler,
+  )
+  const answer = await fetch((await serve(createServer(app))) + BASE)
+  expect([answer.status, await answer.text()]).toEqual([500, expect.stringContaining('wrap it: getRequestListener(')])
+})
+
+describe.skipIf(!chromiumPath)('in a browser', { timeout: BROWSER_MS }, () => {
+  // Mutants: a page that stays white; one that says so where all is well.
+  test.each([
+    ['/q', false],
+    [BASE, true],
+  ])('mounted at %s, where basePath may not be, it says so if it is not', async (path, isRight) => {
+    const app = new Hono()
+    app.all(`${path}/*`, (c) => handler(c.req.raw))
+    const url = await serve(createAdaptorServer({ fetch: app.fetch }) as Server)
+    const page = await browser.page(`${url}${path}/`)
+    const hint = page.getByText(`is not mounted where its option basePath says: ${BASE}/`)
+    await (isRight ? page.getByRole('heading', { name: 'Overview' }) : hint).waitFor()
+    expect(await hint.count()).toBe(isRight ? 0 : 1)
+  })
 })
 
 /** What our page sends. */
