@@ -1,11 +1,11 @@
 import { runInNewContext } from 'node:vm'
-import { fail, LostLeaseError, retryAfter, snooze } from '@pgq/core'
+import { fail, type LeasedJob, LostLeaseError, retryAfter, snooze } from '@pgq/core'
 import pino from 'pino'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { Events, type WorkerEvents } from '../src/events.js'
 import { createWorker } from '../src/index.js'
 import { logEvents, loggableError } from '../src/logger.js'
-import { all, numbered, queue, until } from './queue.js'
+import { all, next, numbered, queue, until } from './queue.js'
 import { workerProcess } from './worker-process.js'
 
 const db = await queue()
@@ -74,6 +74,21 @@ test('with the job, the outcome and the error as fields', async () => {
     { msg: 'job runs again', ...label, attempt: 1, delayMs: 0, err },
     { msg: 'job is dead', ...label, attempt: 2, reason: 'exhausted', err },
   ])
+})
+
+// Mutant: dropped with the failure: the job is done, but what follows its transaction in the handler is not.
+test('what a handler throws after its job was finished is a warning', async () => {
+  const { log, levels, lines } = pinoLog('warn')
+  const late = async (_: number, job: LeasedJob) => {
+    await job.finish(db.pool)
+    throw new Error('too late')
+  }
+  const worker = await db.worker([numbered().handle(late)], { logger: log })
+  const settled = next(worker, 'job.settled')
+  await numbered().enqueue(db.pool, 1)
+  await settled
+  expect(levels()).toEqual([['warn', 'handler failed after its job was finished']])
+  expect(lines[0]).toMatchObject({ outcome: 'success', err: { message: 'too late' } })
 })
 
 // As those of Node itself are under jest.
