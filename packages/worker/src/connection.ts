@@ -1,9 +1,13 @@
+import { setMaxListeners } from 'node:events'
 import { PgqError, type PreparingClient } from '@pgq/core'
 import pg from 'pg'
 import { endsWithin } from './delay.js'
 
 /** How long a server may take to answer a goodbye, in ms. */
 const GOODBYE_MS = 500
+
+/** How long what has come when a deadline is over may take to be read, in ms. */
+const READ_MS = 1_000
 
 /**
  * One connection that opens when it is first used and opens again after it broke. Statements are prepared by name. A
@@ -20,13 +24,17 @@ export class Connection implements PreparingClient {
 
   /**
    * prepare runs on each new client, before anything else, and says whether that client keeps prepared statements (a pooler
-   * may hand each transaction to another server session). onLost is called when an open client breaks.
+   * may hand each transaction to another server session). onLost is called when an open client breaks. deadlineMs: a piece of work that
+   * takes longer has lost its connection; 0: none does.
    */
   constructor(
     private readonly config: pg.ClientConfig,
     private readonly prepare: (client: pg.Client) => Promise<{ keepsStatements: boolean }>,
     private readonly onLost: (error: Error) => void = () => {},
-  ) {}
+    private readonly deadlineMs = 0,
+  ) {
+    setMaxListeners(0, this.closed) // each job that waits for something here may be one
+  }
 
   /** Aborts when the connection is closed for good: nothing on it will succeed any more. */
   get closed(): AbortSignal {
@@ -102,11 +110,20 @@ export class Connection implements PreparingClient {
   async #run<Result>(work: (client: pg.Client) => Promise<Result>): Promise<Result> {
     const client = await this.client()
     try {
-      return await work(client)
+      return await this.#inTime(work(client))
     } catch (error) {
       if (breaksConnection(error)) this.#drop(client, error as Error)
       throw error
     }
+  }
+
+  /** Not pg's query_timeout: after a block of the event loop, or a freeze, that fires before the answer that has come is read. */
+  async #inTime<Result>(work: Promise<Result>): Promise<Result> {
+    if (this.deadlineMs === 0) return work
+    if (await endsWithin(this.deadlineMs, work)) return work
+    await new Promise((resolve) => setImmediate(resolve))
+    if (await endsWithin(READ_MS, work)) return work
+    throw new Error('Query read timeout')
   }
 
   async #open(): Promise<pg.Client> {
@@ -121,7 +138,7 @@ export class Connection implements PreparingClient {
     this.closed.addEventListener('abort', giveUp)
     try {
       await client.connect()
-      this.#keepsStatements = (await this.prepare(client)).keepsStatements
+      this.#keepsStatements = (await this.#inTime(this.prepare(client))).keepsStatements
       this.#openedAt = performance.now()
       return client
     } catch (error) {

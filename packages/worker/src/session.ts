@@ -47,8 +47,9 @@ export class Session {
       onLost?: (error: Error) => void
     } = {},
   ): Connection {
-    const config = { ...this.config, query_timeout: STATEMENT_DEADLINE_MS, pipeline: extra.pipeline }
-    return this.#add(config, `${OWN_STATEMENTS};${extra.settings ?? ''}`, extra.prepare, extra.onLost)
+    const config = { ...this.config, pipeline: extra.pipeline }
+    const settings = `${OWN_STATEMENTS};${extra.settings ?? ''}`
+    return this.#add(config, settings, extra.prepare, extra.onLost, STATEMENT_DEADLINE_MS)
   }
 
   /** A connection on which handlers run statements of their own: the planner is left as it is, and statements may follow on. */
@@ -95,6 +96,7 @@ export class Session {
     settings: string,
     prepare?: (client: pg.Client) => Promise<void>,
     onLost?: (error: Error) => void,
+    deadlineMs?: number,
   ) {
     const connection: Connection = new Connection(
       config,
@@ -108,6 +110,7 @@ export class Session {
         return { keepsStatements: !this.isPooled }
       },
       onLost,
+      deadlineMs,
     )
     this.#connections.add(connection)
     return connection

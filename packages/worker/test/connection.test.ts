@@ -9,7 +9,9 @@ const proxy = await startProxy(Number(new URL(db.url).port))
 afterAll(() => proxy.close())
 
 /** A connection, and the clients that it opened and lost. */
-function open(options: { prepare?: (client: pg.Client) => Promise<void>; keepsStatements?: boolean } = {}) {
+function open(
+  options: { prepare?: (client: pg.Client) => Promise<void>; keepsStatements?: boolean; deadlineMs?: number } = {},
+) {
   const clients: pg.Client[] = []
   const losses: Error[] = []
   const connection = new Connection(
@@ -20,6 +22,7 @@ function open(options: { prepare?: (client: pg.Client) => Promise<void>; keepsSt
       return { keepsStatements: options.keepsStatements ?? true }
     },
     (error) => losses.push(error),
+    options.deadlineMs,
   )
   onTestFinished(() => connection.close())
   return { connection, clients, losses }
@@ -55,6 +58,26 @@ describe('a connection', () => {
     await expect(first).rejects.toThrow('no')
     await second
     expect(order).toEqual(['first begins', 'first fails', 'second'])
+  })
+
+  test('gives up a statement that is not answered in time', async () => {
+    const { connection, losses } = open({ deadlineMs: 100 })
+    const before = await pid(connection)
+    await expect(connection.query('select pg_sleep(30)')).rejects.toThrow('Query read timeout')
+    expect(await pid(connection)).not.toBe(before)
+    expect(losses).toHaveLength(1)
+  })
+
+  // Mutant: pg's query_timeout: the claim of an at-most-once lane is given up, with the jobs that it deleted.
+  test('reads what was answered in time, also after the event loop stood still for longer', async () => {
+    const { connection, losses } = open({ deadlineMs: 100 })
+    await pid(connection)
+    const answer = connection.query('select 1 as one')
+    await new Promise((resolve) => setImmediate(resolve)) // it is sent
+    const end = performance.now() + 500
+    while (performance.now() < end);
+    expect((await answer).rows).toEqual([{ one: 1 }])
+    expect(losses).toEqual([])
   })
 
   // Mutant: what failed takes the newer one along: that one is opened again, and the first of the two never closed.
