@@ -12,6 +12,7 @@ import {
   wasThere,
 } from './job-filter.js'
 import { checkPriority, DEFAULT_SCHEMA } from './names.js'
+import { waitsAlready } from './settle.js'
 import { defineStatement, type Statement, type StatementParts } from './statement.js'
 
 /** Where the schema is, and how many jobs one call takes at most. */
@@ -47,7 +48,8 @@ const redriveStatement = defineStatement<FilterParams, Count>('redrive_dead_jobs
   const { table, routine } = parts
   return sql`
     with redriven as (
-      delete from ${table('dead_jobs')} where id in (${selectDead(parts)})
+      delete from ${table('dead_jobs')} as dead
+      where id in (${selectDead(parts)}) and not ${waitsAlready(parts, sql`dead.id`)}
       returning id, created_at, priority, queue, task, args, retry, meta, errors
     ), requeued as (
       insert into ${table('jobs')} (id, created_at, priority, queue, task, args, retry, meta, errors)

@@ -2,7 +2,7 @@ import { type RawBuilder, sql } from 'kysely'
 import { buryCancelled } from './cancel-jobs.js'
 import { SUSPECT_CRASHES } from './claim.js'
 import type { Executor } from './executor.js'
-import { errorsWith, inPlaceOfSameId } from './settle.js'
+import { errorsWith, inPlaceOfSameId, waitsAlready } from './settle.js'
 import { defineStatement, type StatementParts } from './statement.js'
 import { lockClass, serverEpoch } from './workers.js'
 
@@ -129,21 +129,25 @@ const rescueStatement = defineStatement<Required<RescueRequest>, Rescue>('rescue
         id, position, created_at, ready_at, priority, attempt, crash_count, queue, task, args, retry, meta, errors, ordinal
       )
       where job.ordinal <> all (lease.done || lease.finished)
+    ), twins as (
+      select id from leased group by id having count(*) > 1
     ), requeued as (
       insert into ${table('jobs')}
         (id, position, created_at, ready_at, priority, attempt, crash_count, queue, task, args, retry, meta, errors, execute_at)
       select *, ${afterCrashes(sql`crash_count`)} from leased
       where crash_count < ${param('maxCrashes')} and id not in (select job_id from requested)
+        and not ${waitsAlready(parts, sql`leased.id`)} and id not in (select id from twins)
       returning queue, task
     ), buried as (
       insert into ${table('dead_jobs')}
         (id, created_at, ready_at, priority, attempt, crash_count, reason, queue, task, args, retry, meta, errors)
-      select
+      select distinct on (job.id)
         job.id, job.created_at, job.ready_at, job.priority, job.attempt, job.crash_count,
         case when job.id in (select job_id from requested) then 'cancelled' else 'crashed' end, job.queue, job.task,
         job.args, job.retry, job.meta, ${errorsWith(sql`job.errors`, crashError)}
       from leased as job
       where job.crash_count >= ${param('maxCrashes')} or job.id in (select job_id from requested)
+        or ${waitsAlready(parts, sql`job.id`)} or job.id in (select id from twins)
       ${inPlaceOfSameId}
       returning id, queue, task, reason
     ), counted as (

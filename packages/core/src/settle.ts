@@ -1,4 +1,4 @@
-import { sql } from 'kysely'
+import { type RawBuilder, sql } from 'kysely'
 import { type ClaimedJob, wholeArrays } from './batch.js'
 import { LostLeaseError } from './errors.js'
 import type { Executor } from './executor.js'
@@ -125,23 +125,29 @@ const placeJobs = ({ table, nextPosition }: Pick<StatementParts<object>, 'table'
         case when kind = 'release' then ready_at else statement_timestamp() end,
         case when delay_ms > 0 then statement_timestamp() + delay_ms * interval '1 ms' end,
         priority, attempt, crash_count, queue, task, args, retry, meta, errors
-      from job where kind in ('requeue', 'release') and id not in (select job_id from cancelled)
+      from job
+      where kind in ('requeue', 'release') and id not in (select job_id from cancelled)
+        and not ${waitsAlready({ table }, sql`job.id`)}
       returning queue
     ), buried as (
       insert into ${table('dead_jobs')}
         (id, created_at, ready_at, reason, priority, attempt, crash_count, queue, task, args, retry, meta, errors)
       select
-        id, created_at, ready_at, case when cancelled.job_id is null then reason else 'cancelled' end, priority, attempt,
+        id, created_at, ready_at, case when cancelled.job_id is null then coalesce(reason, 'failed') else 'cancelled' end, priority, attempt,
         crash_count, queue, task, args, retry, meta, errors
       from job left join cancelled on job_id = id
-      where kind = 'bury' or job_id is not null
+      where kind = 'bury' or job_id is not null or ${waitsAlready({ table }, sql`job.id`)}
       ${inPlaceOfSameId}
     )`
+
+/** An id comes twice when its sequence was set back, as by logical replication, which carries none: the second job becomes a dead letter. */
+export const waitsAlready = ({ table }: Pick<StatementParts<object>, 'table'>, id: RawBuilder<unknown>) => sql`
+  exists (select from ${table('jobs')} as same where same.id = ${id})`
 
 const LETTER =
   'created_at ready_at died_at reason priority attempt crash_count queue task args retry meta errors'.split(' ')
 
-/** An id comes twice when its sequence was set back, as by logical replication, which carries none. The later letter counts. */
+/** The later one of two letters with one id counts. */
 export const inPlaceOfSameId = sql`
   on conflict (id) do update set ${sql.join(LETTER.map((name) => sql`${sql.id(name)} = excluded.${sql.id(name)}`))}`
 

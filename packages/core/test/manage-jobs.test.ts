@@ -165,6 +165,14 @@ describe('asOf: what came, or came back, since is left out', () => {
   })
 })
 
+// Mutant: all of them: one id that waits already keeps thousands from being redriven.
+test('a dead letter whose id waits already stays one', async () => {
+  const ids = await bury(3)
+  await database.rows(`insert into pgq.jobs (id, task) values ($1, 'new')`, [ids[1]])
+  expect(await redriveDeadJobs(pool, { task: 'work' })).toBe(2)
+  expect(await database.rows('select id from pgq.dead_jobs')).toEqual([{ id: ids[1] }])
+})
+
 describe('countMatching', () => {
   test('counts what the call would hit, up to the limit', async () => {
     await bury(3)

@@ -78,6 +78,18 @@ test('a lease of a number beyond 32 bits is claimed, read, finished, returned an
 })
 
 describe('returnJobs', () => {
+  // Mutant: an insert that fails on the id, or the job dropped.
+  test('makes a dead letter of one whose id waits already', async () => {
+    const { workerId, jobs: leased } = await leaseJobs(pool, jobs(2))
+    await database.rows(`insert into pgq.jobs (id, task) values ($1, 'new')`, [leased[0]!.id])
+    await returnAll(workerId, [
+      { number: 1, ordinal: 1, kind: 'requeue', attempt: 1, delayMs: 0 },
+      { number: 1, ordinal: 2, kind: 'release' },
+    ])
+    expect(await database.rows('select task from pgq.jobs order by task')).toEqual([{ task: 'new' }, { task: 'work' }])
+    expect(await database.rows('select id, task from pgq.dead_jobs')).toEqual([{ id: leased[0]!.id, task: 'work' }])
+  })
+
   // Mutant: an insert that fails on the id: then nothing that is settled together with it is.
   test('takes the place of a dead letter whose id came twice', async () => {
     const { workerId, jobs: leased } = await leaseJobs(pool, jobs(1))

@@ -3,6 +3,7 @@ import {
   type Executor,
   findUnknownTasks,
   goAlone,
+  isRefusal,
   lookAtOthers,
   promoteDueJobs,
   type Rescue,
@@ -122,7 +123,14 @@ export class Caretaker {
   async rescueFirst(): Promise<void> {
     const { schema } = this.options
     const { others, busy } = await lookAtOthers(this.control.connection, schema, this.session.workerId)
-    this.#nextRescueMs = others > 0 || busy ? await this.#rescue() : this.#beatMs
+    if (others === 0 && !busy) {
+      this.#nextRescueMs = this.#beatMs
+      return
+    }
+    this.#nextRescueMs = await this.#rescue().catch((error) => {
+      if (!isRefusal(error)) throw error
+      return this.backoff.failed(error) // told; this worker can do its work all the same
+    })
   }
 
   start(): void {
@@ -291,7 +299,13 @@ export class Caretaker {
     }
     const settledOn = performance.now() > this.#settledAt ? this.#epoch : null
     const judgesSilent = performance.now() > this.#judgesSilentFrom
-    return rescueLostWorkers(executor, schema, { workerId, maxCrashes, settledOn, judgesSilent })
+    try {
+      return await rescueLostWorkers(executor, schema, { workerId, maxCrashes, settledOn, judgesSilent })
+    } catch (error) {
+      // A job of a lost worker cannot be written: the living ones must not become silent for that.
+      if (isRefusal(error)) await beat(executor, schema, workerId)
+      throw error
+    }
   }
 
   /** Instead of hearing them tell: a look is cheaper than a rescue, and does not write. */

@@ -1,6 +1,6 @@
 import { enqueueMany } from '@pgq/core'
 import { startProxy } from '@pgq/test-db'
-import { afterAll, expect, test } from 'vitest'
+import { afterAll, expect, onTestFinished, test } from 'vitest'
 import { all, next, numbered, numbers, pause, queue, until } from './queue.js'
 
 const db = await queue()
@@ -35,6 +35,24 @@ test('an outage of all workers is nobody’s death: their jobs go on, and end on
   expect(rescued()).toEqual([])
   expect(ends).toHaveLength(4)
   await db.empty()
+})
+
+// Mutants: a refused rescue that is a refused start; one without a beat of its own: then all workers are silent, because of one job.
+test('a job that no rescue can write keeps nobody from starting, beating and working', async () => {
+  await db.rows(`create function refuse_lost() returns trigger language plpgsql as $$ begin raise 'not this one'; end $$;
+    create trigger refuse_lost before insert on pgq.jobs for each row when (new.crash_count > 0) execute function refuse_lost()`)
+  onTestFinished(() => db.rows('drop function refuse_lost cascade') as Promise<never>)
+  await db.rows(`insert into pgq.leases (worker_id, number, ids, positions, created_ats, ready_ats, priorities, attempts, crash_counts, queues, tasks, args, retries, metas, errors)
+    values (900, 1, '{1000}', '{1000}', array[now()], array[now()], '{0}', '{1}', '{0}', '{default}', '{work}', array['1'::json], array[null::json], array[null::json], array[null::json])`)
+  const worker = db.idleWorker([task.handle(() => {})], { leaseMs: 1_000 })
+  const lost = all(worker, 'database.lost')
+  const settled = all(worker, 'job.settled')
+  await worker.start()
+  await enqueueMany(db.pool, 'work', numbers(3))
+  await until(() => settled.length === 3)
+  expect(lost).toMatchObject([{ error: { message: 'not this one' } }])
+  const first = await db.value('select min(beat_at) from pgq.workers')
+  await until(() => db.value('select min(beat_at) > $1 from pgq.workers', [first]))
 })
 
 // Mutant: old beats are believed by a worker that was away itself.
