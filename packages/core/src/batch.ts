@@ -107,7 +107,19 @@ export const batchOf = (removed: RawBuilder<unknown>): RawBuilder<BatchRow> => s
 export const readLease = defineClaim<{ readonly workerId: number; readonly number: number }>(
   'read_lease',
   ({ table, param }) => sql`
-    select ${TEXTS} from ${table('leases')} where worker_id = ${param('workerId')} and number = ${param('number')}`,
+    select ${TEXTS} from ${table('leases')}
+    where worker_id = ${param('workerId')} and number = ${param('number')} and ids <> '{}'`,
+)
+
+/**
+ * Takes the number of a claim that may still be on its way: it fails when it comes, as a whole, and its jobs stay where they are. The
+ * row is empty, and goes with its worker.
+ */
+export const fenceLease = defineStatement<{ readonly workerId: number; readonly number: number }, never>(
+  'fence_lease',
+  ({ table, param }) => sql`
+    insert into ${table('leases')} (worker_id, number) values (${param('workerId')}, ${param('number')})
+    on conflict do nothing`,
 )
 
 /** A statement that answers jobs. */

@@ -1,6 +1,6 @@
 // Kysely's part of what statements are written with: built into this package, and shared by the others.
 export { CompiledQuery, type RawBuilder, sql } from 'kysely'
-export { type ClaimedJob, readLease } from './batch.js'
+export { type ClaimedJob, fenceLease, readLease } from './batch.js'
 export { cancelChannel, cancelJobs } from './cancel-jobs.js'
 export {
   type ClaimRequest,

@@ -53,9 +53,13 @@ const registerStatement = defineStatement<Required<WorkerDescription>, { id: num
 
 /**
  * When this server last let go of all sessions and their locks: at its start, or when it began anew because one of its processes crashed
- * (killed for want of memory). The start of the postmaster stays the same then, and these statistics are lost. Resetting them by hand does no harm.
+ * (killed for want of memory). The start of the postmaster stays the same then, and these statistics are lost. Resetting them by hand does
+ * no harm. Not with PostgreSQL 14, which reads a file for them, and waits until it is written.
  */
-export const serverEpoch = sql`greatest(pg_postmaster_start_time(), pg_stat_get_bgwriter_stat_reset_time())`
+export const serverEpoch = sql`greatest(
+  pg_postmaster_start_time(),
+  case when current_setting('server_version_num')::integer >= 150000 then pg_stat_get_bgwriter_stat_reset_time() end
+)`
 
 /** What a worker learns when it beats. */
 export interface Beat {
@@ -118,7 +122,8 @@ export const removeWorker = defineStatement<{ workerId: number }, never>(
   'remove_worker',
   ({ table, param }) => sql`
     delete from ${table('workers')}
-    where id = ${param('workerId')} and not exists (select from ${table('leases')} where worker_id = ${param('workerId')})`,
+    where id = ${param('workerId')}
+      and not exists (select from ${table('leases')} where worker_id = ${param('workerId')} and ids <> '{}')`,
 )
 
 /** The key class of the liveness locks of one schema, for the two-key form of PostgreSQL's advisory locks: its table's oid. */

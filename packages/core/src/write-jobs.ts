@@ -146,9 +146,15 @@ async function write(
 
 const isAborted = (error: unknown): boolean => (error as { code?: unknown } | null)?.code === '25P02'
 
-/** Whether the database refused a value: a data exception, an integrity violation, raised by a trigger. Each repetition would be, too. */
-export const isRefusal = (error: unknown): boolean =>
-  /^(22|23|P0)/.test(String((error as { code?: unknown } | null)?.code))
+/**
+ * Whether the database refused what was to be written: for its data, by a constraint, a policy, or whatever code a trigger made up. Not
+ * what another try may find gone: a lost connection, a statement that must be prepared anew, a deadlock, a full disk, a time-out.
+ */
+export function isRefusal(error: unknown): boolean {
+  const code = String((error as { code?: unknown } | null)?.code)
+  const isSqlState = /^[0-9A-Z]{5}$/.test(code) && !/^E[A-Z]+$/.test(code)
+  return isSqlState && !/^(08|0A|25|26|40|53|55|57|58|XX)/.test(code)
+}
 
 /** Writes the jobs, and answers their ids in the same order. */
 async function insert(

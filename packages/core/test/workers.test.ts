@@ -9,12 +9,14 @@ import {
   claimSuspectIntoLease,
   endSession,
   enqueueMany,
+  fenceLease,
   finishHeld,
   finishInTransaction,
   goAlone,
   LostLeaseError,
   lockLiveness,
   lookAtOthers,
+  readLease,
   registerWorker,
   removeWorker,
   rescueLostWorkers,
@@ -314,6 +316,32 @@ describe('rescue', () => {
     expect(later).toMatchObject({ workers: [], endedBackends: 0 })
     expect(later.silentForMs).toBeLessThan(30_000)
     expect(await rescue({ workerId: rescuer })).toMatchObject({ requeued: 1, endedBackends: 1 })
+  })
+
+  // Mutants: an insert that fails on the id, so that nobody is rescued any more; two letters of one id written by one statement.
+  test('jobs whose ids came twice become dead letters, and the others go back', async () => {
+    const [one, two] = [await workerWithLease(3), await workerWithLease(1)]
+    const [first, second] = one.claimed
+    await pool.query(`insert into pgq.jobs (id, task) values ($1, 'new')`, [first!.id])
+    await pool.query('update pgq.leases set ids = array[$1::bigint] where worker_id = $2', [second!.id, two.workerId])
+    await Promise.all([close(one.client), close(two.client)])
+    expect(await rescue()).toMatchObject({ requeued: 1, buried: 2 })
+    const dead = await database.rows('select id, reason from pgq.dead_jobs order by id')
+    expect(dead).toEqual([first, second].map((job) => ({ id: job!.id, reason: 'crashed' })))
+  })
+
+  // Mutant: a lease that is empty keeps its worker; one whose number is free is claimed after it was looked for.
+  test('a claim that comes after its number was taken fails, and leaves its jobs where they are', async () => {
+    const client = await database.connect()
+    const workerId = await newWorker(client)
+    await enqueueMany(pool, 'work', jobs(2))
+    await fenceLease(pool, 'pgq', { workerId, number: 1 })
+    expect(await readLease(pool, 'pgq', { workerId, number: 1 })).toEqual([])
+    const claim = claimIntoLease(client, 'pgq', { ...claimRequest(workerId), number: 1 })
+    await expect(claim).rejects.toMatchObject({ code: '23505' })
+    expect(await database.rows('select from pgq.jobs')).toHaveLength(2)
+    await removeWorker(client, 'pgq', { workerId })
+    expect(await database.rows('select from pgq.workers')).toEqual([])
   })
 
   // Mutant: the beat judged without the epoch: after an outage that is longer than the lease, everybody looks silent.

@@ -49,7 +49,10 @@ create table workers (
   started_at timestamptz not null default now(),
   beat_at    timestamptz not null default now(),
   -- The server's start, or its recovery from a crash, that its locks belong to.
-  epoch      timestamptz not null default greatest(pg_postmaster_start_time(), pg_stat_get_bgwriter_stat_reset_time()),
+  epoch      timestamptz not null default greatest(
+    pg_postmaster_start_time(),
+    case when current_setting('server_version_num')::integer >= 150000 then pg_stat_get_bgwriter_stat_reset_time() end
+  ),
   locks      boolean     not null default true,    -- its connections hold its liveness lock; if not, only the beat tells
   listens    boolean     not null default true,    -- NOTIFY reaches it
   lease_ms   integer     not null default 30000,   -- silent for longer, it is lost; it beats accordingly
@@ -399,7 +402,7 @@ begin
       where lease.worker_id = $1 and lease.number = $2 and $3 <> all (lease.done)
       for key share
       on conflict on constraint finished_jobs_pkey do update set ordinal = excluded.ordinal
-        where finished_jobs.xmin = pg_current_xact_id()::xid; -- again in one transaction does no harm
+        where finished_jobs.xmin = pg_current_xact_id()::xid; -- again in one transaction does no harm, beside savepoints
       return found;
     end
     $body$

@@ -165,7 +165,7 @@ class RunningWorker implements Worker {
     const leasing = { schema, connection: claims, acknowledger: this.#acknowledger, session: this.#session }
     const make: Record<DeliveryModeName, () => DeliveryMode> = {
       'at-least-once': () => new AtLeastOnce(leasing),
-      'at-most-once': () => new AtMostOnce(schema, durableClaims, settlements, this.#backoff()),
+      'at-most-once': () => new AtMostOnce(schema, durableClaims, settlements, this.#backoff(), this.#session),
       transactional: () =>
         new Transactional(
           leasing,

@@ -23,7 +23,7 @@ test('a job that fails while the settlement of its neighbour is tried again', as
 
 describe('a dead letter that the database refuses', () => {
   beforeAll(() =>
-    db.rows(`create function refuse() returns trigger language plpgsql as $$ begin raise 'no letters of 13'; end $$;
+    db.rows(`create function refuse() returns trigger language plpgsql as $$ begin raise 'no letters of 13' using errcode = 'NO013'; end $$;
       create trigger refuse before insert on pgq.dead_jobs for each row when ((new.args #>> '{}')::integer = 13) execute function refuse()`),
   )
   afterAll(() => db.rows('drop function refuse cascade'))

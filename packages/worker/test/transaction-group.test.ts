@@ -1,5 +1,5 @@
 import { sql } from 'kysely'
-import { beforeAll, describe, expect, test } from 'vitest'
+import { beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { all, numbered, numbers, pause, queue, until } from './queue.js'
 
 const db = await queue()
@@ -34,6 +34,23 @@ async function run(count: number, also: (n: number, job: { attempt: number; trx:
   await db.empty()
   return { settled, unsettled, released }
 }
+
+// Mutant: the release of its jobs without a listener: a refusal ends the process.
+test('a group that cannot commit, and whose jobs the database does not take back', async () => {
+  await db.rows(`create function refuse() returns trigger language plpgsql as $$ begin raise 'not again'; end $$`)
+  onTestFinished(() => db.rows('drop function refuse cascade') as Promise<never>)
+  await task.enqueueMany(db.pool, numbers(5))
+  await db.rows('create trigger refuse before insert on pgq.jobs for each row execute function refuse()')
+  const violate = async (n: number, { trx }: { trx: any }) => {
+    await sql`insert into children values (${n === 3 ? n : null})`.execute(trx)
+  }
+  const worker = db.idleWorker([task.handle(violate)], grouped)
+  const [settled, unsettled] = [all(worker, 'job.settled'), all(worker, 'job.unsettled')]
+  await worker.start()
+  await until(() => settled.length + unsettled.length === 5)
+  expect(unsettled.length).toBeGreaterThan(1)
+  expect(await db.value(`select count(*)::integer from pgq.job_states where state = 'running'`)).toBe(unsettled.length)
+})
 
 describe('a group of transactional jobs', () => {
   test('commits once for all, in their order, each exactly once', async () => {

@@ -3,6 +3,7 @@ import {
   type ClaimRequest,
   claimAndDelete,
   claimSuspectAndDelete,
+  type Executor,
   isRefusal,
   type Restore,
   restoreJobs,
@@ -11,6 +12,7 @@ import {
 import type { Backoff } from '../backoff.js'
 import type { Connection } from '../connection.js'
 import { delay } from '../delay.js'
+import type { Session } from '../session.js'
 import type { Claim, DeliveryMode, Ending } from './delivery-mode.js'
 
 /**
@@ -30,15 +32,35 @@ export class AtMostOnce implements DeliveryMode {
     private readonly claims: Connection,
     private readonly settlements: Connection,
     private readonly backoff: Backoff,
+    private readonly session: Pick<Session, 'isPooled'>,
   ) {}
 
   async claim(request: ClaimRequest): Promise<Claim[]> {
-    return this.#claimsOf(await claimAndDelete(this.claims, this.schema, request))
+    return this.#claimsOf(await this.#inTime((executor) => claimAndDelete(executor, this.schema, request)))
   }
 
   /** One that was a job of another mode when it crashed. */
   async claimSuspect(request: SuspectRequest): Promise<Claim[]> {
-    return this.#claimsOf(await claimSuspectAndDelete(this.claims, this.schema, request))
+    return this.#claimsOf(await this.#inTime((executor) => claimSuspectAndDelete(executor, this.schema, request)))
+  }
+
+  /**
+   * A claim that waits for a lock must not commit after it was given up. Our connections have limits for that; of a server session behind
+   * a pooler only the transaction is ours.
+   */
+  #inTime(claim: (executor: Executor) => Promise<ClaimedJob[]>): Promise<ClaimedJob[]> {
+    if (!this.session.isPooled) return claim(this.claims)
+    return this.claims.use(async (client) => {
+      try {
+        await client.query(`begin; ${LIMITS}`)
+        const jobs = await claim(this.claims.on(client))
+        await client.query('commit')
+        return jobs
+      } catch (error) {
+        this.claims.drop(client) // with the transaction that is still open on it
+        throw error
+      }
+    })
   }
 
   #claimsOf(jobs: readonly ClaimedJob[]): Claim[] {
@@ -105,11 +127,17 @@ export class AtMostOnce implements DeliveryMode {
   }
 
   async #mayBeCommitted(xid: string): Promise<boolean> {
-    const { rows } = await this.settlements.query(`select pg_xact_status('${xid}'::xid8) as status`)
+    const { rows } = await this.settlements.query(`select pg_xact_status('${xid}'::xid8) as status`).catch((error) => {
+      // It lies in the future of a standby that took over without it.
+      if (error?.code === '22023') return { rows: [{ status: 'aborted' }] }
+      throw error
+    })
     if (rows[0].status === 'in progress') throw new Error(`Transaction ${xid} is still ending.`)
     return rows[0].status !== 'aborted'
   }
 }
+
+const LIMITS = `set local lock_timeout = '5s'; set local statement_timeout = '9s'`
 
 class DeletedClaim implements Claim {
   constructor(

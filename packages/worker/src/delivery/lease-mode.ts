@@ -5,6 +5,7 @@ import {
   claimSuspectIntoLease,
   type Executor,
   endSession,
+  fenceLease,
   readLease,
   type SuspectRequest,
 } from '@pgq/core'
@@ -99,6 +100,8 @@ export abstract class LeaseMode implements DeliveryMode {
       if (await this.#mayStillCommit(doubtful)) throw new Error('A claim whose connection broke is still ending.')
       const { connection, schema } = this.leasing
       const { number } = doubtful
+      // Its session may be alive where nothing ends it, behind a lock that it waits for.
+      if (!this.leasing.session.locks) await fenceLease(connection, schema, { workerId, number })
       const sentAt = performance.now()
       const jobs = await readLease(connection, schema, { workerId, number })
       return this.#claimsOf(workerId, number, jobs, sentAt)

@@ -231,7 +231,8 @@ class OpenTransaction {
     if (isLeaseGone(error)) return false
     if (this.#done.length === 1) throw new CommitRefused('', { cause: error })
     this.mode.groupFailed(this.#done.length)
-    for (const { lease, job } of this.#done) void this.mode.leasing.acknowledger.settle(lease, job, RELEASE)
+    // What the database refuses stays in its lease; each claim tells of it.
+    for (const { lease, job } of this.#done) this.mode.leasing.acknowledger.settle(lease, job, RELEASE).catch(() => {})
     throw error
   }
 }
