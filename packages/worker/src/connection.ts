@@ -118,12 +118,16 @@ export class Connection implements PreparingClient {
   }
 
   /** Not pg's query_timeout: after a block of the event loop, or a freeze, that fires before the answer that has come is read. */
-  async #inTime<Result>(work: Promise<Result>): Promise<Result> {
+  #inTime<Result>(work: Promise<Result>): Promise<Result> {
     if (this.deadlineMs === 0) return work
-    if (await endsWithin(this.deadlineMs, work)) return work
-    await new Promise((resolve) => setImmediate(resolve))
-    if (await endsWithin(READ_MS, work)) return work
-    throw new Error('Query read timeout')
+    return new Promise((resolve, reject) => {
+      const giveUp = () => reject(new Error('Query read timeout'))
+      const readFirst = () => {
+        timer = setTimeout(giveUp, READ_MS).unref()
+      }
+      let timer = setTimeout(() => setImmediate(readFirst), this.deadlineMs)
+      work.then(resolve, reject).finally(() => clearTimeout(timer))
+    })
   }
 
   async #open(): Promise<pg.Client> {
