@@ -67,6 +67,12 @@ const ADAPTERS = [
   ['Drizzle', 'fromDrizzle(db)', 'execute'],
 ] as const
 
+/** The SQLSTATE of an error of the database; undefined of any other, such as Node's EPIPE. */
+export function sqlStateOf(error: unknown): string | undefined {
+  const code = (error as { code?: unknown } | null | undefined)?.code
+  return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) && !/^E[A-Z]+$/.test(code) ? code : undefined
+}
+
 // undefined_table, undefined_column, undefined_function, invalid_schema_name
 const MISSING = new Set(['42P01', '42703', '42883', '3F000'])
 

@@ -38,7 +38,14 @@ export {
   UnknownTaskError,
   WorkerStoppingError,
 } from './errors.js'
-export { checkExecutor, type Executor, type KyselyLike, type PreparingClient, type SqlClient } from './executor.js'
+export {
+  checkExecutor,
+  type Executor,
+  type KyselyLike,
+  type PreparingClient,
+  type SqlClient,
+  sqlStateOf,
+} from './executor.js'
 export type { DeliveryModeName, Job, JobMeta, JobOf, LeasedJob, TransactionalJob } from './job.js'
 export type { DeadJobFilter, JobFilter, JobFilters, UnfinishedJobFilter, WaitingJobFilter } from './job-filter.js'
 export {

@@ -2,7 +2,7 @@ import { type RawBuilder, sql } from 'kysely'
 import { ringDoorbell } from './doorbell.js'
 import { SEPARATOR } from './encode-args.js'
 import { InvalidOptionError } from './errors.js'
-import type { Executor } from './executor.js'
+import { type Executor, sqlStateOf } from './executor.js'
 import type { JobMeta } from './job.js'
 import { isPool, prepared } from './prepared.js'
 import type { RetryPolicy } from './retry-policy.js'
@@ -151,9 +151,8 @@ const isAborted = (error: unknown): boolean => (error as { code?: unknown } | nu
  * what another try may find gone: a lost connection, a statement that must be prepared anew, a deadlock, a full disk, a time-out.
  */
 export function isRefusal(error: unknown): boolean {
-  const code = String((error as { code?: unknown } | null)?.code)
-  const isSqlState = /^[0-9A-Z]{5}$/.test(code) && !/^E[A-Z]+$/.test(code)
-  return isSqlState && !/^(08|0A|25|26|40|53|55|57|58|XX)/.test(code)
+  const state = sqlStateOf(error)
+  return state !== undefined && !/^(08|0A|25|26|40|53|55|57|58|XX)/.test(state)
 }
 
 /** Writes the jobs, and answers their ids in the same order. */

@@ -1,5 +1,5 @@
 import { setMaxListeners } from 'node:events'
-import { PgqError, type PreparingClient } from '@pgq/core'
+import { PgqError, type PreparingClient, sqlStateOf } from '@pgq/core'
 import pg from 'pg'
 import { endsWithin } from './delay.js'
 
@@ -177,10 +177,9 @@ const statementName = (name: string): string => name.slice(-63)
 
 /** True when the client cannot be used any more: no SQLSTATE (a socket or time-out error), or one that ends the session. */
 export function breaksConnection(error: unknown): boolean {
-  const code = (error as { code?: unknown } | null)?.code
-  const isSqlState = typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) && !/^E[A-Z]+$/.test(code)
+  const state = sqlStateOf(error)
   // 08: connection exceptions; 57P: shutdown, crash, terminated; 25006: a stale primary that became read-only.
-  return !isSqlState || /^(08|57P)/.test(code) || code === '25006'
+  return state === undefined || /^(08|57P)/.test(state) || state === '25006'
 }
 
 /** What start() says of a server that it could not reach: pg's own error may have no text at all. Other errors stay as they are. */

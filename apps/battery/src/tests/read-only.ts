@@ -14,7 +14,7 @@ export const readOnly: BatteryTest = {
   mutants: [
     {
       name: 'a connection that cannot write is kept',
-      patches: [{ file: 'packages/worker/src/connection.ts', find: " || code === '25006'", replace: '' }],
+      patches: [{ file: 'packages/worker/src/connection.ts', find: " || state === '25006'", replace: '' }],
     },
   ],
   async run(context) {
