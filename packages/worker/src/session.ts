@@ -3,6 +3,11 @@ import type pg from 'pg'
 import { Connection } from './connection.js'
 import type { ResolvedOptions } from './options.js'
 
+/** How long a statement of pgq's own may wait for a lock, and how long it may take: of a session, or of a transaction alone. */
+export function limits(set: 'set' | 'set local'): string {
+  return `${set} lock_timeout = '5s'; ${set} statement_timeout = '9s'`
+}
+
 /**
  * Settings of the connections that only pgq's own statements use. Sent by SET, because poolers refuse startup options.
  * Without the planner settings, a statement planned while the table was empty keeps its sequential scan for ever: 104 ms
@@ -12,7 +17,7 @@ import type { ResolvedOptions } from './options.js'
 const OWN_STATEMENTS = `
   set enable_seqscan = off; set enable_bitmapscan = off; set enable_sort = off; set enable_hashjoin = off;
   set enable_mergejoin = off; set jit = off; set plan_cache_mode = force_generic_plan;
-  set lock_timeout = '5s'; set statement_timeout = '9s'; set idle_in_transaction_session_timeout = '9s'`
+  ${limits('set')}; set idle_in_transaction_session_timeout = '9s'`
 
 /** Settings of every connection: isolation pinned, death noticed on both sides of the wire, and left open while nothing happens. */
 const ALL_CONNECTIONS = `
@@ -21,7 +26,7 @@ const ALL_CONNECTIONS = `
   do $$ begin set client_connection_check_interval = '500ms'; exception when invalid_parameter_value then null; end $$; -- not on Windows
   set tcp_keepalives_idle = 2; set tcp_keepalives_interval = 1; set tcp_keepalives_count = 2; set tcp_user_timeout = '4s'`
 
-/** How long our own short statements may take before the connection counts as dead, in ms. */
+/** How long a statement of pgq's own may go unanswered before its connection counts as dead, in ms: longer than the server lets it run. */
 const STATEMENT_DEADLINE_MS = 10_000
 
 /** Opens the worker's connections, each with its settings and its share of the liveness lock. */

@@ -12,7 +12,7 @@ import {
 import type { Backoff } from '../backoff.js'
 import type { Connection } from '../connection.js'
 import { delay } from '../delay.js'
-import type { Session } from '../session.js'
+import { limits, type Session } from '../session.js'
 import type { Claim, DeliveryMode, Ending } from './delivery-mode.js'
 
 /**
@@ -52,7 +52,7 @@ export class AtMostOnce implements DeliveryMode {
     if (!this.session.isPooled) return claim(this.claims)
     return this.claims.use(async (client) => {
       try {
-        await client.query(`begin; ${LIMITS}`)
+        await client.query(BEGIN)
         const jobs = await claim(this.claims.on(client))
         await client.query('commit')
         return jobs
@@ -137,7 +137,7 @@ export class AtMostOnce implements DeliveryMode {
   }
 }
 
-const LIMITS = `set local lock_timeout = '5s'; set local statement_timeout = '9s'`
+const BEGIN = `begin; ${limits('set local')}`
 
 class DeletedClaim implements Claim {
   constructor(
