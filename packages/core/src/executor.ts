@@ -76,4 +76,4 @@ export function sqlStateOf(error: unknown): string | undefined {
 // undefined_table, undefined_column, undefined_function, invalid_schema_name
 const MISSING = new Set(['42P01', '42703', '42883', '3F000'])
 
-const isMissingObject = (error: unknown): boolean => MISSING.has((error as { code?: string } | null)?.code ?? '')
+const isMissingObject = (error: unknown): boolean => MISSING.has(sqlStateOf(error) ?? '')

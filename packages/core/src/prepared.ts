@@ -1,4 +1,4 @@
-import type { Executor, PreparingClient } from './executor.js'
+import { type Executor, type PreparingClient, sqlStateOf } from './executor.js'
 
 /** A pg Pool, as far as it is used here. */
 interface PoolLike {
@@ -48,7 +48,7 @@ async function queryPool(pool: PoolLike, name: string, text: string, values: unk
     }
     if (!keepsStatements.get(client)) return await client.query({ text, values })
     return await client.query({ name, text, values }).catch((error) => {
-      if (error?.code !== STATEMENT_UNKNOWN) throw error
+      if (sqlStateOf(error) !== STATEMENT_UNKNOWN) throw error
       keepsStatements.set(client, false)
       return client.query({ text, values })
     })

@@ -144,7 +144,7 @@ async function write(
   }
 }
 
-const isAborted = (error: unknown): boolean => (error as { code?: unknown } | null)?.code === '25P02'
+const isAborted = (error: unknown): boolean => sqlStateOf(error) === '25P02'
 
 /**
  * Whether the database refused what was to be written: for its data, by a constraint, a policy, or whatever code a trigger made up. Not

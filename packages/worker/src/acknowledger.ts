@@ -9,6 +9,7 @@ import {
   type LeasePlace,
   type Return,
   returnJobs,
+  sqlStateOf,
 } from '@pgq/core'
 import type { Backoff } from './backoff.js'
 import { breaksConnection, type Connection } from './connection.js'
@@ -283,7 +284,7 @@ export class Acknowledger {
   }
 }
 
-const isCancelled = (error: unknown): boolean => (error as { code?: unknown } | null)?.code === '57014'
+const isCancelled = (error: unknown): boolean => sqlStateOf(error) === '57014'
 
 function byWorker(leases: Iterable<Lease>): Map<number, Lease[]> {
   const found = new Map<number, Lease[]>()

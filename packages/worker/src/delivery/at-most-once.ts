@@ -8,6 +8,7 @@ import {
   type Restore,
   restoreJobs,
   type SuspectRequest,
+  sqlStateOf,
 } from '@pgq/core'
 import type { Backoff } from '../backoff.js'
 import type { Connection } from '../connection.js'
@@ -129,7 +130,7 @@ export class AtMostOnce implements DeliveryMode {
   async #mayBeCommitted(xid: string): Promise<boolean> {
     const { rows } = await this.settlements.query(`select pg_xact_status('${xid}'::xid8) as status`).catch((error) => {
       // It lies in the future of a standby that took over without it.
-      if (error?.code === '22023') return { rows: [{ status: 'aborted' }] }
+      if (sqlStateOf(error) === '22023') return { rows: [{ status: 'aborted' }] }
       throw error
     })
     if (rows[0].status === 'in progress') throw new Error(`Transaction ${xid} is still ending.`)

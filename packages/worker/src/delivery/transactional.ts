@@ -1,4 +1,4 @@
-import { type ClaimedJob, finishHeld, finishLocked, holdsLease } from '@pgq/core'
+import { type ClaimedJob, finishHeld, finishLocked, holdsLease, sqlStateOf } from '@pgq/core'
 import type pg from 'pg'
 import type { Lease } from '../acknowledger.js'
 import type { Backoff } from '../backoff.js'
@@ -179,7 +179,7 @@ class OpenTransaction {
   explain(error: unknown): unknown {
     const loss = this.slot.connection.lossOf(this.client)
     if (!loss || !breaksConnection(error)) return error
-    return (loss as { code?: unknown }).code === IDLE_TOO_LONG ? new Error(IDLE, { cause: loss }) : loss
+    return sqlStateOf(loss) === IDLE_TOO_LONG ? new Error(IDLE, { cause: loss }) : loss
   }
 
   #break(error: unknown): void {
@@ -328,10 +328,8 @@ function checkCommitted(result: pg.QueryResult): void {
 }
 
 /** There was no number to write: the lease was given away. */
-const isLeaseGone = (error: unknown): boolean => {
-  const { code, table } = error as { code?: string; table?: string }
-  return code === '23502' && table === 'finished_jobs'
-}
+const isLeaseGone = (error: unknown): boolean =>
+  sqlStateOf(error) === '23502' && (error as { table?: string }).table === 'finished_jobs'
 
 /**
  * What is sent inside leaves in one packet, with what follows in this turn of the event loop: a COMMIT and the first statement of the
