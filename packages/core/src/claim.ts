@@ -27,6 +27,9 @@ export const SUSPECT_CRASHES = 2
 /** A job's place in the order of claiming, lowest first: 16 bits of priority, 47 bits of position. */
 export const claimRank = (priority: number, position: number): bigint => BigInt(position) - (BigInt(priority) << 47n)
 
+/** The same of a row by the name job, as the indexes have it. */
+export const jobRank: RawBuilder<unknown> = sql`(job.position - (job.priority::bigint << 47))`
+
 /**
  * Moves ready jobs into one lease (workerId, number), highest priority first, then oldest first. The lease is the proof of
  * holding them; the pair must be new. Answers the jobs in that order; an empty list leaves no lease. After a crash of the
@@ -77,9 +80,9 @@ const removeReadyJobs = ({ table, param }: StatementParts<ClaimRequest>): RawBui
         from ${table('jobs')} as job
         where job.queue = range.queue and job.execute_at is null and job.task = any (${param('tasks')}::text[])
           and job.crash_count < ${sql.lit(SUSPECT_CRASHES)}
-          and (job.position - (job.priority::bigint << 47)) > range.after
-          and (job.position - (job.priority::bigint << 47)) <= range.upto
-        order by (job.position - (job.priority::bigint << 47))
+          and ${jobRank} > range.after
+          and ${jobRank} <= range.upto
+        order by ${jobRank}
         limit ${param('limit')}
         for update skip locked
       ) as ready
@@ -164,7 +167,7 @@ const promoteStatement = defineStatement<Required<PromoteRequest>, Promotion>(
           select from ${table('jobs')} as job
           where job.queue = wanted.queue and job.execute_at is null and job.task = any (${param('watchedTasks')}::text[])
             and job.crash_count < ${sql.lit(SUSPECT_CRASHES)}
-          order by (job.position - (job.priority::bigint << 47))
+          order by ${jobRank}
           limit 1
         ) as front
         where ${isNotPaused({ table }, sql`wanted.queue`)}
@@ -197,7 +200,7 @@ const unknownTasksStatement = defineStatement<UnknownTasksRequest, { task: strin
       select job.task
       from ${table('jobs')} as job
       where job.queue = wanted.queue and job.execute_at is null
-      order by (job.position - (job.priority::bigint << 47))
+      order by ${jobRank}
       limit 1000
     ) as front
     where not front.task = any (${param('tasks')}::text[])

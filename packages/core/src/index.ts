@@ -8,6 +8,7 @@ export {
   claimIntoLease,
   claimRank,
   findUnknownTasks,
+  jobRank,
   promoteDueJobs,
   SUSPECT_CRASHES,
 } from './claim.js'

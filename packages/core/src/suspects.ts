@@ -1,6 +1,6 @@
 import { type RawBuilder, sql } from 'kysely'
 import { batchOf, defineClaim, type LeaseRequest, leaseOf } from './batch.js'
-import { type ClaimRequest, SUSPECT_CRASHES } from './claim.js'
+import { type ClaimRequest, jobRank, SUSPECT_CRASHES } from './claim.js'
 import type { Executor } from './executor.js'
 import { isNotPaused } from './queues.js'
 import { defineStatement, type StatementParts } from './statement.js'
@@ -87,7 +87,7 @@ const suspects = (
     from ${table('jobs')} as job
     where job.queue = wanted.queue and job.execute_at is null and job.crash_count >= ${sql.lit(SUSPECT_CRASHES)}
       and job.task = any (${param('tasks')}::text[])
-    order by job.crash_count, (job.position - (job.priority::bigint << 47))
+    order by job.crash_count, ${jobRank}
     limit ${sql.lit(limit)}
     ${lock}
   ) as found

@@ -1,4 +1,4 @@
-import { checkOptionNames, type Executor, optionNames, type RawBuilder, sql } from '@pgq/core'
+import { checkOptionNames, type Executor, jobRank, optionNames, type RawBuilder, sql } from '@pgq/core'
 import { type CountParams, type CountRequest, countParams, countsByState } from './estimate.js'
 import { dateOf, defineQuestion, type EpochMs, epochMs, type MonitorOptions } from './question.js'
 
@@ -51,8 +51,6 @@ interface BacklogRow extends Omit<QueueBacklog, 'oldestReadyMs' | 'nextScheduled
   pausedAt: EpochMs | null
 }
 
-const rank = sql`(job.position - (job.priority::bigint << 47))`
-
 /** The most priorities of all queues together whose first jobs are looked at. */
 const MAX_PRIORITIES = 1_000
 
@@ -64,7 +62,7 @@ const askBacklog = defineQuestion<CountParams, BacklogRow>('backlog', (parts) =>
     select job.queue, job.priority, job.ready_at
     from ${table('jobs')} as job
     where job.execute_at is null and ${isLarge} and ${condition}
-    order by job.queue, ${rank} limit 1`
+    order by job.queue, ${jobRank} limit 1`
   return sql`
     with recursive ${countsByState(parts)}, priorities as (
       select * from (${first(sql`true`)}) as first
@@ -72,7 +70,7 @@ const askBacklog = defineQuestion<CountParams, BacklogRow>('backlog', (parts) =>
       select next.*
       from priorities as above
       cross join lateral (
-        ${first(sql`(job.queue, ${rank}) >= (above.queue, (1 - above.priority)::bigint << 47)`)}
+        ${first(sql`(job.queue, ${jobRank}) >= (above.queue, (1 - above.priority)::bigint << 47)`)}
       ) as next
     ), counted as (
       select

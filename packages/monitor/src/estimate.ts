@@ -1,4 +1,4 @@
-import { optionNames, type RawBuilder, type StatementParts, sql } from '@pgq/core'
+import { jobRank, optionNames, type RawBuilder, type StatementParts, sql } from '@pgq/core'
 import { type JobsFilter, matches } from './question.js'
 import { queuesIn } from './queues-in.js'
 
@@ -45,7 +45,7 @@ export const countsByState = (parts: StatementParts<CountParams>): RawBuilder<un
     ${frontOf(parts, 'ready', {
       from: 'jobs',
       where: sql`job.execute_at is null`,
-      order: sql`(job.position - (job.priority::bigint << 47))`,
+      order: jobRank,
       oldest: sql`job.ready_at`,
     })},
     ${frontOf(parts, 'scheduled', {

@@ -1,4 +1,12 @@
-import { type Executor, type RawBuilder, type StatementParts, SUSPECT_CRASHES, serverEpoch, sql } from '@pgq/core'
+import {
+  type Executor,
+  jobRank,
+  type RawBuilder,
+  type StatementParts,
+  SUSPECT_CRASHES,
+  serverEpoch,
+  sql,
+} from '@pgq/core'
 import { backlog, type QueueBacklog } from './backlog.js'
 import { listWorkers, type WorkerStatus } from './list-workers.js'
 import { defineQuestion, type EpochMs, epochMs, type MonitorOptions } from './question.js'
@@ -320,7 +328,7 @@ const askSuspects = defineQuestion<object, SuspectFacts>(
       select job.queue, job.ready_at
       from ${parts.table('jobs')} as job
       where job.execute_at is null and job.crash_count >= ${sql.lit(SUSPECT_CRASHES)}
-      order by job.queue, job.crash_count, (job.position - (job.priority::bigint << 47))
+      order by job.queue, job.crash_count, ${jobRank}
       limit 1000
     ) as suspect
     group by queue
@@ -338,7 +346,7 @@ const askHeads = defineQuestion<{ queue: null }, { queue: string; task: string; 
       select job.queue, job.task
       from ${table('jobs')} as job
       where job.queue >= found.queue and job.execute_at is null
-      order by job.queue, (job.position - (job.priority::bigint << 47))
+      order by job.queue, ${jobRank}
       limit 200
     ) as first
     where first.queue = found.queue

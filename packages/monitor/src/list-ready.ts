@@ -1,4 +1,4 @@
-import { type Executor, sql } from '@pgq/core'
+import { type Executor, jobRank, sql } from '@pgq/core'
 import { type ListedJob, listedJob, PAGE_OPTIONS, type Page, type PageRequest, readCursor } from './page.js'
 import { checkCall, dateOf, type EpochMs, epochMs, type MonitorOptions } from './question.js'
 import { defineWalk, type WalkedOrder } from './walk.js'
@@ -26,13 +26,11 @@ export async function listReady(
   }))
 }
 
-const rank = sql`(job.position - (job.priority::bigint << 47))`
-
-export const readyJobs: WalkedOrder = { from: 'jobs', where: sql`job.execute_at is null`, order: [rank] }
+export const readyJobs: WalkedOrder = { from: 'jobs', where: sql`job.execute_at is null`, order: [jobRank] }
 
 const askReady = defineWalk<{ readonly after: string | null }, { readyAt: EpochMs }>('list_ready', ({ param }) => ({
   ...readyJobs,
-  behind: sql`${rank} > coalesce(${param('after')}::bigint, -9223372036854775808)`,
-  cursor: sql`${rank}::text`,
+  behind: sql`${jobRank} > coalesce(${param('after')}::bigint, -9223372036854775808)`,
+  cursor: sql`${jobRank}::text`,
   columns: sql`${epochMs(sql`job.ready_at`)} as "readyAt"`,
 }))
