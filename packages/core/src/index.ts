@@ -47,6 +47,15 @@ export {
   type SqlClient,
   sqlStateOf,
 } from './executor.js'
+export {
+  areFinished,
+  finishHeld,
+  finishInTransaction,
+  finishLocked,
+  finishState,
+  holdsLease,
+  type LeasePlace,
+} from './finish.js'
 export type { DeliveryModeName, Job, JobMeta, JobOf, LeasedJob, TransactionalJob } from './job.js'
 export type { DeadJobFilter, JobFilter, JobFilters, UnfinishedJobFilter, WaitingJobFilter } from './job-filter.js'
 export {
@@ -73,20 +82,7 @@ export {
   type TaskRetryPolicy,
 } from './retry-policy.js'
 export { runHandler } from './run-handler.js'
-export {
-  acknowledge,
-  areFinished,
-  finishHeld,
-  finishInTransaction,
-  finishLocked,
-  finishState,
-  holdsLease,
-  type LeasePlace,
-  type Restore,
-  type Return,
-  restoreJobs,
-  returnJobs,
-} from './settle.js'
+export { acknowledge, type Restore, type Return, restoreJobs, returnJobs } from './settle.js'
 export { decideSettlement, type JobError, type Settlement } from './settlement.js'
 export { defineStatement, type Statement, type StatementParts } from './statement.js'
 export { bucketEndMs, bucketOf, compactStats, type JobEnd, type JobStats, recordStats, STATS_BATCH } from './stats.js'

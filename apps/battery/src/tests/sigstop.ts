@@ -14,7 +14,7 @@ export const sigstop: BatteryTest = {
       name: 'finish() does not look whether the lease is still there',
       patches: [
         {
-          file: 'packages/core/src/settle.ts',
+          file: 'packages/core/src/finish.ts',
           find: 'if (rows.length === 0) throw new LostLeaseError(jobId)',
           replace: 'void [rows, jobId, LostLeaseError]',
         },
