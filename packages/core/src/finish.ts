@@ -1,4 +1,4 @@
-import { sql } from 'kysely'
+import { type RawBuilder, sql } from 'kysely'
 import { LostLeaseError } from './errors.js'
 import type { Executor } from './executor.js'
 import { defineStatement, type StatementParts } from './statement.js'
@@ -150,3 +150,16 @@ const areFinishedStatement = defineStatement<PlaceColumns, { place: string }>(
       where finished.worker_id = asked.worker_id and finished.number = asked.number and finished.ordinal = asked.ordinal
     )`,
 )
+
+/**
+ * The condition that the place `ordinal` of `lease` still runs: neither acknowledged, nor returned, nor finished. Name the ordinal
+ * with its table: inside the subquery a bare one would be that of finished_jobs.
+ */
+export const isUnsettled = (
+  { table }: Pick<StatementParts<object>, 'table'>,
+  ordinal: RawBuilder<unknown>,
+): RawBuilder<unknown> => sql`
+  ${ordinal} <> all (lease.done) and not exists (
+    select from ${table('finished_jobs')} as finished
+    where finished.worker_id = lease.worker_id and finished.number = lease.number and finished.ordinal = ${ordinal}
+  )`

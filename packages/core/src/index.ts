@@ -54,6 +54,7 @@ export {
   finishLocked,
   finishState,
   holdsLease,
+  isUnsettled,
   type LeasePlace,
 } from './finish.js'
 export type { DeliveryModeName, Job, JobMeta, JobOf, LeasedJob, TransactionalJob } from './job.js'

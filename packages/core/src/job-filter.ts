@@ -1,6 +1,7 @@
 import { type RawBuilder, sql } from 'kysely'
 import type { DeadReason, JobState } from './database.js'
 import { InvalidOptionError } from './errors.js'
+import { isUnsettled } from './finish.js'
 import { shown } from './option-names.js'
 import type { StatementParts } from './statement.js'
 
@@ -144,10 +145,7 @@ export const selectLeased = (parts: Parts): RawBuilder<unknown> => sql`
   cross join lateral unnest(lease.ids, lease.queues, lease.tasks, lease.created_ats)
     with ordinality as running (id, queue, task, created_at, ordinal)
   where ${matches(parts, 'running')} and ${stateFits(parts, sql`'running'`)}
-    and running.ordinal <> all (lease.done) and not exists (
-      select from ${parts.table('finished_jobs')} as finished
-      where finished.worker_id = lease.worker_id and finished.number = lease.number and finished.ordinal = running.ordinal
-    )`
+    and ${isUnsettled(parts, sql`running.ordinal`)}`
 
 /** The condition on a dead letter, by the name dead. */
 export const fitsDead = (parts: Parts): RawBuilder<unknown> => {

@@ -1,7 +1,6 @@
-import { type Executor, type JobState, sql } from '@pgq/core'
+import { type Executor, isUnsettled, type JobState, sql } from '@pgq/core'
 import { COUNT_OPTIONS, type CountParams, type CountRequest, countParams, countsByState } from './estimate.js'
 import { checkCall, dateOf, defineQuestion, type EpochMs, epochMs, type MonitorOptions, matches } from './question.js'
-import { isUnsettled } from './running.js'
 
 /** How many jobs of one task are in one state in one queue. */
 export interface JobCount {

@@ -2,6 +2,7 @@ import {
   checkOptionNames,
   type DeadReason,
   type Executor,
+  isUnsettled,
   type JobError,
   optionNames,
   type RetryPolicy,
@@ -10,7 +11,7 @@ import {
 import { type RunningPart, runningPart } from './list-running.js'
 import { checkId, type ListedJob, type ListedRow, listedColumns, listedJob } from './page.js'
 import { dateOf, defineArgsQuestion, type EpochMs, epochMs, type MonitorOptions } from './question.js'
-import { isUnsettled, type JobWorker, modeOfLease, type RunningMode } from './running.js'
+import { type JobWorker, modeOfLease, type RunningMode } from './running.js'
 
 /** A job with its history. */
 export interface JobDetails extends ListedJob {

@@ -1,4 +1,4 @@
-import { type Executor, sql } from '@pgq/core'
+import { type Executor, isUnsettled, sql } from '@pgq/core'
 import {
   argsContain,
   checkLimit,
@@ -19,7 +19,7 @@ import {
   type MonitorOptions,
   matches,
 } from './question.js'
-import { isUnsettled, type JobWorker, modeOfLease, type RunningMode } from './running.js'
+import { type JobWorker, modeOfLease, type RunningMode } from './running.js'
 
 /** A job that a worker holds: its handler runs, or is about to. */
 export interface RunningJob extends ListedJob {

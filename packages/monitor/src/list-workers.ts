@@ -1,6 +1,6 @@
-import { type Executor, sql } from '@pgq/core'
+import { type Executor, isUnsettled, sql } from '@pgq/core'
 import { checkOptions, dateOf, defineQuestion, type EpochMs, epochMs, type MonitorOptions } from './question.js'
-import { isUnsettled, type JobWorker } from './running.js'
+import type { JobWorker } from './running.js'
 
 /** A worker that is registered: it lives, or nobody has found it lost yet. */
 export interface WorkerStatus extends JobWorker {
