@@ -1,6 +1,7 @@
 import { type RawBuilder, sql } from 'kysely'
 import { batchOf, defineClaim, type LeaseRequest, leaseOf } from './batch.js'
 import type { Executor } from './executor.js'
+import { dueAt, inMs } from './fire-schedules.js'
 import { isNotPaused } from './queues.js'
 import { defineStatement, type StatementParts } from './statement.js'
 
@@ -111,6 +112,8 @@ export interface Promotion {
   readonly ready: boolean
   /** Whether there are suspects at all; see goAlone. */
   readonly suspects: boolean
+  /** When a schedule is due, in ms from now; null: none waits. See fireSchedules. */
+  readonly nextSlotMs: number | null
 }
 
 /**
@@ -174,7 +177,11 @@ const promoteStatement = defineStatement<Required<PromoteRequest>, Promotion>(
       ) as ready,
       exists (
         select from ${table('jobs')} where execute_at is null and crash_count >= ${sql.lit(SUSPECT_CRASHES)}
-      ) as suspects`,
+      ) as suspects,
+      (
+        select ${inMs(sql`min(${dueAt})`)} - ${inMs(sql`now()`)}
+        from ${table('schedules')} as schedule where schedule.paused_at is null
+      ) as "nextSlotMs"`,
 )
 
 type UnknownTasksRequest = Pick<ClaimRequest, 'queues' | 'tasks'>

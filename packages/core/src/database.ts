@@ -122,6 +122,26 @@ export interface JobStatsTable {
   run_counts: Generated<number[]>
 }
 
+/** What workers enqueue again and again; next_at is infinity when there is no next slot. */
+export interface SchedulesTable {
+  name: string
+  task: string
+  args: Generated<Json>
+  queue: Generated<string>
+  priority: Generated<number>
+  retry: Json | null
+  cron: string | null
+  every_ms: BigInt8 | null
+  time_zone: Generated<string>
+  catch_up: Generated<'skip' | 'one' | 'all'>
+  next_at: Stamp
+  paused_at: Stamp | null
+  last_at: Stamp | null
+  last_job_id: BigInt8 | null
+  failed_at: Stamp | null
+  error: string | null
+}
+
 /** Workers with nothing to do, and the channels that wake them. */
 export interface IdleWorkersTable {
   worker_id: number
@@ -169,6 +189,7 @@ export interface PgqDatabase {
   queues: QueuesTable
   cancellations: CancellationsTable
   job_stats: JobStatsTable
+  schedules: SchedulesTable
   idle_workers: IdleWorkersTable
   job_states: JobStatesView
   queue_counts: QueueCountsView

@@ -5,6 +5,7 @@ import type { DeliveryModeName } from './job.js'
 import { checkName, checkPriority, DEFAULT_SCHEMA } from './names.js'
 import { checkOptionNames, optionNames, shown } from './option-names.js'
 import { checkRetryPolicy, MAX_DELAY_MS, type RetryPolicy } from './retry-policy.js'
+import { type NewSchedule, putSchedule, type ScheduleResult } from './schedules.js'
 import { type EnqueueResult, type NewJob, writeJobs } from './write-jobs.js'
 
 /** What one call may change about its job. */
@@ -32,9 +33,10 @@ const OPTIONS = optionNames<EnqueueOptions>({
 /** Those of a job in a list, beside its args. */
 export const JOB_OPTIONS: ReadonlySet<string> = new Set([...OPTIONS, 'args'])
 
-/** Where jobs go instead of the database: an eager queue. */
+/** Where jobs and schedules go instead of the database: an eager queue. */
 export interface EnqueueSink {
   enqueue(executor: Executor, jobs: readonly NewJob[]): Promise<EnqueueResult[]>
+  schedule(schedule: NewSchedule): Promise<ScheduleResult>
 }
 
 /** Enqueues a job by task name, for code that has no definition at hand. Everything else as Task.enqueue. */
@@ -102,7 +104,7 @@ export function newJob(
 }
 
 /** What a job has when its call says nothing else. */
-interface TaskDefaults {
+export interface TaskDefaults {
   readonly name: string
   readonly mode?: DeliveryModeName
   readonly queue: string
@@ -169,9 +171,18 @@ export function enqueueJobs(executor: Executor, schema: string, jobs: readonly N
 }
 
 function store(executor: Executor, schema: string, jobs: readonly NewJob[]): Promise<EnqueueResult[]> {
-  const diversion = diversions.get(executor)?.at(-1) ?? diversions.get(EVERYWHERE)?.at(-1)
-  return diversion ? diversion.sink.enqueue(executor, jobs) : writeJobs(executor, schema, jobs)
+  const sink = sinkOf(executor)
+  return sink ? sink.enqueue(executor, jobs) : writeJobs(executor, schema, jobs)
 }
+
+/** Hands a schedule to the executor's sink, or writes it. */
+export function storeSchedule(executor: Executor, schema: string, schedule: NewSchedule): Promise<ScheduleResult> {
+  const sink = sinkOf(executor)
+  return sink ? sink.schedule(schedule) : putSchedule(executor, schema, schedule)
+}
+
+const sinkOf = (executor: Executor): EnqueueSink | undefined =>
+  (diversions.get(executor)?.at(-1) ?? diversions.get(EVERYWHERE)?.at(-1))?.sink
 
 /** One call's own: diverting twice to the same sink is undone twice. */
 interface Diversion {

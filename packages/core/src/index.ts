@@ -57,6 +57,7 @@ export {
   isUnsettled,
   type LeasePlace,
 } from './finish.js'
+export { type FiredSchedules, fireSchedules } from './fire-schedules.js'
 export type { DeliveryModeName, Job, JobMeta, JobOf, LeasedJob, TransactionalJob } from './job.js'
 export type { DeadJobFilter, JobFilter, JobFilters, UnfinishedJobFilter, WaitingJobFilter } from './job-filter.js'
 export {
@@ -70,6 +71,7 @@ export {
   setPriority,
 } from './manage-jobs.js'
 export { checkName, checkSchemaName, DEFAULT_SCHEMA } from './names.js'
+export type { ScheduleOptions } from './new-schedule.js'
 export { checkOptionNames, optionNames, shown } from './option-names.js'
 export { cancel, Decision, fail, isDecision, isOutcome, type Outcome, retryAfter, snooze } from './outcome.js'
 export { pauseQueue, type QueueOptions, resumeQueue } from './queues.js'
@@ -83,8 +85,18 @@ export {
   type TaskRetryPolicy,
 } from './retry-policy.js'
 export { runHandler } from './run-handler.js'
+export {
+  firstSlot,
+  type NewSchedule,
+  pauseSchedule,
+  removeSchedule,
+  resumeSchedule,
+  runSchedule,
+  type ScheduleResult,
+} from './schedules.js'
 export { acknowledge, type Restore, type Return, restoreJobs, returnJobs } from './settle.js'
 export { decideSettlement, type JobError, type Settlement } from './settlement.js'
+export { type CatchUp, slotsOf, type Timing } from './slots.js'
 export { defineStatement, type Statement, type StatementParts } from './statement.js'
 export { bucketEndMs, bucketOf, compactStats, type JobEnd, type JobStats, recordStats, STATS_BATCH } from './stats.js'
 export {

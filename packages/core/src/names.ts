@@ -12,8 +12,8 @@ export function checkSchemaName(schema: string): string {
   )
 }
 
-/** Names of queues and tasks: 1 to 200 characters that PostgreSQL can store. */
-export function checkName(name: unknown, what: 'queue' | 'task'): asserts name is string {
+/** Names of queues, tasks and schedules: 1 to 200 characters that PostgreSQL can store. */
+export function checkName(name: unknown, what: 'queue' | 'task' | 'schedule'): asserts name is string {
   if (typeof name === 'string' && name.length > 0 && name.length <= 200 && !name.includes('\0') && name.isWellFormed())
     return
   throw new InvalidOptionError(

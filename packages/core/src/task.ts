@@ -1,12 +1,14 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec'
 import { DEFAULT_MAX_ARGS_BYTES } from './encode-args.js'
-import { checkJobs, type EnqueueOptions, enqueueJobs, inList, JOB_OPTIONS, newJob } from './enqueue.js'
+import { checkJobs, type EnqueueOptions, enqueueJobs, inList, JOB_OPTIONS, newJob, storeSchedule } from './enqueue.js'
 import { InvalidArgsError, InvalidOptionError } from './errors.js'
 import { checkExecutor, type Executor } from './executor.js'
 import type { DeliveryModeName, JobOf } from './job.js'
 import { checkName, checkPriority, checkSchemaName, DEFAULT_SCHEMA } from './names.js'
+import { newSchedule, type ScheduleOptions } from './new-schedule.js'
 import { checkOptionNames, optionNames, shown } from './option-names.js'
 import { checkRetryPolicy, type TaskRetryPolicy } from './retry-policy.js'
+import type { ScheduleResult } from './schedules.js'
 import type { EnqueueResult, NewJob } from './write-jobs.js'
 
 /** A value that JSON carries unchanged. */
@@ -119,6 +121,18 @@ export class Task<Input, Output = Input, Mode extends DeliveryModeName = 'at-lea
       }
     }
     return enqueueJobs(executor, this.schema, created)
+  }
+
+  /**
+   * Has workers enqueue a job with these args at each slot of a cron expression or an interval, once each, however many workers there
+   * are. Call it as often as you like, at each start of a program, say: a schedule of the same name is changed where it differs, and
+   * keeps its next slot while its timing is the same. It goes on until removeSchedule. Throws as enqueue does.
+   */
+  async schedule(executor: Executor, args: Input, options: ScheduleOptions<Mode>): Promise<ScheduleResult> {
+    checkExecutor(executor)
+    const parsed = this.parse(args)
+    if (parsed instanceof Promise) await parsed
+    return storeSchedule(executor, this.schema, newSchedule(this, args, options))
   }
 
   /**

@@ -192,7 +192,7 @@ const isPlain = ({ executeAt, delayMs, retry, meta }: NewJob): boolean =>
   executeAt === undefined && delayMs === undefined && retry === undefined && meta === undefined
 
 /** As PostgreSQL reads it: years after 9999 without a sign and zeros before them. Of the past, of which it writes years BC otherwise, one will do. */
-const instantOf = (at: Date): string => new Date(Math.max(at.getTime(), 0)).toISOString().replace(/^\+0*/, '')
+export const instantOf = (at: Date): string => new Date(Math.max(at.getTime(), 0)).toISOString().replace(/^\+0*/, '')
 
 /** In characters of up to three bytes: PostgreSQL takes less than 1 GB in one statement. */
 const MAX_LENGTH = 250_000_000

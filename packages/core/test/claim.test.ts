@@ -229,7 +229,7 @@ describe('promoteDueJobs', () => {
     await makeDue('(1 + args::text::integer)') // 2 is due since longest
     const times = await database.rows('select execute_at from pgq.jobs order by execute_at')
     await enqueueMany(pool, 'work', [{ args: 'ready' }])
-    expect(await promote()).toEqual({ promoted: 3, nextDueMs: null, ready: false, suspects: false })
+    expect(await promote()).toEqual({ promoted: 3, nextDueMs: null, ready: false, suspects: false, nextSlotMs: null })
     const rows = await database.rows('select * from pgq.jobs order by position')
     expect(rows.map(({ args }) => args)).toEqual(['ready', 2, 1, 0])
     expect(rows.slice(1).map(({ ready_at }) => ready_at)).toEqual(times.map(({ execute_at }) => execute_at))
@@ -253,7 +253,13 @@ describe('promoteDueJobs', () => {
     expect(nextDueMs).toBeGreaterThan(30_000)
     expect(nextDueMs).toBeLessThanOrEqual(50_000)
     expect((await promote(['default', 'other'])).nextDueMs).toBeLessThanOrEqual(10_000)
-    expect(await promote(['nothing'])).toEqual({ promoted: 0, nextDueMs: null, ready: false, suspects: false })
+    expect(await promote(['nothing'])).toEqual({
+      promoted: 0,
+      nextDueMs: null,
+      ready: false,
+      suspects: false,
+      nextSlotMs: null,
+    })
   })
 
   test('says whether a watched task is ready, of these queues only', async () => {

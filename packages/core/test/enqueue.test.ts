@@ -423,6 +423,7 @@ test('divertEnqueues takes the jobs of one executor, or of all, and gives them b
       names.push(...jobs.map(({ task }) => task))
       return jobs.map(() => ({ status: 'inserted' as const, id: '1' }))
     },
+    schedule: () => Promise.reject(new Error('nothing is scheduled here')),
   }
   const mine = counting(pool)
   const stopMine = divertEnqueues(sink, mine)

@@ -137,3 +137,22 @@ test('an executor is Kysely, its transactions, pg, an adapter, or anything with 
   expectTypeOf<{ query(sql: string, params: unknown[]): Promise<{ rows: object[] }> }>().toExtend<Executor>()
   expectTypeOf<string>().not.toExtend<Executor>()
 })
+
+test('a schedule has the args of its task, and a cron expression or an interval', () => {
+  expectTypeOf(plain.schedule(db, { orderId: '1' }, { cron: '0 3 * * *', timeZone: 'UTC' })).resolves.toEqualTypeOf<{
+    readonly status: 'created' | 'changed' | 'unchanged'
+    readonly name: string
+    readonly nextAt: Date
+  }>()
+  plain.schedule(db, { orderId: '1' }, { everyMs: 1_000, name: 'often', catchUp: 'all', retry: { maxAttempts: 1 } })
+  // @ts-expect-error other args
+  plain.schedule(db, { orderId: 1 }, { everyMs: 1_000 })
+  // @ts-expect-error neither
+  plain.schedule(db, { orderId: '1' }, { name: 'never' })
+  // @ts-expect-error both
+  plain.schedule(db, { orderId: '1' }, { cron: '* * * * *', everyMs: 1_000 })
+  // @ts-expect-error an interval needs no time zone
+  plain.schedule(db, { orderId: '1' }, { everyMs: 1_000, timeZone: 'UTC' })
+  // @ts-expect-error an at-most-once job is not tried again
+  once.schedule(db, 1, { everyMs: 1_000, retry: { maxAttempts: 1 } })
+})

@@ -20,6 +20,7 @@ test('what one copy diverts, the other does not write', async () => {
       diverted.push(...jobs.map(({ task }) => task))
       return jobs.map(() => ({ status: 'inserted', id: '1' }))
     },
+    schedule: () => Promise.reject(new Error('nothing is scheduled here')),
   }
   const executor = { query: () => Promise.reject(new Error('written')) }
   const stop = core.divertEnqueues(sink)

@@ -161,6 +161,28 @@ create table job_stats (
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 create index job_stats_begun_idx on job_stats (begun_at);
 
+-- Jobs that come again and again. Workers enqueue the job of a slot and move next_at on to the next slot, in one transaction: however many
+-- of them look, a slot has one job. When slots are is computed by them; the times of a cron expression are no matter of SQL.
+create table schedules (
+  name        text        primary key check (name <> ''),
+  task        text        not null check (task <> ''),
+  args        json        not null default '{}',
+  queue       text        not null default 'default' check (queue <> ''),
+  priority    smallint    not null default 0,
+  retry       json,
+  cron        text,                                -- at these times in time_zone; or
+  every_ms    bigint      check (every_ms > 0),    -- again after so many ms
+  time_zone   text        not null default 'UTC',
+  catch_up    text        not null default 'one' check (catch_up in ('skip', 'one', 'all')),
+  next_at     timestamptz not null,                -- the next slot; infinity: there is none
+  paused_at   timestamptz,
+  last_at     timestamptz,                         -- when a slot's job was enqueued, and which it was
+  last_job_id bigint,
+  failed_at   timestamptz,                         -- a slot that has no job because of error; workers try again a minute later
+  error       text,
+  check ((cron is null) <> (every_ms is null))
+);
+
 -- The doorbell: workers that have nothing to do, each with the channel it listens on. Enqueue rings one of them.
 create table idle_workers (
   worker_id integer primary key references workers on delete cascade,

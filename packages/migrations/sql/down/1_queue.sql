@@ -10,6 +10,7 @@ drop function ring_doorbell(text[]);
 drop function finish_job(integer, bigint, smallint, bigint);
 drop function finished_ordinals(integer, bigint);
 drop table idle_workers;
+drop table schedules;
 drop table cancellations;
 drop table queues;
 drop table job_stats;
