@@ -2,6 +2,7 @@ import {
   beat,
   type Executor,
   findUnknownTasks,
+  fireSchedules,
   goAlone,
   isRefusal,
   lookAtOthers,
@@ -39,6 +40,10 @@ const MIN_SETTLE_IN_MS = 1_000
 /** How often a worker beats when there is nothing else to look after, as a share of the lease. */
 const BEAT_SHARE = 0.4
 const UNKNOWN_TASKS_MS = 60_000
+/** Idle workers wait for the same slots: each of them looks within so many ms of the others, and those that come later find it seen to. */
+const SLOT_SPREAD_MS = 5
+/** When to look again for slots that could not have their jobs, or that another worker was just seeing to, in ms. */
+const SLOT_AGAIN_MS = 1_000
 /** When a worker whose handlers did not end lets them end for suspects again, in ms. */
 const ALONE_AGAIN_MS = 30_000
 /** What was just being claimed when jobs were cancelled has begun by then, in ms. */
@@ -64,8 +69,8 @@ export interface Charge {
 }
 
 /**
- * The work on a clock: looking for jobs on behalf of sleeping lanes, promoting due jobs, the heartbeat, rescuing lost workers, and
- * reporting tasks nobody here knows.
+ * The work on a clock: looking for jobs on behalf of sleeping lanes, promoting due jobs, enqueueing what schedules have due, the heartbeat,
+ * rescuing lost workers, and reporting tasks nobody here knows.
  */
 export class Caretaker {
   #others = 0
@@ -204,7 +209,7 @@ export class Caretaker {
     // What the lanes are just claiming is ready still: to ring them again would be a claim for nothing.
     const watchedTasks = this.#lanesLook ? [] : idleTasks
     this.#lanesLook = false
-    const { promoted, nextDueMs, ready, suspects } = await promoteDueJobs(this.connection, schema, {
+    const { promoted, nextDueMs, ready, suspects, nextSlotMs } = await promoteDueJobs(this.connection, schema, {
       queues,
       limit: PROMOTE_LIMIT,
       watchedTasks,
@@ -213,9 +218,18 @@ export class Caretaker {
     if (!suspects) this.#offered = false
     if (!this.charge.isAlone && (suspects || this.#wentAlone)) await this.#seeToSuspects()
     if (promoted === PROMOTE_LIMIT) return 0
+    const slotMs = nextSlotMs === null ? Number.POSITIVE_INFINITY : await this.#seeToSlots(nextSlotMs)
     const longestMs = this.control.isHung ? this.#sharedPollMs() : this.options.deafPollMs
     const patience = isIdle ? this.#nextPollMs(ready, longestMs) : BUSY_PROMOTE_MS
-    return Math.min(Math.max(nextDueMs ?? patience, 1), patience)
+    return Math.min(Math.max(nextDueMs ?? patience, 1), slotMs, patience)
+  }
+
+  /** Enqueues what schedules have due, whatever queues this worker serves. Answers when to look again, in ms. */
+  async #seeToSlots(nextSlotMs: number): Promise<number> {
+    if (nextSlotMs > 0) return nextSlotMs + Math.random() * SLOT_SPREAD_MS * this.#others
+    const { jobs, failed } = await fireSchedules(this.connection, this.options.schema)
+    for (const failure of failed) this.events.emit('schedule.failed', failure)
+    return jobs > 0 ? 0 : SLOT_AGAIN_MS
   }
 
   /**

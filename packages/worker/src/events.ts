@@ -54,6 +54,8 @@ export interface WorkerEvents {
   'job.stuck': JobLabel & { readonly abortedForMs: number }
   /** Ready jobs in this worker's queues that it has no handler for. */
   'tasks.unknown': { readonly tasks: readonly string[] }
+  /** The jobs of a slot could not be enqueued: its cron expression is none, or the database refused them. It is tried again after a minute. */
+  'schedule.failed': { readonly schedule: string; readonly error: unknown }
   'workers.rescued': { readonly workers: readonly number[]; readonly requeued: number; readonly buried: number }
   /**
    * The database, or a pooler in front of it, lacks something. locks: a lost worker is found by its silence alone, after leaseMs

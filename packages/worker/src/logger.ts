@@ -36,6 +36,9 @@ export function logEvents(events: Events, logger: Logger): void {
   })
   events.on('job.stuck', (event) => logger.error(event, 'handler does not heed its abort signal'))
   events.on('tasks.unknown', (event) => logger.warn(event, 'jobs wait that no handler of this worker is for'))
+  events.on('schedule.failed', ({ schedule, error }) =>
+    logger.error({ schedule, err: loggableError(error) }, 'a slot of a schedule has no job; trying again in a minute'),
+  )
   events.on('workers.rescued', (event) => logger.warn(event, 'jobs of lost workers rescued'))
   events.on('capability.missed', ({ capability, error }) =>
     logger.warn({ capability, ...(error && { err: loggableError(error) }) }, MISSED[capability]),
