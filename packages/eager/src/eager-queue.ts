@@ -25,6 +25,7 @@ import { type EagerJob, type Entry, resultOf } from './eager-job.js'
 import { type Match, matches } from './matches.js'
 import { runJob } from './run-job.js'
 import { isTransaction } from './savepoint.js'
+import { type EagerSchedule, Schedules } from './schedules.js'
 import { Timetable } from './timetable.js'
 import { type Undo, undoOnce } from './undo.js'
 
@@ -54,15 +55,17 @@ const OPTIONS = optionNames<EagerQueueOptions>({ handlers: true, queues: true, m
 export interface EagerQueue extends SqlClient {
   /** All jobs, in the order of their enqueueing. */
   readonly jobs: readonly EagerJob[]
+  /** What was scheduled, in the order of its first time. */
+  readonly schedules: readonly EagerSchedule[]
   /** The queue's clock. */
   readonly now: Date
   /**
-   * Runs everything that waits, also what is delayed, by moving the clock to each job's time. Answers the number of handler
-   * runs. With maxJobs it ends after so many; without, it throws when 100,000 runs find no end. Throws UnknownTaskError when
+   * Runs everything that waits, also what is delayed, by moving the clock to each job's time; but no slots of schedules, which have no end. Answers the
+   * number of handler runs. With maxJobs it ends after so many; without, it throws when 100,000 runs find no end. Throws UnknownTaskError when
    * jobs without a handler are left, and InvalidOptionError when jobs on a queue are that is not served.
    */
   drain(options?: { readonly maxJobs?: number }): Promise<number>
-  /** Moves the clock by so many ms and runs what becomes due on the way, each at its time. Answers the number of runs. */
+  /** Moves the clock by so many ms and runs what becomes due on the way, each at its time, also of schedules. Answers the number of runs. */
   advance(ms: number): Promise<number>
   /**
    * Enqueues on this executor go to the queue, until undone: for code that enqueues on a real transaction of the test. When
@@ -77,7 +80,7 @@ export interface EagerQueue extends SqlClient {
   /** The same, but throws an AssertionError that lists what was enqueued when there is none. */
   assertEnqueued<Output>(task: Task<any, Output, any>, match?: Match<Output>): EagerJob<Output>[]
   assertEnqueued(task: string, match?: Match<any>): EagerJob[]
-  /** Forgets all jobs. The clock stays where it is. */
+  /** Forgets all jobs and schedules. The clock stays where it is. */
   clear(): void
 }
 
@@ -91,6 +94,7 @@ class MemoryQueue implements EagerQueue {
   readonly #handlers: ReadonlyMap<string, Handler>
   readonly #queues: ReadonlySet<string>
   readonly #timetable: Timetable
+  readonly #schedules = new Schedules()
   #entries: Entry[] = []
   #nextId = 1
   /** One call works at a time. */
@@ -115,6 +119,10 @@ class MemoryQueue implements EagerQueue {
     return this.#entries.map(({ job }) => job)
   }
 
+  get schedules(): readonly EagerSchedule[] {
+    return this.#schedules.all
+  }
+
   get now(): Date {
     return new Date(this.#timetable.now)
   }
@@ -129,7 +137,14 @@ class MemoryQueue implements EagerQueue {
       if (!(ms >= 0) || Number.isNaN(new Date(until).getTime())) {
         throw new InvalidOptionError(`advance(${ms}): use milliseconds from 0, up to the last Date that there is.`)
       }
-      const runs = await this.#work(until)
+      let runs = 0
+      for (let slot = this.#schedules.take(until); slot; slot = this.#schedules.take(until)) {
+        runs += await this.#work(slot.at)
+        this.#timetable.now = slot.at
+        this.#add(this, slot.job, await this.#argsOf(slot.job))
+        if (runs > ENDLESS) throw new InvalidOptionError(NO_END)
+      }
+      runs += await this.#work(until)
       this.#timetable.now = until
       return runs
     })
@@ -162,16 +177,20 @@ class MemoryQueue implements EagerQueue {
 
   clear(): void {
     this.#forget(new Set(this.#entries))
+    this.#schedules.clear()
   }
 
   /** The queue takes jobs, not statements. */
   query(sql: string): never {
     throw new InvalidOptionError(
-      `An eager queue has no database, so it runs no SQL: it is for enqueue() alone. Asked for: ${sql.trim().slice(0, 80)}`,
+      `An eager queue has no database, so it runs no SQL: it is for enqueue() and schedule() alone. Asked for: ${sql.trim().slice(0, 80)}`,
     )
   }
 
-  readonly #sink: EnqueueSink = { enqueue: (executor, jobs) => this.#enqueue(executor, jobs) }
+  readonly #sink: EnqueueSink = {
+    enqueue: (executor, jobs) => this.#enqueue(executor, jobs),
+    schedule: async (schedule) => this.#schedules.put(schedule, this.#timetable.now),
+  }
 
   async #enqueue(executor: Executor, jobs: readonly NewJob[]): Promise<EnqueueResult[]> {
     const inline = this.options.mode !== 'manual'

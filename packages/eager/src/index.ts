@@ -1,4 +1,5 @@
 export type { EagerJob, EagerJobState } from './eager-job.js'
 export { type EagerQueue, type EagerQueueOptions, eagerQueue } from './eager-queue.js'
 export type { Match, PartialDeep } from './matches.js'
+export type { EagerSchedule } from './schedules.js'
 export type { Undo } from './undo.js'
