@@ -51,6 +51,25 @@ describe('what a database, or a pooler in front of it, lacks', () => {
     expect(await db.value('select count(*) from pgq.idle_workers')).toBe('0')
   })
 
+  // Mutant: the setting of the session that the pooler gives counts: a crash of the server gives the job back, and it runs again.
+  test('a pooler: a claim of at-most-once jobs waits for the disk, whatever is set', async () => {
+    const { connection } = await withFunctions('async_pooler', `pg_backend_pid() returns integer ${answers('-1')}`)
+    await db.pool.query(`
+      create function note_claim() returns trigger language plpgsql as $$
+      begin
+        insert into public.effects values ((current_setting('synchronous_commit') = 'on')::integer);
+        return old;
+      end $$;
+      create trigger note_claim before delete on pgq.jobs for each row execute function note_claim()`)
+    const task = numbered('once', { mode: 'at-most-once' })
+    const options = `${connection.options} -c synchronous_commit=off`
+    await db.worker([task.handle(() => {})], { connection: { ...connection, options } })
+    await task.enqueue(db.pool, 0)
+    await db.empty()
+    await db.pool.query('drop trigger note_claim on pgq.jobs')
+    expect(await db.rows('select n from effects')).toEqual([{ n: 1 }])
+  })
+
   test('session locks that nobody is refused: told, and noted for those who judge it', async () => {
     const taken = `pg_try_advisory_lock(integer, integer) returns boolean ${answers('true')}`
     const worker = db.idleWorker([numbered().handle(() => {})], await withFunctions('lockless', taken))

@@ -41,6 +41,25 @@ test('its connections are not closed for being idle', async () => {
     expect((await connection.query('show idle_session_timeout')).rows).toEqual([{ idle_session_timeout: '0' }])
 })
 
+// Mutants: the setting of the role or database counts: a crash of the server gives back at-most-once jobs that ran; "on" in place of more.
+test('what it writes waits for the disk, unless the connection says otherwise', async () => {
+  const settings = async (given: string) => {
+    const connection = { connectionString: db.url, options: `-c synchronous_commit=${given}` }
+    const session = new Session(resolveOptions({ connection, handlers: [numbered().handle(() => {})] }))
+    onTestFinished(() => session.close())
+    const own = session.open()
+    await session.registered(1, own)
+    const others = [session.open({ settings: 'set synchronous_commit = off' }), session.openForHandlers()]
+    return Promise.all(
+      [own, ...others].map(
+        async (opened) => (await opened.query('show synchronous_commit')).rows[0].synchronous_commit,
+      ),
+    )
+  }
+  expect(await settings('off')).toEqual(['on', 'off', 'off'])
+  expect(await settings('remote_apply')).toEqual(['remote_apply', 'off', 'remote_apply'])
+})
+
 // Mutant: such a connection goes on without its share: if this worker froze, nobody could end it.
 test('a connection that cannot take its share of the liveness lock begins anew, with its share', async () => {
   const session = new Session(resolveOptions({ connectionString: db.url, handlers: [numbered().handle(() => {})] }))

@@ -13,7 +13,7 @@ import {
 import type { Backoff } from '../backoff.js'
 import type { Connection } from '../connection.js'
 import { delay } from '../delay.js'
-import { limits, type Session } from '../session.js'
+import { limits, type Session, waitForDisk } from '../session.js'
 import type { Claim, DeliveryMode, Ending } from './delivery-mode.js'
 
 /**
@@ -46,8 +46,8 @@ export class AtMostOnce implements DeliveryMode {
   }
 
   /**
-   * A claim that waits for a lock must not commit after it was given up. Our connections have limits for that; of a server session behind
-   * a pooler only the transaction is ours.
+   * A claim that waits for a lock must not commit after it was given up, and one that commits must be on disk. Our connections are set so;
+   * of a server session behind a pooler only the transaction is ours.
    */
   #inTime(claim: (executor: Executor) => Promise<ClaimedJob[]>): Promise<ClaimedJob[]> {
     if (!this.session.isPooled) return claim(this.claims)
@@ -138,7 +138,7 @@ export class AtMostOnce implements DeliveryMode {
   }
 }
 
-const BEGIN = `begin; ${limits('set local')}`
+const BEGIN = `begin; ${limits('set local')}; ${waitForDisk('set local')}`
 
 class DeletedClaim implements Claim {
   constructor(
