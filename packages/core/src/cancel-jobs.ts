@@ -18,7 +18,8 @@ export const cancelJobs = (executor: Executor, filter: UnfinishedJobFilter, opti
 
 /**
  * A row of jobs that cannot be locked is just being claimed: it is asked to end, as if it ran.
- * Ids that are nowhere may be those of at-most-once jobs that run.
+ * Ids that are nowhere may be those of at-most-once jobs that run. All ask in the order of the ids: two that wait for each other's
+ * requests would be a deadlock.
  */
 const cancelStatement = defineStatement<FilterParams, { jobs: number }>('cancel_jobs', (parts) => {
   const { table, param, schemaName } = parts
@@ -50,6 +51,7 @@ const cancelStatement = defineStatement<FilterParams, { jobs: number }>('cancel_
       select id from waiting where id not in (select id from cancelled)
       union all select id from running
       union all select id from nowhere
+      order by id
       on conflict do nothing
       returning job_id
     )

@@ -193,3 +193,24 @@ test('cancelling is part of the transaction that it is called in', async () => {
   expect(await countMatching(pool, 'unfinished', work)).toBe(2)
   await removeWorker(pool, 'pgq', { workerId })
 })
+
+// Mutant: no order: each has asked for one job, and waits for the other's request to end.
+test('two calls that find the same jobs in different orders do not deadlock', async () => {
+  const leases = [await leaseJobs(pool, jobs(1)), await leaseJobs(pool, jobs(1)), await leaseJobs(pool, jobs(1))]
+  const [first, middle] = leases.map((lease) => [lease.workerId, lease.jobs[0]!.id])
+  const gate = await database.connect()
+  await gate.query(`begin; insert into pgq.cancellations values (${middle![1]})`)
+  const blocked = async (calls: number) => {
+    const waiting = `select count(*)::int from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`
+    await expect.poll(async () => (await database.rows(waiting))[0].count).toBe(calls)
+  }
+  const one = cancelJobs(pool, work)
+  await blocked(1)
+  // A changed row lies behind the others: now they are read from the last to the first.
+  for (const [workerId] of [middle!, first!])
+    await pool.query('update pgq.leases set done = done where worker_id = $1', [workerId])
+  const other = cancelJobs(pool, work)
+  await blocked(2)
+  await gate.query('rollback')
+  expect(await Promise.all([one, other])).toEqual([3, 0])
+})
