@@ -2,7 +2,7 @@ import { type RawBuilder, sql } from 'kysely'
 import { buryCancelled } from './cancel-jobs.js'
 import { SUSPECT_CRASHES } from './claim.js'
 import type { Executor } from './executor.js'
-import { errorsWith, inPlaceOfSameId, waitsAlready } from './settle.js'
+import { errorsWith, inPlaceOfSameId, oneByOne, waitsAlready } from './settle.js'
 import { defineStatement, type StatementParts } from './statement.js'
 import { lockClass, serverEpoch } from './workers.js'
 
@@ -171,7 +171,7 @@ const rescueStatement = defineStatement<Required<RescueRequest>, Rescue>('rescue
         select known.job_id from ${table('cancellations')} as known
         where known.job_id in (select id from cancelled) or known.job_id in (select id from buried)
           or known.requested_at < now() - interval '1 minute'
-            and not exists (select from ${table('jobs')} as job where job.id = known.job_id)
+            and not exists (select from ${table('jobs')} as job where job.id = known.job_id ${oneByOne})
             and known.job_id not in (select unnest(lease.ids) from ${table('leases')} as lease)
         for update skip locked
       )

@@ -134,7 +134,13 @@ const placeJobs = ({ table, nextPosition }: Pick<StatementParts<object>, 'table'
 
 /** An id comes twice when its sequence was set back, as by logical replication, which carries none: the second job becomes a dead letter. */
 export const waitsAlready = ({ table }: Pick<StatementParts<object>, 'table'>, id: RawBuilder<unknown>) => sql`
-  exists (select from ${table('jobs')} as same where same.id = ${id})`
+  exists (select from ${table('jobs')} as same where same.id = ${id} ${oneByOne})`
+
+/**
+ * Keeps an "exists" from being answered by a hash of the whole table: a plan of the time when that was empty would go on so. 600,000 jobs:
+ * 450 ms.
+ */
+export const oneByOne = sql`offset 0`
 
 const LETTER =
   'created_at ready_at died_at reason priority attempt crash_count queue task args retry meta errors'.split(' ')

@@ -1,4 +1,4 @@
-import type pg from 'pg'
+import pg from 'pg'
 import { beforeEach, describe, expect, test } from 'vitest'
 import {
   acknowledge,
@@ -14,6 +14,7 @@ import {
   lookAtOthers,
   pauseQueue,
   promoteDueJobs,
+  rescueLostWorkers,
   restoreJobs,
   returnJobs,
 } from '../src/index.js'
@@ -47,16 +48,17 @@ interface PlanNode {
 
 const nodesOf = (node: PlanNode): PlanNode[] => [node, ...(node.Plans ?? []).flatMap(nodesOf)]
 
-/** The plan with which a statement ran; what it did is rolled back. */
-async function planOf(run: (executor: Executor) => Promise<unknown>): Promise<PlanNode[]> {
+/** The plan with which a statement ran, or with which it was prepared before; what it did is rolled back. */
+async function planOf(run: (executor: Executor) => Promise<unknown>, wasPrepared = false): Promise<PlanNode[]> {
   const plans: PlanNode[] = []
-  const explaining = {
-    async query(sql: string, params: unknown[]): Promise<pg.QueryResult> {
-      const { rows } = await client.query(`explain (analyze, buffers, timing off, format json) ${sql}`, params)
-      plans.push(...nodesOf(rows[0]['QUERY PLAN'][0].Plan))
-      return { rows: [] } as unknown as pg.QueryResult
-    },
+  const explain = async (statement: string, params: unknown[]): Promise<pg.QueryResult> => {
+    const { rows } = await client.query(`explain (analyze, buffers, timing off, format json) ${statement}`, params)
+    plans.push(...nodesOf(rows[0]['QUERY PLAN'][0].Plan))
+    return { rows: [] } as unknown as pg.QueryResult
   }
+  const execute = (name: string, _: string, params: unknown[]) =>
+    explain(`execute ${pg.escapeIdentifier(name)} (${params.map((param) => pg.escapeLiteral(String(param)))})`, [])
+  const explaining = wasPrepared ? { queryPrepared: execute } : { query: explain }
   await client.query('begin')
   try {
     await run(explaining).catch((error) => {
@@ -187,6 +189,42 @@ describe.each(Object.keys(statistics))('%s', (name) => {
     expectFrugal(await planOf((executor) => restoreJobs(executor, 'pgq', restores)), 1)
   })
 })
+
+// Mutant: no oneByOne: what puts jobs back reads the ids of all that wait into a hash, each time anew.
+test('plans that were made while the table was empty do not read all of it when it is full', async () => {
+  const workerId = await newWorker(client)
+  await enqueueMany(pool, 'work', [{ args: 1 }, { args: 2 }])
+  const [job] = await claimAndDelete(client, 'pgq', claimRequest(workerId))
+  const restores = Array.from({ length: LIMIT }, (_, id) => ({
+    job: { ...job!, id: String(1_000_000_000 + id) },
+    settlement: { kind: 'release' as const },
+  }))
+  const statements = [
+    (executor: Executor) => restoreJobs(executor, 'pgq', restores),
+    (executor: Executor) => rescueLostWorkers(executor, 'pgq', { workerId, maxCrashes: 3 }),
+  ]
+  const preparing: Executor = { queryPrepared: (name, text, values) => client.query({ name, text, values }) }
+  for (const statement of statements) {
+    await client.query('begin')
+    await statement(preparing)
+    await client.query('rollback')
+  }
+
+  await load()
+  // One worker is lost; another one runs a job that was asked to end long ago.
+  for (const owner of [0, workerId]) {
+    await claimIntoLease(client, 'pgq', { ...claimRequest(workerId), number: 1 })
+    await pool.query('update pgq.leases set number = 2, worker_id = $1 where number = 1', [owner])
+  }
+  await pool.query(
+    `insert into pgq.cancellations select ids[1], now() - interval '1 hour' from pgq.leases where worker_id = $1`,
+    [workerId],
+  )
+  for (const statement of statements) {
+    const read = (await planOf(statement, true)).filter((node) => node['Relation Name'] === 'jobs').map(rowsOf)
+    expect(Math.max(...read)).toBeLessThanOrEqual(LIMIT)
+  }
+}, 60_000)
 
 // Mutant: leases.* in place of wholeArrays: each job that goes back reads the args of all; 1,000 of 45 KB took longer than a statement may.
 test('jobs that go back read their lease once', async () => {
