@@ -90,6 +90,7 @@ test('who may do what, object by object', async () => {
     shop_monitor: select on migrations
     shop_monitor: select on queue_counts
     shop_monitor: select on queues
+    shop_monitor: select on schedules (name task queue priority retry cron every_ms time_zone catch_up next_at paused_at last_at last_job_id failed_at error)
     shop_monitor: usage on schema pgq
     shop_monitor: select on workers
     shop_monitor: select on workers_id_seq
@@ -112,6 +113,7 @@ test('who may do what, object by object', async () => {
     shop_worker: select on migrations
     shop_worker: delete insert select update on queue_counts
     shop_worker: delete insert select update on queues
+    shop_worker: delete insert select update on schedules
     shop_worker: usage on schema pgq
     shop_worker: delete insert select update on workers
     shop_worker: usage on workers_id_seq"
