@@ -59,7 +59,14 @@ export {
 } from './finish.js'
 export { type FiredSchedules, fireSchedules } from './fire-schedules.js'
 export type { DeliveryModeName, Job, JobMeta, JobOf, LeasedJob, TransactionalJob } from './job.js'
-export type { DeadJobFilter, JobFilter, JobFilters, UnfinishedJobFilter, WaitingJobFilter } from './job-filter.js'
+export {
+  checkJobId,
+  type DeadJobFilter,
+  type JobFilter,
+  type JobFilters,
+  type UnfinishedJobFilter,
+  type WaitingJobFilter,
+} from './job-filter.js'
 export {
   countMatching,
   databaseTime,

@@ -95,11 +95,14 @@ export function filterParams<Kind extends keyof JobFilters>(
 
 function checkIds(ids: readonly string[]): readonly string[] {
   if (!Array.isArray(ids)) throw new InvalidOptionError("ids must be a list of job ids: ['1', '2'].")
-  for (const id of ids) {
-    if (typeof id === 'string' && /^\d{1,19}$/.test(id) && BigInt(id) < 2n ** 63n) continue
-    throw new InvalidOptionError(`${JSON.stringify(id)} is no job id: ids are digits in a string.`)
-  }
+  for (const id of ids) checkJobId(id)
   return ids
+}
+
+/** Job ids are bigints. */
+export function checkJobId(id: string): string {
+  if (typeof id === 'string' && /^\d{1,19}$/.test(id) && BigInt(id) < 2n ** 63n) return id
+  throw new InvalidOptionError(`${JSON.stringify(id)} is no job id: ids are digits in a string.`)
 }
 
 function checkText(name: string, text: string | undefined): void {

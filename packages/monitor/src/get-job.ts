@@ -1,4 +1,5 @@
 import {
+  checkJobId,
   checkOptionNames,
   type DeadReason,
   type Executor,
@@ -9,7 +10,7 @@ import {
   sql,
 } from '@pgq/core'
 import { type RunningPart, runningPart } from './list-running.js'
-import { checkId, type ListedJob, type ListedRow, listedColumns, listedJob } from './page.js'
+import { type ListedJob, type ListedRow, listedColumns, listedJob } from './page.js'
 import { dateOf, defineArgsQuestion, type EpochMs, epochMs, type MonitorOptions } from './question.js'
 import { type JobWorker, modeOfLease, type RunningMode } from './running.js'
 
@@ -44,7 +45,7 @@ export async function getJob(
 ): Promise<FoundJob> {
   checkOptionNames(options, OPTIONS, 'getJob')
   const { withArgs = false, ...where } = options
-  const [row] = await askJob(executor, where, { id: checkId(id), withArgs })
+  const [row] = await askJob(executor, where, { id: checkJobId(id), withArgs })
   return row ? foundJob(row, withArgs) : { state: 'missing', id }
 }
 

@@ -109,9 +109,3 @@ export function readCursor(after: string | undefined, pattern: RegExp): string[]
   if (!found) throw new InvalidOptionError(`after is ${JSON.stringify(after)}: pass the "next" of a page of this list.`)
   return found.slice(1)
 }
-
-/** Job ids are bigints. */
-export function checkId(id: string): string {
-  if (typeof id === 'string' && /^\d{1,19}$/.test(id) && BigInt(id) < 2n ** 63n) return id
-  throw new InvalidOptionError(`${JSON.stringify(id)} is no job id: ids are digits in a string.`)
-}
