@@ -49,7 +49,7 @@ interface DueSchedule extends ScheduleTiming {
   readonly nextAt: string
 }
 
-export const timingOf = ({ cron, timeZone, everyMs }: ScheduleTiming): Timing =>
+export const timingOf = ({ cron, timeZone, everyMs }: Omit<ScheduleTiming, 'nowMs'>): Timing =>
   cron === null ? { everyMs: everyMs! } : { cron, timeZone }
 
 /** An instant as a number, ms since 1970, which every client answers alike; null: infinity. */

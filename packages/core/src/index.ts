@@ -57,7 +57,7 @@ export {
   isUnsettled,
   type LeasePlace,
 } from './finish.js'
-export { type FiredSchedules, fireSchedules } from './fire-schedules.js'
+export { type FiredSchedules, fireSchedules, timingOf } from './fire-schedules.js'
 export type { DeliveryModeName, Job, JobMeta, JobOf, LeasedJob, TransactionalJob } from './job.js'
 export {
   checkJobId,

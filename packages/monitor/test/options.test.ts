@@ -19,6 +19,8 @@ const calls: Record<string, (request: any, options?: any) => Promise<unknown>> =
 const withOptions: Record<string, (options: any) => Promise<unknown>> = {
   backlog: (options) => monitor.backlog(nobody, options),
   getJob: (options) => monitor.getJob(nobody, '1', options),
+  getSchedule: (options) => monitor.getSchedule(nobody, 'nightly', options),
+  listSchedules: (options) => monitor.listSchedules(nobody, options),
   listWorkers: (options) => monitor.listWorkers(nobody, options),
   listPausedQueues: (options) => monitor.listPausedQueues(nobody, options),
   health: (options) => monitor.health(nobody, options),

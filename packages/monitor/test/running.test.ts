@@ -7,11 +7,13 @@ import {
   countJobs,
   failures,
   getJob,
+  getSchedule,
   health,
   listDead,
   listReady,
   listRunning,
   listScheduled,
+  listSchedules,
   listWorkers,
   statistics,
   statisticsByTask,
@@ -243,6 +245,8 @@ test('every question can be asked in a transaction that may not write', async ()
   expect((await listScheduled(client)).jobs).toHaveLength(2)
   expect((await listDead(client)).jobs).toHaveLength(1)
   expect(await getJob(client, ids.held)).toMatchObject({ state: 'running' })
+  expect(await listSchedules(client)).toEqual([])
+  expect(await getSchedule(client, 'nightly', { withArgs: true })).toBeUndefined()
   expect((await statistics(client)).total).toMatchObject({ completed: 0 })
   expect(await statisticsByTask(client)).toEqual([])
   expect((await failures(client)).failures).toHaveLength(2)

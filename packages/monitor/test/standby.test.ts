@@ -10,11 +10,13 @@ import {
   countJobs,
   failures,
   getJob,
+  getSchedule,
   health,
   listDead,
   listReady,
   listRunning,
   listScheduled,
+  listSchedules,
   listWorkers,
   statistics,
   statisticsByTask,
@@ -35,6 +37,7 @@ test('a standby answers every question as its primary does', { timeout: 60_000 }
   await queue.pool.query(`
     insert into pgq.job_stats (begun_at, grain, queue, task, completed, failed, run_buckets, run_counts)
     values (date_trunc('minute', now()), 'minute', 'default', 'mail', 3, 1, '{10}', '{3}');
+    insert into pgq.schedules (name, task, every_ms, next_at) values ('hourly', 'mail', 3600000, now() + interval '1 hour');
     insert into pgq.jobs (queue, task) select 'long', 'mail' from generate_series(1, 120000)`)
   const before = await answers(queue.pool, ids)
   await queue.pool.query('checkpoint')
@@ -69,6 +72,8 @@ async function answers(executor: SqlClient, ids: Record<string, string>) {
     scheduled: await listScheduled(executor, { withArgs: true }),
     running: await listRunning(executor, { withArgs: true }),
     dead: await listDead(executor, { withArgs: true }),
+    schedules: await listSchedules(executor),
+    schedule: await getSchedule(executor, 'hourly', { withArgs: true }),
     workers: (await listWorkers(executor)).map(({ beatAgeMs: _, ...worker }) => worker),
     completed: (await statistics(executor, { since })).steps.reduce((sum, { completed }) => sum + completed, 0),
     byTask: (await statisticsByTask(executor, { since })).map(({ task, completed, runMs }) => ({

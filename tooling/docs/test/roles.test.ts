@@ -6,12 +6,14 @@ import {
   countJobs,
   failures,
   getJob,
+  getSchedule,
   health,
   listDead,
   listPausedQueues,
   listReady,
   listRunning,
   listScheduled,
+  listSchedules,
   listWorkers,
   statistics,
   statisticsByTask,
@@ -190,6 +192,8 @@ describe('who works', () => {
 })
 
 describe('who looks', () => {
+  const dailyReport = defineTask('daily report', { args: typed<{ day: number }>() })
+
   beforeAll(async () => {
     const [client, transaction] = [new pg.Client(database.url), new pg.Client(database.url)]
     await Promise.all([client.connect(), transaction.connect()])
@@ -215,6 +219,7 @@ describe('who looks', () => {
     'select args from pgq.jobs',
     'select args from pgq.dead_jobs',
     'select args from pgq.leases',
+    'select args from pgq.schedules',
     'select args from pgq.job_states',
     'update pgq.queues set paused_at = null',
     `select nextval('pgq.job_positions')`,
@@ -222,7 +227,7 @@ describe('who looks', () => {
     await expect(monitor.query(statement)).rejects.toMatchObject(denied)
   })
 
-  test('lists single jobs, their args with the grant that the page names, and changes nothing', async () => {
+  test('lists single jobs and schedules, their args with the grant that the page names, and changes nothing', async () => {
     const withArgs = true
     const lists = [
       listReady,
@@ -230,6 +235,10 @@ describe('who looks', () => {
       listDead,
       async (...asked: Parameters<typeof listRunning>) => ({ jobs: await listRunning(...asked) }),
     ]
+    await dailyReport.schedule(worker, { day: 1 }, { everyMs: 86_400_000 })
+    const schedule = (options?: { withArgs: boolean }) => getSchedule(monitor, 'daily report', options)
+    expect(await schedule()).toMatchObject((await listSchedules(monitor))[0]!)
+    await expect(schedule({ withArgs })).rejects.toMatchObject(denied)
     const ids: string[] = []
     for (const list of lists) {
       const { jobs } = await list(monitor)
@@ -241,6 +250,7 @@ describe('who looks', () => {
     const [, grant] = /`(grant select on all tables in schema pgq to shop_monitor)`\.$/m.exec(page) ?? []
     await owner.query(grant!.replaceAll('shop_monitor', roleOf('shop_monitor')))
     for (const list of lists) expect((await list(monitor, { withArgs })).jobs[0]).toHaveProperty('args')
+    expect(await schedule({ withArgs })).toMatchObject({ args: { day: 1 } })
     for (const id of ids) expect(await getJob(monitor, id, { withArgs })).toHaveProperty('args')
     await expect(redriveDeadJobs(monitor, { task: 'mail' })).rejects.toMatchObject(denied)
   })
