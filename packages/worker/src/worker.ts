@@ -27,8 +27,8 @@ const BUSY_MS = 100
 const TELL_MS = 5_000
 /** How long what runs may hold up a suspect that wants to run alone, and with it all claims of this worker, in ms. */
 const CALM_MS = 5_000
-/** How long handlers have to heed their aborted signals before their jobs are given back, in ms. */
-const HEED_MS = 2_000
+/** How long each step of a stop may take beside graceMs, in ms: a handler that ignores its abort is given up after half of it. */
+const STEP_MS = 2_000
 
 /** A worker: runs jobs from start() to stop(). */
 export interface Worker {
@@ -62,7 +62,6 @@ class RunningWorker implements Worker {
   readonly #standIn: StandIn
   #control!: Control
   #caretaker!: Caretaker
-  #acknowledger!: Acknowledger
   #stats: Stats | undefined
   #lanes: Lane[] = []
   #started = false
@@ -152,7 +151,6 @@ class RunningWorker implements Worker {
     const durableClaims = modes.includes('at-most-once') ? this.#session.open({ pipeline: true }) : claims
     const settlements = this.#session.open()
     this.#settlements = settlements
-    this.#acknowledger = new Acknowledger(schema, settlements, this.#backoff())
     this.#caretaker = new Caretaker(
       this.options,
       this.#session,
@@ -162,7 +160,8 @@ class RunningWorker implements Worker {
       this.#backoff(),
       this.#charge(),
     )
-    const leasing = { schema, connection: claims, acknowledger: this.#acknowledger, session: this.#session }
+    const acknowledger = new Acknowledger(schema, settlements, this.#backoff())
+    const leasing = { schema, connection: claims, acknowledger, session: this.#session }
     const make: Record<DeliveryModeName, () => DeliveryMode> = {
       'at-least-once': () => new AtLeastOnce(leasing),
       'at-most-once': () => new AtMostOnce(schema, durableClaims, settlements, this.#backoff(), this.#session),
@@ -331,18 +330,18 @@ class RunningWorker implements Worker {
   async #shutDown(): Promise<void> {
     this.#events.emit('worker.stopping', { workerId: this.id, running: this.running.length })
     // Failures count as ended: the rescue finds what they left.
-    await endsWithin(HEED_MS, this.#starting)
-    await endsWithin(HEED_MS, Promise.all(this.#lanes.map((lane) => lane.stop())))
+    await endsWithin(STEP_MS, this.#starting)
+    await endsWithin(STEP_MS, Promise.all(this.#lanes.map((lane) => lane.stop())))
     const drained = Promise.all(this.#lanes.map((lane) => lane.drain()))
     if (!(await endsWithin(this.options.graceMs, drained))) {
       for (const lane of this.#lanes) lane.abort(() => new WorkerStoppingError())
-      await endsWithin(HEED_MS, drained)
+      await endsWithin(STEP_MS, drained)
     }
-    await endsWithin(HEED_MS, this.#caretaker.stop())
+    await endsWithin(STEP_MS, this.#caretaker.stop())
     this.#standIn.stop()
     this.#settled.tell()
-    if (this.#stats) await endsWithin(HEED_MS, this.#stats.stop())
-    await endsWithin(HEED_MS, removeWorker(this.#control.connection, this.options.schema, { workerId: this.id }))
+    if (this.#stats) await endsWithin(STEP_MS, this.#stats.stop())
+    await endsWithin(STEP_MS, removeWorker(this.#control.connection, this.options.schema, { workerId: this.id }))
     this.#control.close()
     await this.#session.close()
     this.#forgetSignals()
