@@ -436,7 +436,9 @@ $do$;
 -- task (required), args, queue, priority, execute_at or delay_ms, retry, meta. Answers the ids in the order given. Args come from the
 -- object itself: in the record a null would be none.
 create function enqueue_many(jobs json) returns setof bigint
-language sql volatile set datestyle = 'ISO' -- instants travel as texts: other styles write abbreviations of zones, which are not unique
+language sql volatile
+set datestyle = 'ISO' -- instants travel as texts: other styles write abbreviations of zones, which are not unique
+set array_nulls = on -- so does what is not given
 begin atomic
   select unnest(insert_jobs(
     string_agg(coalesce(given.job -> 'args', '{}')::text, chr(31)), array_agg(coalesce(new.queue, 'default'))::text,

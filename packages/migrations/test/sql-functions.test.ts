@@ -37,6 +37,21 @@ describe('SQL functions under a search path that is not the queue', () => {
     expect(stored.rows).toEqual(rows.map(({ id }, number) => ({ id, task: `task ${number}` })))
   })
 
+  // Mutant: without array_nulls: no job without a time of its own can be enqueued. Before PostgreSQL 18, without datestyle: IST is Israel's.
+  test('enqueue_many() understands itself, however the caller reads arrays and instants', async () => {
+    const client = await misledCaller()
+    await client.query(`set array_nulls = off; set datestyle = 'SQL, DMY'; set timezone = 'Asia/Kolkata'`)
+    const jobs = [{ task: 'a' }, { task: 'b', execute_at: '2100-02-01T00:00:00Z' }]
+    await client.query('select job_queue.enqueue_many($1)', [JSON.stringify(jobs)])
+    const { rows } = await client.query(`
+      select task, execute_at is null as ready, execute_at = '2100-02-01T00:00:00Z' as "isIn2100"
+      from job_queue.jobs order by position`)
+    expect(rows).toEqual([
+      { task: 'a', ready: true, isIn2100: null },
+      { task: 'b', ready: false, isIn2100: true },
+    ])
+  })
+
   // Mutants: retry, names, the priority, a delay, or the job, stored unchecked; the args out of the record, where JSON's null is none.
   test('what is wrong is refused with an error that says so, and writes nothing', async () => {
     const client = await misledCaller()
