@@ -44,7 +44,9 @@ export async function putSchedule(executor: Executor, schema: string, schedule: 
     catchUp,
     nextAt: instantOf(nextAt),
   })
-  return { status: row!.status, name, nextAt: new Date(row!.nextAt ?? nextAt) }
+  // Somebody else has written the same at this moment, which a statement that began before does not see.
+  if (!row) return putSchedule(executor, schema, schedule)
+  return { status: row.status, name, nextAt: new Date(row.nextAt ?? nextAt) }
 }
 
 /** Throws when there is none: a schedule that never comes is a mistake. */

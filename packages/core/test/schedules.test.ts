@@ -72,6 +72,20 @@ test('the same again changes nothing; another timing has another slot; other arg
   )
 })
 
+// Mutant: not looked for again: programs that start at the same time, and schedule the same, fail.
+test('the same, written by somebody else at the same moment, changes nothing', async () => {
+  const options = { everyMs: 60_000 }
+  const other = await connect()
+  await other.query('begin')
+  const first = await report.schedule(other, { day: 1 }, options)
+  const second = report.schedule(pool, { day: 1 }, options)
+  const waiting = `select exists (
+    select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock') as waits`
+  await expect.poll(async () => (await rows(waiting))[0].waits).toBe(true)
+  await other.query('commit')
+  expect(await second).toEqual({ status: 'unchanged', name: 'report', nextAt: first.nextAt })
+})
+
 test.each([
   [{}, 'schedule of task "report": give cron or everyMs, one of them.'],
   [{ cron: '* * * * *', everyMs: 1_000 }, 'give cron or everyMs, one of them.'],
