@@ -9,6 +9,4 @@ const toCome = (number: number, name: string, missing: string): BatteryTest => (
 })
 
 /** Tests of what this version does not have: they keep their places. */
-export const dstSchedules = toCome(33, 'dst-schedules', 'schedules')
-export const duplicateSchedulers = toCome(34, 'duplicate-schedulers', 'schedules')
 export const serialKey = toCome(38, 'serial-key', 'limits per key')
