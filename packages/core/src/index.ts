@@ -58,7 +58,15 @@ export {
   type LeasePlace,
 } from './finish.js'
 export { type FiredSchedules, fireSchedules, timingOf } from './fire-schedules.js'
-export type { DeliveryModeName, Job, JobMeta, JobOf, LeasedJob, TransactionalJob } from './job.js'
+export {
+  type DeliveryModeName,
+  HandledJob,
+  type Job,
+  type JobMeta,
+  type JobOf,
+  type LeasedJob,
+  type TransactionalJob,
+} from './job.js'
 export {
   checkJobId,
   type DeadJobFilter,

@@ -34,6 +34,63 @@ export interface Job {
   readonly signal: AbortSignal
 }
 
+/** What is stored of it. */
+type StoredJob = Omit<Job, 'maxAttempts' | 'meta' | 'signal'> & { readonly meta: JobMeta | null }
+
+/** The rest of it, by whoever runs it: finish with at-least-once, trx with transactional. */
+interface JobRunner extends Pick<Job, 'maxAttempts' | 'signal'> {
+  readonly finish: LeasedJob['finish'] | undefined
+  readonly trx: Transaction<any> | undefined
+}
+
+/**
+ * The job as its handler gets it, of a worker and of an eager queue alike: a copy of it holds what is stored. A class, because an object of
+ * closures costs each job 0.5 us; without a parent, which would cost 0.03.
+ */
+export class HandledJob implements Job {
+  readonly id: string
+  readonly task: string
+  readonly queue: string
+  readonly priority: number
+  readonly attempt: number
+  readonly crashCount: number
+  readonly createdAt: Date
+  readonly readyAt: Date
+  readonly meta: JobMeta
+  readonly #runner: JobRunner
+
+  constructor(job: StoredJob, runner: JobRunner) {
+    this.id = job.id
+    this.task = job.task
+    this.queue = job.queue
+    this.priority = job.priority
+    this.attempt = job.attempt
+    this.crashCount = job.crashCount
+    this.createdAt = job.createdAt
+    this.readyAt = job.readyAt
+    this.meta = job.meta ?? NO_META
+    this.#runner = runner
+  }
+
+  get maxAttempts(): number {
+    return this.#runner.maxAttempts
+  }
+
+  get signal(): AbortSignal {
+    return this.#runner.signal
+  }
+
+  get finish(): LeasedJob['finish'] | undefined {
+    return this.#runner.finish
+  }
+
+  get trx(): Transaction<any> | undefined {
+    return this.#runner.trx
+  }
+}
+
+const NO_META: JobMeta = Object.freeze({})
+
 /** A job of the at-least-once mode. */
 export interface LeasedJob extends Job {
   /**

@@ -1,11 +1,9 @@
 import {
   checkExecutor,
   type Executor,
+  HandledJob,
   type Handler,
   InvalidOptionError,
-  type Job,
-  type JobMeta,
-  type LeasedJob,
   type Outcome,
   resolveRetry,
   runHandler,
@@ -22,7 +20,7 @@ const HEED_MS = 1_000
 export async function runJob(handler: Handler, entry: Entry, trx: Transaction<any> | undefined): Promise<Outcome> {
   entry.finished = false
   const abort = new AbortController()
-  const job = new Context({ handler, entry, trx, signal: abort.signal })
+  const job = handledJob(handler, entry, trx, abort.signal)
   const run = () =>
     withTimeout(handler, entry.job.id, abort, () => runHandler(handler, JSON.parse(entry.argsText), job))
   const outcome = await (handler.task.mode === 'transactional' && trx ? insideSavepoint(trx, run) : run())
@@ -36,62 +34,31 @@ export async function runJob(handler: Handler, entry: Entry, trx: Transaction<an
 const afterFinish = ({ finished }: Entry, outcome: Outcome): Outcome =>
   finished && outcome.type !== 'error' ? { type: 'success' } : outcome
 
-/** The job as the handler sees it. A class of getters, as the worker's: a copy of it lacks here what it lacks there. */
-class Context implements Job {
-  readonly id: string
-  readonly task: string
-  readonly queue: string
-  readonly priority: number
-  readonly attempt: number
-  readonly crashCount = 0
-  readonly createdAt: Date
-  readonly readyAt: Date
-  readonly meta: JobMeta
-  readonly #run: Run
-
-  constructor(run: Run) {
-    const { job, readyAt, meta } = run.entry
-    this.id = job.id
-    this.task = job.task
-    this.queue = job.queue
-    this.priority = job.priority
-    this.attempt = job.attempts
-    this.createdAt = new Date(job.createdAt)
-    this.readyAt = new Date(readyAt)
-    this.meta = meta ? { ...meta } : NO_META
-    this.#run = run
+function handledJob(
+  { task }: Handler,
+  entry: Entry,
+  trx: Transaction<any> | undefined,
+  signal: AbortSignal,
+): HandledJob {
+  const { job, readyAt, meta, retry } = entry
+  const stored = {
+    ...job,
+    attempt: job.attempts,
+    crashCount: 0,
+    // Copies: what the handler does to them is not done to the queue's.
+    createdAt: new Date(job.createdAt),
+    readyAt: new Date(readyAt),
+    meta: meta ? { ...meta } : null,
   }
-
-  get maxAttempts(): number {
-    const { handler, entry } = this.#run
-    return handler.task.mode === 'at-most-once' ? 1 : resolveRetry(handler.task.retry, entry.retry).maxAttempts
-  }
-
-  get signal(): AbortSignal {
-    return this.#run.signal
-  }
-
-  /** Only with at-least-once. */
-  get finish(): LeasedJob['finish'] | undefined {
-    const { handler, entry } = this.#run
-    return handler.task.mode === 'at-least-once' ? (executor) => finish(entry, executor) : undefined
-  }
-
-  /** Only with transactional. */
-  get trx(): Transaction<any> | undefined {
-    const { handler, trx } = this.#run
-    return handler.task.mode === 'transactional' ? (trx ?? refuseTrx(handler.task.name)) : undefined
-  }
+  return new HandledJob(stored, {
+    maxAttempts: task.mode === 'at-most-once' ? 1 : resolveRetry(task.retry, retry).maxAttempts,
+    signal,
+    finish: task.mode === 'at-least-once' ? (executor) => finish(entry, executor) : undefined,
+    get trx() {
+      return task.mode === 'transactional' ? (trx ?? refuseTrx(task.name)) : undefined
+    },
+  })
 }
-
-interface Run {
-  readonly handler: Handler
-  readonly entry: Entry
-  readonly trx: Transaction<any> | undefined
-  readonly signal: AbortSignal
-}
-
-const NO_META = Object.freeze({})
 
 async function finish(entry: Entry, executor: Executor): Promise<void> {
   checkExecutor(executor, 'The transaction given to job.finish(trx)')
