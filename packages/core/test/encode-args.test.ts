@@ -1,12 +1,11 @@
 import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { DEFAULT_MAX_ARGS_BYTES, encodeArgs } from '../src/encode-args.js'
 import {
   ArgsTooLargeError,
   claimAndDelete,
-  DEFAULT_MAX_ARGS_BYTES,
   defineTask,
-  encodeArgs,
   NotSerialisableError,
   storableText,
   typed,

@@ -1,9 +1,9 @@
 import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { DEFAULT_RETRY, decideSettlement, type Outcome, type Settlement, type TaskRetryPolicy } from '../src/index.js'
+import { decideSettlement, type Outcome, type Settlement, type TaskRetryPolicy } from '../src/index.js'
 import { isDecision } from '../src/outcome.js'
-import { MAX_DELAY_MS, resolveRetry, retryDelayMs } from '../src/retry-policy.js'
+import { DEFAULT_RETRY, MAX_DELAY_MS, resolveRetry, retryDelayMs } from '../src/retry-policy.js'
 
 const now = new Date('2030-01-02T03:04:05.678Z')
 const error = new Error('no')
