@@ -1,5 +1,12 @@
 const numbers = new Intl.NumberFormat('en')
 
+/**
+ * Names and errors may hold what turns the direction of writing, and with it the rest of a sentence that they stand in. It is
+ * spelled out, as \u202e.
+ */
+export const plain = (text: string): string =>
+  text.replace(/\p{Bidi_Control}/gu, (control) => `\\u${control.charCodeAt(0).toString(16).padStart(4, '0')}`)
+
 /** 1234567 → "1,234,567". */
 export const count = (value: number): string => numbers.format(value)
 

@@ -1,7 +1,7 @@
 import { type ComponentChildren, render } from 'preact'
 import { useCallback, useEffect, useState } from 'preact/hooks'
 import { ask, liveness, type Polled, type Session, usePoll } from './api.js'
-import { about } from './format.js'
+import { about, plain } from './format.js'
 import { Dead } from './pages/dead.js'
 import { type HealthAnswer, HealthPage } from './pages/health.js'
 import { Job } from './pages/job.js'
@@ -194,7 +194,7 @@ function Notices({ children }: { children: ComponentChildren }) {
     <NoticeContext.Provider value={notify}>
       {children}
       <div class={`notice ${notice?.isBad ? 'notice-bad' : ''}`} role="status">
-        {notice?.text}
+        {notice && plain(notice.text)}
       </div>
     </NoticeContext.Provider>
   )

@@ -3,7 +3,7 @@ import { useContext, useEffect, useRef, useState } from 'preact/hooks'
 import type { ActionName } from '../src/actions.js'
 import type { Permission } from '../src/permissions.js'
 import { act, type Polled, type Session } from './api.js'
-import { fromNow, jobs, moment } from './format.js'
+import { fromNow, jobs, moment, plain } from './format.js'
 
 /** Who uses the page, and where it tells what happened. */
 export const SessionContext = createContext<Session>({
@@ -55,6 +55,13 @@ export const Ago = ({ at }: { at: string }) => (
   <time dateTime={at} title={moment(at)}>
     {fromNow(at)}
   </time>
+)
+
+/** In a table: cut where it is long, and then whole as the title. */
+export const Name = ({ children }: { children: string }) => (
+  <span class="name" title={children}>
+    {children}
+  </span>
 )
 
 /** A table that scrolls by itself when the screen is narrow. */
@@ -161,8 +168,8 @@ export function Dialog({
     dialog.current!.showModal()
   })
   return (
-    <dialog ref={dialog} onClose={onClose} aria-label={title}>
-      <p>{title}</p>
+    <dialog ref={dialog} onClose={onClose} aria-label={plain(title)}>
+      <p>{plain(title)}</p>
       <div class="dialog-buttons">{children}</div>
     </dialog>
   )

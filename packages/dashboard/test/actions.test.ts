@@ -115,6 +115,27 @@ describe.skipIf(!chromiumPath)('in a browser', { timeout: BROWSER_MS }, () => {
     ])
   })
 
+  // Mutants: a question on one line, as the cell of its button is; a name that turns the words after it around.
+  test('a question is read whole, whatever the queue is called', async () => {
+    const name = `${'q'.repeat(150)}\u202e`
+    await pool.query(`insert into pgq.jobs (queue, task) values ($1, 'x')`, [name])
+    const page = await browser.page(`${served.url}/queues`)
+    for (const queue of ['mail', name]) {
+      await page.getByRole('row', { name: queue }).getByRole('button', { name: 'Pause' }).click()
+      const dialog = page.getByRole('dialog')
+      await dialog.waitFor()
+      expect(
+        await page.evaluate(
+          `(({ scrollWidth, clientWidth }) => scrollWidth <= clientWidth)(document.querySelector('dialog'))`,
+        ),
+      ).toBe(true)
+      expect(await dialog.getByRole('paragraph').textContent()).toBe(
+        `Pause the queue “${queue.replace('\u202e', '\\u202e')}” for all workers? What runs goes on.`,
+      )
+      await confirm(page, 'Keep as it is')
+    }
+  })
+
   // Mutant: the ids of the whole page for those of the group.
   test('redrive all that died of one error', async () => {
     const page = await browser.page(`${served.url}/dead`)

@@ -124,6 +124,24 @@ describe.skipIf(!chromiumPath)('in a browser', { timeout: BROWSER_MS }, () => {
     expect(await page.evaluate('document.documentElement.scrollWidth <= innerWidth')).toBe(true)
   })
 
+  // Mutant: names that take what room they want: one scrolls to see a number or to find the button.
+  test('beside a long name the buttons are on the screen, and the name is told whole', async () => {
+    const name = 'q'.repeat(150)
+    await pool.query(`insert into pgq.jobs (queue, task) values ($1, $1)`, [name])
+    const page = await browser.page(`${served.url}/queues`)
+    await page.getByTitle(name).waitFor()
+    const fits = `(({ scrollWidth, clientWidth }) => scrollWidth <= clientWidth)(document.querySelector('.table'))`
+    expect(await page.evaluate(fits)).toBe(true)
+    await page.goto(`${served.url}/jobs?queue=${name}`)
+    await expect.poll(() => page.getByTitle(name).count()).toBe(2)
+    expect(await page.evaluate(fits)).toBe(true)
+    await page.goto(served.url)
+    await page.locator('option', { hasText: name }).waitFor({ state: 'attached' })
+    const rows = `new Set([...document.querySelectorAll('.bar .select')].map((one) => one.getBoundingClientRect().top)).size`
+    expect(await page.evaluate(rows)).toBe(1)
+    await pool.query('delete from pgq.jobs where queue = $1', [name])
+  })
+
   // Mutants: a choice that the charts do not hear of; one that the address does not keep.
   test('the charts and the tasks are of the queue and the task that one chooses', async () => {
     const page = await browser.page(served.url)

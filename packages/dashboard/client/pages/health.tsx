@@ -1,6 +1,6 @@
 import type { Finding, Health } from '@pgq/monitor'
 import type { Polled, Wire } from '../api.js'
-import { duration } from '../format.js'
+import { duration, plain } from '../format.js'
 import { linkTo } from '../route.js'
 import { Empty, Heading, Loaded, Table } from '../ui.js'
 
@@ -57,10 +57,10 @@ function FindingCard({ finding }: { finding: Wire<Finding> }) {
         <span class={`state state-${severity}`}>{severity}</span>
         <code class="quiet">{code}</code>
       </header>
-      <h2>{message}</h2>
+      <h2>{plain(message)}</h2>
       <p class="quiet">{meaning}</p>
       <p>
-        <b>What to do:</b> {remedy}
+        <b>What to do:</b> {plain(remedy)}
       </p>
       {columns.length > 0 && (
         <details>
@@ -93,7 +93,7 @@ export function Worst({ health: { status, findings } }: { health: HealthAnswer }
   return (
     <a class={`card worst finding-${status}`} href={linkTo('health')}>
       <span class={`state state-${status}`}>{TITLES[status]}</span>
-      <span class="worst-text">{findings[0]!.message}</span>
+      <span class="worst-text">{plain(findings[0]!.message)}</span>
       {more > 0 && <span class="quiet">and {more} more</span>}
     </a>
   )

@@ -3,7 +3,7 @@ import type { DeadJob, ReadyJob, RunningJob, ScheduledJob } from '@pgq/monitor'
 import { useContext, useState } from 'preact/hooks'
 import { usePoll, type Wire } from '../api.js'
 import { go, linkTo } from '../route.js'
-import { Ago, Empty, Filter, Heading, Loaded, SessionContext, Table } from '../ui.js'
+import { Ago, Empty, Filter, Heading, Loaded, Name, SessionContext, Table } from '../ui.js'
 import { Bulk } from './bulk.js'
 
 type ListedJob = Wire<ReadyJob> | Wire<ScheduledJob> | Wire<RunningJob> | Wire<DeadJob>
@@ -106,11 +106,13 @@ function JobRow({ job, state }: { job: ListedJob; state: JobState }) {
         </a>
       </td>
       <td>
-        <a class="name" href={linkTo(`jobs/${job.id}`)} tabIndex={-1}>
-          {job.task}
+        <a href={linkTo(`jobs/${job.id}`)} tabIndex={-1}>
+          <Name>{job.task}</Name>
         </a>
       </td>
-      <td class="quiet">{job.queue}</td>
+      <td class="quiet">
+        <Name>{job.queue}</Name>
+      </td>
       <td class="number">{job.priority}</td>
       <td class="number">{job.attempt}</td>
       <td>{at ? <Ago at={at} /> : 'unknown'}</td>

@@ -3,7 +3,7 @@ import { type Polled, usePoll, type Wire } from '../api.js'
 import { Chart } from '../chart.js'
 import { about, count, duration } from '../format.js'
 import { go, linkTo } from '../route.js'
-import { Empty, Heading, Loaded, Select, Table } from '../ui.js'
+import { Empty, Heading, Loaded, Name, Select, Table } from '../ui.js'
 import { type HealthAnswer, Worst } from './health.js'
 
 export interface OverviewAnswer {
@@ -221,11 +221,13 @@ function Tasks({ tasks, range }: { tasks: readonly Wire<TaskStatistics>[]; range
           {tasks.map(({ queue, task, completed, retried, dead, waitMs, runMs }) => (
             <tr key={`${queue} ${task}`}>
               <td>
-                <a class="name" href={linkTo('jobs', { queue, task })}>
-                  {task}
+                <a href={linkTo('jobs', { queue, task })}>
+                  <Name>{task}</Name>
                 </a>
               </td>
-              <td class="quiet">{queue}</td>
+              <td class="quiet">
+                <Name>{queue}</Name>
+              </td>
               <td class="number">{count(completed)}</td>
               <td class="number">{count(retried)}</td>
               <td class="number">{count(dead.exhausted + dead.failed + dead.cancelled + dead.crashed)}</td>

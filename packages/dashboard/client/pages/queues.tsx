@@ -1,7 +1,7 @@
 import type { Polled } from '../api.js'
 import { about, count, duration, moment } from '../format.js'
 import { linkTo } from '../route.js'
-import { Action, Ago, Empty, Heading, Loaded, Table } from '../ui.js'
+import { Action, Ago, Empty, Heading, Loaded, Name, Table } from '../ui.js'
 import type { OverviewAnswer } from './overview.js'
 
 export function Queues({ overview }: { overview: Polled<OverviewAnswer> }) {
@@ -53,8 +53,8 @@ function QueueRow({ name, data, onDone }: { name: string; data: OverviewAnswer; 
   return (
     <tr>
       <td>
-        <a class="name" href={linkTo('jobs', { queue: name })}>
-          {name}
+        <a href={linkTo('jobs', { queue: name })}>
+          <Name>{name}</Name>
         </a>{' '}
         {backlog?.pausedAt && (
           <span class="state state-paused" title={`Since ${moment(backlog.pausedAt)}`}>
