@@ -35,8 +35,8 @@ export const JOB_OPTIONS: ReadonlySet<string> = new Set([...OPTIONS, 'args'])
 
 /** Where jobs and schedules go instead of the database: an eager queue. */
 export interface EnqueueSink {
-  enqueue(executor: Executor, jobs: readonly NewJob[]): Promise<EnqueueResult[]>
-  schedule(schedule: NewSchedule): Promise<ScheduleResult>
+  enqueue(executor: Executor, jobs: readonly NewJob[], schema: string): Promise<EnqueueResult[]>
+  schedule(schedule: NewSchedule, schema: string): Promise<ScheduleResult>
 }
 
 /** Enqueues a job by task name, for code that has no definition at hand. Everything else as Task.enqueue. */
@@ -172,13 +172,13 @@ export function enqueueJobs(executor: Executor, schema: string, jobs: readonly N
 
 function store(executor: Executor, schema: string, jobs: readonly NewJob[]): Promise<EnqueueResult[]> {
   const sink = sinkOf(executor)
-  return sink ? sink.enqueue(executor, jobs) : writeJobs(executor, schema, jobs)
+  return sink ? sink.enqueue(executor, jobs, schema) : writeJobs(executor, schema, jobs)
 }
 
 /** Hands a schedule to the executor's sink, or writes it. */
 export function storeSchedule(executor: Executor, schema: string, schedule: NewSchedule): Promise<ScheduleResult> {
   const sink = sinkOf(executor)
-  return sink ? sink.schedule(schedule) : putSchedule(executor, schema, schedule)
+  return sink ? sink.schedule(schedule, schema) : putSchedule(executor, schema, schedule)
 }
 
 const sinkOf = (executor: Executor): EnqueueSink | undefined =>

@@ -93,6 +93,8 @@ const ENDLESS = 100_000
 class MemoryQueue implements EagerQueue {
   readonly #handlers: ReadonlyMap<string, Handler>
   readonly #queues: ReadonlySet<string>
+  /** Undefined without handlers: then there is nothing to be told apart. */
+  readonly #schema: string | undefined
   readonly #timetable: Timetable
   readonly #schedules = new Schedules()
   #entries: Entry[] = []
@@ -110,7 +112,7 @@ class MemoryQueue implements EagerQueue {
     checkChoice('onError', options.onError, ['throw', 'record'])
     this.#handlers = handlersByTask(options.handlers)
     this.#queues = servedQueues(options.queues, this.#handlers)
-    checkOneSchema(this.#handlers)
+    this.#schema = schemaOf(this.#handlers)
     this.#timetable = new Timetable(checkNow(options.now ?? new Date()))
     divertEnqueues(this.#sink, this)
   }
@@ -188,11 +190,15 @@ class MemoryQueue implements EagerQueue {
   }
 
   readonly #sink: EnqueueSink = {
-    enqueue: (executor, jobs) => this.#enqueue(executor, jobs),
-    schedule: async (schedule) => this.#schedules.put(schedule, this.#timetable.now),
+    enqueue: (executor, jobs, schema) => this.#enqueue(executor, jobs, schema),
+    schedule: async (schedule, schema) => {
+      this.#checkSchema(schema, schedule.job)
+      return this.#schedules.put(schedule, this.#timetable.now)
+    },
   }
 
-  async #enqueue(executor: Executor, jobs: readonly NewJob[]): Promise<EnqueueResult[]> {
+  async #enqueue(executor: Executor, jobs: readonly NewJob[], schema: string): Promise<EnqueueResult[]> {
+    this.#checkSchema(schema, jobs[0]!)
     const inline = this.options.mode !== 'manual'
     const stranded = jobs.find((job) => !this.#serves(job))
     if (inline && stranded) throw this.#whyNotServed(stranded)
@@ -200,6 +206,14 @@ class MemoryQueue implements EagerQueue {
     const added = jobs.map((job, index) => this.#add(executor, job, args[index]))
     if (inline && !this.#isInsideHandler()) await this.#inTurn('enqueue', () => this.#work(this.#timetable.now))
     return added.map(resultOf)
+  }
+
+  /** In another schema these jobs would be others' work, whatever their task is called. */
+  #checkSchema(schema: string, { task }: NewJob): void {
+    if (this.#schema === undefined || schema === this.#schema) return
+    throw new InvalidOptionError(
+      `A job of task "${task}" would be enqueued in schema "${schema}", and the handlers here are of schema "${this.#schema}": no worker of these would run it. Say { schema: ${JSON.stringify(this.#schema)} }, or give that schema an eager queue of its own.`,
+    )
   }
 
   /** What the handler will see; of args that it will not see, the JSON. */
@@ -341,11 +355,11 @@ function servedQueues(
   return new Set(queues)
 }
 
-/** No worker takes handlers of two. */
-function checkOneSchema(handlers: ReadonlyMap<string, Handler>): void {
+/** That of the handlers' tasks: no worker takes handlers of two. */
+function schemaOf(handlers: ReadonlyMap<string, Handler>): string | undefined {
   const [first, ...others] = [...handlers.values()].map(({ task }) => task)
   const other = others.find(({ schema }) => schema !== first!.schema)
-  if (!other) return
+  if (!other) return first?.schema
   throw new InvalidOptionError(
     `Task "${other.name}" is defined in schema "${other.schema}", task "${first!.name}" in "${first!.schema}": give each schema an eager queue of its own, as it has its own workers.`,
   )

@@ -200,6 +200,30 @@ describe('queues', () => {
   })
 })
 
+describe('the schema', () => {
+  const here = defineTask('work', { args: typed<number>(), schema: 'shop' })
+
+  // Mutant: the schema of an enqueue is not looked at: what no worker would find in production runs here.
+  test.each(['inline', 'manual'] as const)('%s: jobs of another schema are refused', async (mode) => {
+    const queue = eagerQueue({ handlers: [here.handle(() => {})], mode })
+    await expect(enqueue(queue, 'work', 1)).rejects.toThrow(
+      /^A job of task "work" would be enqueued in schema "pgq", and the handlers here are of schema "shop": .* \{ schema: "shop" \}/,
+    )
+    await expect(enqueueMany(queue, 'work', [{ args: 1 }], { schema: 'other' })).rejects.toThrow(InvalidOptionError)
+    await expect(work.enqueue(queue, 1)).rejects.toThrow(InvalidOptionError)
+    await expect(work.schedule(queue, 1, { cron: '0 3 * * *' })).rejects.toThrow(InvalidOptionError)
+    expect(queue.jobs).toEqual([])
+    expect(queue.schedules).toEqual([])
+  })
+
+  test('jobs of its own are taken, whoever enqueues them', async () => {
+    const queue = eagerQueue({ handlers: [here.handle(() => {})] })
+    await enqueue(queue, 'work', 1, { schema: 'shop' })
+    await here.enqueue(queue, 2)
+    expect(queue.jobs).toMatchObject([{ state: 'completed' }, { state: 'completed' }])
+  })
+})
+
 describe('errors', () => {
   // Mutant: onError 'record' as the default: a test would pass over a handler that fails.
   test('throw: the enqueue rejects with the very thing that the handler threw', async () => {
