@@ -1,4 +1,4 @@
-import { InvalidOptionError, type SqlClient } from '@pgq/core'
+import { InvalidOptionError, type SqlClient, shown } from '@pgq/core'
 
 /** A pool of pg. */
 interface Pool {
@@ -17,7 +17,7 @@ interface Pool {
  */
 export function limitTime(pool: Pool, timeoutMs: number): SqlClient {
   if (!(Number.isInteger(timeoutMs) && timeoutMs > 0 && timeoutMs < 2 ** 31)) {
-    throw new InvalidOptionError(`limitTime: timeoutMs is ${String(timeoutMs)}; use a whole number over 0.`)
+    throw new InvalidOptionError(`limitTime: timeoutMs is ${shown(timeoutMs)}; use a whole number over 0.`)
   }
   const begin = `begin; set local statement_timeout = ${timeoutMs}; set local jit = off`
   return {

@@ -5,6 +5,7 @@ import {
   type Executor,
   InvalidOptionError,
   optionNames,
+  shown,
 } from '@pgq/core'
 import { type Logger, type OnAudit, quiet } from './audit.js'
 import { PERMISSIONS, type Permission } from './permissions.js'
@@ -68,7 +69,7 @@ export function resolveOptions(options: DashboardOptions): ResolvedOptions {
     )
   }
   if (!/^\/[\w\-./~]*$/.test(basePath)) {
-    throw new InvalidOptionError(`basePath is ${JSON.stringify(basePath)}; use a path such as '/jobs'.`)
+    throw new InvalidOptionError(`basePath is ${shown(basePath)}; use a path such as '/jobs'.`)
   }
   if (typeof allow !== 'function') checkList('allow', allow, "['redrive', 'run-now'], or a function of the user")
   checkList('allowedHosts', options.allowedHosts, "['jobs.example.com']")
@@ -101,5 +102,5 @@ function checkList(name: string, list: unknown, example: string): void {
 function checkTimeout(ms: unknown): void {
   // Timers take no more.
   if (ms === undefined || (typeof ms === 'number' && ms > 0 && ms < 2 ** 31)) return
-  throw new InvalidOptionError(`questionTimeoutMs is ${String(ms)}; use a number of ms over 0.`)
+  throw new InvalidOptionError(`questionTimeoutMs is ${shown(ms)}; use a number of ms over 0.`)
 }

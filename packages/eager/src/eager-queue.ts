@@ -16,6 +16,7 @@ import {
   optionNames,
   type Settlement,
   type SqlClient,
+  shown,
   type Task,
   UnknownTaskError,
 } from '@pgq/core'
@@ -369,12 +370,12 @@ const NO_END = `${ENDLESS} runs and no end: a job brings itself back for ever. S
 
 function checkNow(now: Date): number {
   if (now instanceof Date && !Number.isNaN(now.getTime())) return now.getTime()
-  throw new InvalidOptionError(`eagerQueue: now is ${String(now)}; use a valid Date.`)
+  throw new InvalidOptionError(`eagerQueue: now is ${shown(now)}; use a valid Date.`)
 }
 
 function checkChoice(name: string, value: string | undefined, choices: readonly string[]): void {
   if (value === undefined || choices.includes(value)) return
-  throw new InvalidOptionError(`eagerQueue: ${name} is ${String(value)}; use ${choices.join(' or ')}.`)
+  throw new InvalidOptionError(`eagerQueue: ${name} is ${shown(value)}; use ${choices.join(' or ')}.`)
 }
 
 /** What the test should hear of: failures, but not what a handler decided on purpose. Boxed: undefined can be thrown. */

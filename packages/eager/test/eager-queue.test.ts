@@ -323,10 +323,10 @@ describe('what it refuses, and says why', () => {
     expect(make()).toThrow(refusal(/eagerQueue: the options are undefined/))
     expect(make({})).toThrow(refusal(/handlers must be a list/))
     expect(make({ handlers: [work] })).toThrow(refusal(/the task "work" without its handler/))
-    expect(make({ handlers: [], mode: 'x' })).toThrow(refusal(/mode is x; use inline or manual/))
+    expect(make({ handlers: [], mode: 'x' })).toThrow(refusal(/mode is "x"; use inline or manual/))
     expect(make({ handlers: [], now: new Date(Number.NaN) })).toThrow(refusal(/now is Invalid Date; use a valid Date/))
     expect(make({ handlers: [], now: 5 })).toThrow(refusal(/now is 5; use a valid Date/))
-    expect(make({ handlers: [], onError: 'x' })).toThrow(refusal(/onError is x; use throw or record/))
+    expect(make({ handlers: [], onError: 'x' })).toThrow(refusal(/onError is "x"; use throw or record/))
   })
 
   test('SQL', () => {

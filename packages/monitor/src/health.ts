@@ -1,4 +1,4 @@
-import { checkOptionNames, type Executor, InvalidOptionError, optionNames } from '@pgq/core'
+import { checkOptionNames, type Executor, InvalidOptionError, optionNames, shown } from '@pgq/core'
 import { lockedBy } from './database-findings.js'
 import { type Finding, findingsIn, type Thresholds } from './findings.js'
 import { type HealthFacts, healthFacts } from './health-facts.js'
@@ -26,7 +26,7 @@ export async function health(executor: Executor, options: MonitorOptions & Parti
   checkOptionNames(options, OPTIONS, 'health')
   const { backlogMs = 60_000, ...where } = options
   if (!(typeof backlogMs === 'number' && backlogMs >= 0)) {
-    throw new InvalidOptionError(`backlogMs is ${String(backlogMs)}; use milliseconds from 0.`)
+    throw new InvalidOptionError(`backlogMs is ${shown(backlogMs)}; use milliseconds from 0.`)
   }
   const facts = await healthFacts(executor, where)
   const findings = findingsIn(facts, { backlogMs })

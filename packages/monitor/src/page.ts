@@ -1,4 +1,4 @@
-import { InvalidOptionError, type JobError, optionNames, type RawBuilder, sql } from '@pgq/core'
+import { InvalidOptionError, type JobError, optionNames, type RawBuilder, shown, sql } from '@pgq/core'
 import { dateOf, type EpochMs, epochMs, type JobsFilter } from './question.js'
 
 /** Which jobs to list, and how many. */
@@ -87,7 +87,7 @@ export const lastErrorOf = (error: JobError | null): { lastError?: JobError } =>
 
 export function checkLimit(limit = 100): number {
   if (Number.isInteger(limit) && limit >= 1 && limit <= 10_000) return limit
-  throw new InvalidOptionError(`limit is ${String(limit)}; use a whole number from 1 to 10000.`)
+  throw new InvalidOptionError(`limit is ${shown(limit)}; use a whole number from 1 to 10000.`)
 }
 
 /** A request as it travels. Whose args are looked at has to be allowed to read them. */
@@ -106,6 +106,6 @@ export const argsContain = (args: RawBuilder<unknown>, text: RawBuilder<string |
 export function readCursor(after: string | undefined, pattern: RegExp): string[] | null {
   if (after === undefined) return null
   const found = pattern.exec(after)
-  if (!found) throw new InvalidOptionError(`after is ${JSON.stringify(after)}: pass the "next" of a page of this list.`)
+  if (!found) throw new InvalidOptionError(`after is ${shown(after)}: pass the "next" of a page of this list.`)
   return found.slice(1)
 }

@@ -1,4 +1,4 @@
-import { type Executor, InvalidOptionError, optionNames, type RawBuilder, type StatementParts, sql } from '@pgq/core'
+import { type Executor, InvalidOptionError, optionNames, type RawBuilder, type StatementParts, shown, sql } from '@pgq/core'
 import { type Histogram, type Percentiles, percentilesOf } from './percentiles.js'
 import { checkCall, dateOf, defineQuestion, type JobsFilter, type MonitorOptions, matches } from './question.js'
 
@@ -111,13 +111,13 @@ export async function statisticsByTask(
 function checkInstants({ since, until }: StatisticsRequest): void {
   for (const [name, instant] of Object.entries({ since, until })) {
     if (instant === undefined || (instant instanceof Date && !Number.isNaN(instant.getTime()))) continue
-    throw new InvalidOptionError(`${name} is ${String(instant)}; use a valid Date.`)
+    throw new InvalidOptionError(`${name} is ${shown(instant)}; use a valid Date.`)
   }
 }
 
 function checkSteps(stepMs: number, since: Date | undefined, until: Date | undefined): void {
   if (!Number.isInteger(stepMs / MINUTE_MS) || stepMs < MINUTE_MS)
-    throw new InvalidOptionError(`stepMs is ${stepMs}; use whole minutes: a multiple of 60000.`)
+    throw new InvalidOptionError(`stepMs is ${shown(stepMs)}; use whole minutes: a multiple of 60000.`)
   const end = until?.getTime() ?? Date.now()
   const start = since?.getTime() ?? end - HOUR_MS
   if (!(start < end)) throw new InvalidOptionError('since must be before until.')

@@ -42,11 +42,19 @@ test.each(Object.entries(withOptions))('%s refuses what it does not know', async
 })
 
 test.each([
-  ['statistics', { since: '2020' }, 'since is 2020; use a valid Date.'],
+  ['statistics', { since: '2020' }, 'since is "2020"; use a valid Date.'],
   ['statistics', { until: new Date(Number.NaN) }, 'until is Invalid Date; use a valid Date.'],
+  ['statistics', { stepMs: '60' }, 'stepMs is "60"; use whole minutes: a multiple of 60000.'],
+  ['listRunning', { limit: '5' }, 'limit is "5"; use a whole number from 1 to 10000.'],
   ['statisticsByTask', { since: 1_700_000_000 }, 'since is 1700000000; use a valid Date.'],
 ])('%s(%j) says what is wrong', async (name, request, message) => {
   await expect(calls[name]!(request)).rejects.toThrow(new InvalidOptionError(message))
+})
+
+test('an id that is a bigint is no text, and is said to be none', async () => {
+  await expect(monitor.getJob(nobody, 5n as never)).rejects.toThrow(
+    new InvalidOptionError('5 is no job id: ids are digits in a string.'),
+  )
 })
 
 test.each(['x', -1, Number.NaN, null])('health({ backlogMs: %j }) says what is wrong', async (backlogMs) => {

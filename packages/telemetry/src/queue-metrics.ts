@@ -1,4 +1,4 @@
-import { checkExecutor, checkOptionNames, type Executor, InvalidOptionError, optionNames } from '@pgq/core'
+import { checkExecutor, checkOptionNames, type Executor, InvalidOptionError, optionNames, shown } from '@pgq/core'
 import { backlog, countJobs, type JobCount, listWorkers, type QueueBacklog, type WorkerStatus } from '@pgq/monitor'
 import { LabelLimit } from './label-limit.js'
 import { type MetricDefinition, type MetricsRegistry, registerMetrics, type Sample } from './scraped-metric.js'
@@ -52,7 +52,7 @@ export function queueMetrics(executor: Executor, options: QueueMetricsOptions): 
 
 function checkCount(name: string, value: number): void {
   if (Number.isInteger(value) && value >= 0 && value < 2 ** 31) return
-  throw new InvalidOptionError(`${name} is ${String(value)}; use a whole number, 0 or more.`)
+  throw new InvalidOptionError(`${name} is ${shown(value)}; use a whole number, 0 or more.`)
 }
 
 function definitions(reading: SharedReading<Queues>, maxSeries: number): MetricDefinition[] {
