@@ -124,14 +124,19 @@ describe.skipIf(!chromiumPath)('in a browser', { timeout: BROWSER_MS }, () => {
     expect(await page.evaluate('document.documentElement.scrollWidth <= innerWidth')).toBe(true)
   })
 
-  // Mutant: names that take what room they want: one scrolls to see a number or to find the button.
+  // Mutants: names that take what room they want; a button that scrolls aside with the numbers.
   test('beside a long name the buttons are on the screen, and the name is told whole', async () => {
     const name = 'q'.repeat(150)
     await pool.query(`insert into pgq.jobs (queue, task) values ($1, $1)`, [name])
-    const page = await browser.page(`${served.url}/queues`)
+    const page = await browser.page(`${open.url}/queues`)
     await page.getByTitle(name).waitFor()
     const fits = `(({ scrollWidth, clientWidth }) => scrollWidth <= clientWidth)(document.querySelector('.table'))`
     expect(await page.evaluate(fits)).toBe(true)
+    await page.setViewportSize({ width: 390, height: 844 })
+    expect(await page.evaluate(fits)).toBe(false)
+    const button = await page.getByRole('row', { name }).getByRole('button', { name: 'Pause' }).boundingBox()
+    expect(button!.x + button!.width).toBeLessThan(390)
+    await page.setViewportSize({ width: 1280, height: 860 })
     await page.goto(`${served.url}/jobs?queue=${name}`)
     await expect.poll(() => page.getByTitle(name).count()).toBe(2)
     expect(await page.evaluate(fits)).toBe(true)
