@@ -58,8 +58,11 @@ export function usePoll<Answer>(path: string, everyMs = 3_000): Polled<Answer> {
     const leaving = new AbortController()
     let timer: ReturnType<typeof setTimeout> | undefined
     let isAsking = false
+    let isOutdated = false
     const poll = async () => {
       clearTimeout(timer)
+      // What is under way may not know yet what was changed just now.
+      isOutdated = isAsking
       if (document.hidden || isAsking) return
       isAsking = true
       try {
@@ -76,7 +79,7 @@ export function usePoll<Answer>(path: string, everyMs = 3_000): Polled<Answer> {
         liveness.onChange(message)
       } finally {
         isAsking = false
-        if (!leaving.signal.aborted) timer = setTimeout(poll, everyMs)
+        if (!leaving.signal.aborted) timer = setTimeout(poll, isOutdated ? 0 : everyMs)
       }
     }
     refresh.current = poll

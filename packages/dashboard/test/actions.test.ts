@@ -115,6 +115,35 @@ describe.skipIf(!chromiumPath)('in a browser', { timeout: BROWSER_MS }, () => {
     ])
   })
 
+  // Mutant: no question after an action while an older one is under way: the page shows for seconds what was.
+  test('what was changed is asked for at once, also behind an older question', async () => {
+    const page = await browser.page(`${served.url}/queues`)
+    const row = page.getByRole('row', { name: 'mail' })
+    await row.waitFor()
+    // From here on nothing is asked because time has passed.
+    await page.evaluate(
+      `const real = setTimeout; window.setTimeout = (act, ms, ...args) => (ms >= 3000 ? 0 : real(act, ms, ...args))`,
+    )
+    let answer = () => {}
+    const answered = new Promise<void>((resolve) => {
+      answer = resolve
+    })
+    let asked = 0
+    await page.route('**/api/overview', async (route) => {
+      asked += 1
+      const response = await route.fetch()
+      if (asked === 1) await answered
+      await route.fulfill({ response })
+    })
+    await askAgain(page)
+    await expect.poll(() => asked).toBe(1)
+    await row.getByRole('button', { name: 'Pause' }).click()
+    await confirm(page, 'Pause')
+    await page.getByText('“mail” is paused.').waitFor()
+    answer()
+    await row.getByText('paused').waitFor()
+  })
+
   // Mutants: a question on one line, as the cell of its button is; a name that turns the words after it around.
   test('a question is read whole, whatever the queue is called', async () => {
     const name = `${'q'.repeat(150)}\u202e`
