@@ -18,7 +18,8 @@ interface Line {
   readonly level: number
   readonly time: number
   readonly msg: string
-  readonly err?: { readonly type: string; readonly message: string; readonly stack: string }
+  /** type is the class; what is no Error, as the dashboard logs it without a stack, has a name of its own. */
+  readonly err?: { readonly type: string; readonly name?: string; readonly message: string; readonly stack?: string }
 }
 
 /** `12:30:01.123 INFO worker started workerId=1`, and the stack of an error below it. */
@@ -27,7 +28,7 @@ function lineOf(json: string): string {
   const { dim } = coloursFor(process.stderr)
   const at = new Date(time).toISOString().slice(11, 23)
   const told = Object.entries(fields).map(([name, value]) => dim(`${plain(name)}=${plain(textOf(value))}`))
-  const stack = err ? [`\n${plainLines(err.stack || `${err.type}: ${err.message}`)}`] : []
+  const stack = err ? [`\n${plainLines(err.stack || `${err.name ?? err.type}: ${err.message}`)}`] : []
   return `${[dim(at), labelled(level), plain(msg ?? ''), ...told].join(' ')}${stack.join('')}\n`
 }
 

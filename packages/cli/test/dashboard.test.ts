@@ -30,6 +30,20 @@ test('asks for the password of the environment', async () => {
   expect((await serving.ended).code).toBe(0)
 })
 
+// Mutant: the class of what is logged, which is Object, for the name of the error.
+test('logs what went wrong in words', async () => {
+  const serving = startPgq(['dashboard', '--port', '0'], { env })
+  const [, address] = await serving.printed(/The dashboard is at (\S+)\./)
+  await pool.query('alter table pgq.job_stats rename to job_stats_away')
+  try {
+    expect((await fetch(`${address}/api/statistics`)).status).toBe(503)
+  } finally {
+    await pool.query('alter table pgq.job_stats_away rename to job_stats')
+  }
+  serving.signal('SIGINT')
+  expect((await serving.ended).stderr).toMatch(/ERROR dashboard: a question failed\nNotMigratedError: /)
+})
+
 test.each<[string, string[], Record<string, string>, string]>([
   ['open to a network', ['--host', '0.0.0.0'], {}, 'Set PGQ_DASHBOARD_USER and PGQ_DASHBOARD_PASSWORD'],
   ['with half a password', [], { PGQ_DASHBOARD_USER: 'ada' }, 'go together'],
