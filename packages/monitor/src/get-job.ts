@@ -10,7 +10,7 @@ import {
   sql,
 } from '@pgq/core'
 import { type RunningPart, runningPart } from './list-running.js'
-import { type ListedJob, type ListedRow, listedColumns, listedJob } from './page.js'
+import { errorsOf, type ListedJob, type ListedRow, listedColumns, listedJob } from './page.js'
 import { dateOf, defineArgsQuestion, type EpochMs, epochMs, type MonitorOptions } from './question.js'
 import { type JobWorker, modeOfLease, type RunningMode } from './running.js'
 
@@ -53,7 +53,7 @@ function foundJob(row: JobRow, withArgs: boolean): FoundJob {
   const details = {
     ...listedJob(row, withArgs),
     ...(row.retry && { retry: row.retry }),
-    errors: row.errors ?? [],
+    errors: errorsOf(row.errors),
   }
   switch (row.state) {
     case 'ready':
@@ -67,7 +67,7 @@ function foundJob(row: JobRow, withArgs: boolean): FoundJob {
   }
 }
 
-type JobRow = ListedRow & { retry: RetryPolicy | null; errors: JobError[] | null } & (
+type JobRow = ListedRow & { retry: RetryPolicy | null; errors: unknown } & (
     | { state: 'ready' | 'scheduled'; since: EpochMs }
     | { state: 'dead'; since: EpochMs; reason: DeadReason }
     | ({ state: 'running' } & RunningPart)

@@ -30,7 +30,7 @@ export async function listDead(
 interface DeadRow {
   diedAt: EpochMs
   reason: DeadReason
-  lastError: JobError | null
+  lastError: unknown
 }
 
 export const deadJobs: WalkedOrder = {

@@ -27,7 +27,7 @@ export async function listScheduled(
 
 interface ScheduledRow {
   executeAt: EpochMs
-  lastError: JobError | null
+  lastError: unknown
 }
 
 export const scheduledJobs: WalkedOrder = {

@@ -83,7 +83,14 @@ export const listedColumns = (alias: 'job' | 'dead' | 'running' | 'held'): RawBu
 }
 
 /** What failed last, where something did. */
-export const lastErrorOf = (error: JobError | null): { lastError?: JobError } => (error ? { lastError: error } : {})
+export const lastErrorOf = (error: unknown): { lastError?: JobError } => (isJobError(error) ? { lastError: error } : {})
+
+/** All that failed. */
+export const errorsOf = (errors: unknown): readonly JobError[] =>
+  Array.isArray(errors) ? errors.filter(isJobError) : []
+
+/** SQL may have written anything into that column, and may have left parts of an error out. What is no object is none. */
+const isJobError = (error: unknown): error is JobError => typeof error === 'object' && error !== null
 
 export function checkLimit(limit = 100): number {
   if (Number.isInteger(limit) && limit >= 1 && limit <= 10_000) return limit

@@ -1,4 +1,12 @@
-import { type Executor, InvalidOptionError, optionNames, type RawBuilder, type StatementParts, shown, sql } from '@pgq/core'
+import {
+  type Executor,
+  InvalidOptionError,
+  optionNames,
+  type RawBuilder,
+  type StatementParts,
+  shown,
+  sql,
+} from '@pgq/core'
 import { type Histogram, type Percentiles, percentilesOf } from './percentiles.js'
 import { checkCall, dateOf, defineQuestion, type JobsFilter, type MonitorOptions, matches } from './question.js'
 

@@ -137,6 +137,7 @@ export const instantCursor = (instant: RawBuilder<unknown>): RawBuilder<unknown>
   sql`(to_json(${instant}) #>> '{}') || ' ' || job.id`
 
 export function readInstantCursor(after: string | undefined): InstantCursor {
-  const [afterAt = null, afterId = null] = readCursor(after, /^(-?infinity|[-0-9T:.+]{10,40}(?: BC)?) (\d{1,19})$/) ?? []
+  const [afterAt = null, afterId = null] =
+    readCursor(after, /^(-?infinity|[-0-9T:.+]{10,40}(?: BC)?) (\d{1,19})$/) ?? []
   return { afterAt, afterId }
 }

@@ -117,6 +117,22 @@ describe('getJob', () => {
     expect(await getJob(queue.pool, id)).toMatchObject({ state: 'running', ...history })
   })
 
+  // Mutant: a history that SQL wrote taken as it is: the page of such a job stays empty.
+  test('answers errors only, whatever SQL wrote among them', async () => {
+    const id = await queue.stored<string>(
+      `insert into pgq.dead_jobs (id, queue, task) values (7, 'a', 'b') returning id::text`,
+    )
+    for (const [written, errors] of [
+      ['"boom"', []],
+      ['{"message": "no list"}', []],
+      ['[1, null, {"message": "only"}, "last"]', [{ message: 'only' }]],
+    ] as const) {
+      await queue.pool.query('update pgq.dead_jobs set errors = $1', [written])
+      expect(await getJob(queue.pool, id)).toMatchObject({ state: 'dead', errors })
+      expect((await listDead(queue.pool)).jobs[0]).not.toHaveProperty('lastError')
+    }
+  })
+
   test('takes ids up to the largest bigint, and nothing else', async () => {
     expect(await getJob(queue.pool, '9223372036854775807')).toEqual({ state: 'missing', id: '9223372036854775807' })
     for (const id of ['9223372036854775808', '-1', '1 ', '', 'one'])
