@@ -259,6 +259,7 @@ describe.skipIf(!chromiumPath)('in a browser', { timeout: BROWSER_MS }, () => {
     await press(page, 'Cancel all 2')
     await page.getByText('Ask the handlers of all 2 that fit this filter to stop?').waitFor()
     await confirm(page, 'Cancel all 2')
+    await page.getByText('Asked the handlers of 2 jobs to stop.').waitFor()
     await expect.poll(() => events.length).toBe(1)
     expect(events).toMatchObject([
       { action: 'cancel', target: { task: 'charge-card', state: 'running' }, outcome: 'done', jobs: 2 },

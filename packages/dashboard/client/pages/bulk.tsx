@@ -54,7 +54,7 @@ export function Bulk({
             ? `Ask the handlers of ${these} that fit this filter to stop?`
             : `Cancel ${these} that fit this filter? They become dead letters.`
         }
-        done="Cancelled {jobs}."
+        done={state === 'running' ? 'Asked the handlers of {jobs} to stop.' : 'Cancelled {jobs}.'}
         danger
         onDone={onChanged}
       >
