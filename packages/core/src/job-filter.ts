@@ -102,7 +102,7 @@ function checkIds(ids: readonly string[]): readonly string[] {
 /** Job ids are bigints. */
 export function checkJobId(id: string): string {
   if (typeof id === 'string' && /^\d{1,19}$/.test(id) && BigInt(id) < 2n ** 63n) return id
-  throw new InvalidOptionError(`${JSON.stringify(id)} is no job id: ids are digits in a string.`)
+  throw new InvalidOptionError(`${shown(id)} is no job id: ids are digits in a string.`)
 }
 
 function checkText(name: string, text: string | undefined): void {
