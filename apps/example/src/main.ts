@@ -7,6 +7,7 @@ import { logJobs } from './log-jobs.js'
 import { readOrders } from './once/orders-file.js'
 import { runOnce } from './once/run-once.js'
 import { readOptions, refuse } from './options.js'
+import { openSchedules } from './tasks.js'
 import { shopWorker } from './worker.js'
 
 const EXIT_CODES = { SIGHUP: 129, SIGINT: 130, SIGPIPE: 141, SIGTERM: 143 }
@@ -38,6 +39,7 @@ async function run(): Promise<void> {
   const db = connect(databaseUrl)
   started.unshift(() => db.destroy())
   await migrateAll(databaseUrl, db)
+  await openSchedules(db)
 
   // Loaded only where somebody asks for it, by OpenTelemetry's own variable.
   const isTraced = process.env.OTEL_TRACES_EXPORTER === 'console'

@@ -1,5 +1,5 @@
 // What the shop has to do after an order. API, worker and tests share these definitions; how each is done is in worker.ts.
-import { defineTask } from '@pgq/core'
+import { defineTask, type Executor } from '@pgq/core'
 import { z } from 'zod'
 
 // Ids, not whole orders: the handler reads what it needs when it runs, so that it never works on stale data.
@@ -31,4 +31,11 @@ export const tasks = {
     priority: -10,
     args: order.extend({ sku: z.string(), quantity: z.number().int().positive() }),
   }),
+
+  /** Comes by itself every night: see openSchedules. */
+  restockSold: defineTask('restock-sold', { mode: 'transactional' }),
 }
+
+/** What the shop does by the clock. Run at each start: a schedule that is there already stays as it is. */
+export const openSchedules = (executor: Executor) =>
+  tasks.restockSold.schedule(executor, null, { cron: '0 3 * * *', timeZone: 'Europe/Berlin' })

@@ -3,6 +3,7 @@ import { createWorker, type Worker, type WorkerOptions } from '@pgq/worker'
 import { sql } from 'kysely'
 import type { Shop, ShopDatabase } from './database.js'
 import { fakeMailServer, type MailServer } from './mail-server.js'
+import { restockSold } from './orders.js'
 import { tasks } from './tasks.js'
 
 /** How each task is done; a task without a handler does not compile. The tests run these without a worker. */
@@ -57,6 +58,11 @@ export const shopHandlers = (db: ShopDatabase, mails: MailServer = fakeMailServe
     // transactional: each delivery is noted once.
     restock: async ({ orderId, sku, quantity }, { trx }: TransactionalJob<Shop>) => {
       await trx.insertInto('shop.deliveries').values({ order_id: orderId, sku, quantity }).execute()
+    },
+
+    // transactional: what was sold is marked together with the jobs that order it again.
+    restockSold: async (_, { trx }: TransactionalJob<Shop>) => {
+      await restockSold(trx)
     },
   })
 

@@ -4,7 +4,7 @@ import { describe, expect, onTestFinished, test } from 'vitest'
 import type { ShopDatabase } from '../src/database.js'
 import type { Mail, MailServer } from '../src/mail-server.js'
 import { placeOrder, restockSold } from '../src/orders.js'
-import { tasks } from '../src/tasks.js'
+import { openSchedules, tasks } from '../src/tasks.js'
 import { shopHandlers } from '../src/worker.js'
 import { shopDatabase } from './shop-database.js'
 
@@ -111,6 +111,19 @@ describe("on the test's transaction, which is rolled back", async () => {
     expect(queue.enqueued(tasks.restock).map(({ args }) => args)).toMatchObject([
       { sku: 'tea', quantity: 2 },
       { sku: 'tea-book', quantity: 1 },
+    ])
+  })
+
+  test('every night, what was sold is ordered again', async () => {
+    const { trx, queue } = await shop({ mode: 'manual', now: new Date('2030-01-01T12:00:00Z') })
+    await openSchedules(queue)
+    await trx
+      .insertInto('shop.orders')
+      .values({ ...tea, total_cents: 1_380 })
+      .execute()
+    await queue.advance(DAY_MS)
+    expect(queue.enqueued(tasks.restock).map(({ args, createdAt }) => [args.sku, createdAt])).toEqual([
+      ['tea', new Date('2030-01-02T02:00:00Z')],
     ])
   })
 

@@ -1,8 +1,10 @@
 import { setTimeout as delay } from 'node:timers/promises'
+import { runSchedule } from '@pgq/core'
 import type { Worker } from '@pgq/worker'
 import { catalog } from '../catalog.js'
 import type { ShopDatabase } from '../database.js'
 import type { NewOrder } from '../orders.js'
+import { tasks } from '../tasks.js'
 import { checkBooks, countShopJobs } from './books.js'
 import { showProgress } from './progress.js'
 import { Tally } from './tally.js'
@@ -24,7 +26,7 @@ const HOUR_MS = 3_600_000
 export async function runOnce(shop: Shop, orders: readonly NewOrder[]): Promise<boolean> {
   const startedAt = performance.now()
   const tally = new Tally(shop.worker)
-  const jobs = orders.reduce((sum, order) => sum + jobsOf(order), 0)
+  const jobs = orders.reduce((sum, order) => sum + jobsOf(order), 1)
   let placed = 0
   const stopProgress = showProgress([
     { name: 'orders', total: orders.length, done: () => placed },
@@ -32,7 +34,7 @@ export async function runOnce(shop: Shop, orders: readonly NewOrder[]): Promise<
   ])
   try {
     await placeAll(shop, orders, () => placed++)
-    await post(shop, '/restock')
+    await runSchedule(shop.db, tasks.restockSold.name) // the night comes early
     await allDone(shop, tally, jobs)
     // Whatever still runs ends now, so that the tally is whole.
     await shop.worker.stop()
@@ -45,7 +47,7 @@ export async function runOnce(shop: Shop, orders: readonly NewOrder[]): Promise<
   return printBooks(shop.db)
 }
 
-/** Charge, receipt, mail, sale and restock; the follow-up of a parcel only waits. */
+/** Charge, receipt, mail, sale and restock; the follow-up of a parcel only waits. And one job orders again what was sold. */
 const jobsOf = ({ sku }: NewOrder): number => (catalog[sku]!.isDownload ? 6 : 5)
 
 async function placeAll(shop: Shop, orders: readonly NewOrder[], onPlaced: () => void): Promise<void> {
@@ -60,7 +62,7 @@ async function placeAll(shop: Shop, orders: readonly NewOrder[], onPlaced: () =>
   await Promise.all(Array.from({ length: CUSTOMERS_AT_A_TIME }, customer))
 }
 
-async function post({ apiUrl }: Shop, path: string, body: unknown = {}): Promise<void> {
+async function post({ apiUrl }: Shop, path: string, body: unknown): Promise<void> {
   const response = await fetch(apiUrl + path, { method: 'POST', body: JSON.stringify(body) })
   const answer = await response.text()
   if (!response.ok) throw new Error(`POST ${path}: ${response.status} ${answer}`)
