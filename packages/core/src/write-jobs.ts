@@ -26,10 +26,10 @@ export type EnqueueResult = { readonly status: 'inserted'; readonly id: string }
 
 /** Writes jobs, all or none, together with whatever else waits for the same executor. */
 export function writeJobs(executor: Executor, schema: string, jobs: readonly NewJob[]): Promise<EnqueueResult[]> {
-  const lane = laneOf(executor, schema)
+  const line = lineOf(executor, schema)
   return new Promise((resolve, reject) => {
-    lane.waiting.push({ jobs, length: lengthOf(jobs), resolve, reject })
-    if (!lane.flushing) void flush(executor, schema, lane)
+    line.waiting.push({ jobs, length: lengthOf(jobs), resolve, reject })
+    if (!line.flushing) void flush(executor, schema, line)
   })
 }
 
@@ -40,31 +40,31 @@ interface Call {
   readonly reject: (error: unknown) => void
 }
 
-/** The calls of one executor: one statement at a time is under way, the next takes what came meanwhile. */
-interface Lane {
+/** The calls of one executor, in line: one statement at a time is under way, the next takes what came meanwhile. */
+interface Line {
   flushing: boolean
   waiting: Call[]
   readonly doorbell: Doorbell
 }
 
-const lanes = new WeakMap<object, Map<string, Lane>>()
+const lines = new WeakMap<object, Map<string, Line>>()
 
-function laneOf(executor: Executor, schema: string): Lane {
-  const known = lanes.get(executor)?.get(schema)
+function lineOf(executor: Executor, schema: string): Line {
+  const known = lines.get(executor)?.get(schema)
   if (known) return known
-  const lane: Lane = { flushing: false, waiting: [], doorbell: new Doorbell() }
-  lanes.set(executor, new Map(lanes.get(executor)).set(schema, lane))
-  return lane
+  const line: Line = { flushing: false, waiting: [], doorbell: new Doorbell() }
+  lines.set(executor, new Map(lines.get(executor)).set(schema, line))
+  return line
 }
 
-async function flush(executor: Executor, schema: string, lane: Lane): Promise<void> {
-  lane.flushing = true
+async function flush(executor: Executor, schema: string, line: Line): Promise<void> {
+  line.flushing = true
   await null // calls made in the same turn travel together
-  while (lane.waiting.length > 0) await write(executor, schema, lane, takeCalls(lane.waiting))
-  lane.flushing = false
-  if (!lane.doorbell.isOwed) return
+  while (line.waiting.length > 0) await write(executor, schema, line, takeCalls(line.waiting))
+  line.flushing = false
+  if (!line.doorbell.isOwed) return
   await new Promise((resolve) => setImmediate(resolve)) // callers may go on at once: then the next statement sees to it
-  const queues = lane.doorbell.take(!lane.flushing)
+  const queues = line.doorbell.take(!line.flushing)
   // A hint, as each ring: the pool may have been ended by now.
   if (queues.length > 0) await ringDoorbell(executor, schema, { queues }).catch(() => {})
 }
@@ -126,19 +126,19 @@ class Doorbell {
 async function write(
   executor: Executor,
   schema: string,
-  lane: Lane,
+  line: Line,
   calls: readonly Call[],
   refusal?: unknown,
 ): Promise<void> {
   try {
     const jobs = calls.length === 1 ? calls[0]!.jobs : calls.flatMap((call) => call.jobs)
-    const ids = await insert(executor, schema, jobs, lane.doorbell)
+    const ids = await insert(executor, schema, jobs, line.doorbell)
     let next = 0
     for (const call of calls) call.resolve(call.jobs.map(() => ({ status: 'inserted', id: ids[next++]! })))
   } catch (error) {
     // The database refused a value (a trigger or constraint of the user's): only the call it came from shall fail.
     if (calls.length > 1 && isRefusal(error))
-      for (const call of calls) await write(executor, schema, lane, [call], error)
+      for (const call of calls) await write(executor, schema, line, [call], error)
     // Inside a transaction nothing more can be written: then the refusal is what the callers need to hear of.
     else for (const call of calls) call.reject(isAborted(error) ? (refusal ?? error) : error)
   }

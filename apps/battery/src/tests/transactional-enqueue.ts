@@ -11,8 +11,8 @@ export const transactionalEnqueue: BatteryTest = {
     {
       name: 'calls of different transactions are written together',
       patches: [
-        { file: 'packages/core/src/write-jobs.ts', find: 'lanes.get(executor)?.', replace: 'lanes.get(lanes)?.' },
-        { file: 'packages/core/src/write-jobs.ts', find: 'lanes.set(executor,', replace: 'lanes.set(lanes,' },
+        { file: 'packages/core/src/write-jobs.ts', find: 'lines.get(executor)?.', replace: 'lines.get(lines)?.' },
+        { file: 'packages/core/src/write-jobs.ts', find: 'lines.set(executor,', replace: 'lines.set(lines,' },
       ],
     },
   ],
