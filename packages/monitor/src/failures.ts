@@ -126,7 +126,7 @@ const askFailures = defineQuestion<FailuresParams, AnsweredRow>('failures', ({ t
         (array_agg(id order by at desc, id desc))[1] as example_id
       from failed
       where ${matches('failed', param)}
-      group by queue, task, name, regexp_replace(message, '\\d+', '#', 'g')
+      group by queue, task, name, regexp_replace(message, '[0-9]+', '#', 'g')
     )
     select
       queue, task, name, message, dead, retrying, ${epochMs(sql`last_at`)} as "lastAt", example_id::text as "exampleId", complete

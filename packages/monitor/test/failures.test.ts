@@ -61,6 +61,18 @@ test('filters, and answers at most the limit', async () => {
   expect((await failures(queue.pool, { limit: 1 })).failures).toHaveLength(1)
 })
 
+// Mutant: digits by a backslash, which escapes the d there.
+test('alike messages are one group, also with standard_conforming_strings = off', async () => {
+  await fails('mail', 'bury', 'no user 17')
+  await fails('mail', 'bury', 'no user 18')
+  const client = await queue.pool.connect()
+  await client.query('set standard_conforming_strings = off')
+  const found = await failures(client)
+  await client.query('reset standard_conforming_strings')
+  client.release()
+  expect(found.failures).toMatchObject([{ dead: 2 }])
+})
+
 // Mutant: a group without a name and a message.
 test('leaves cancelled jobs out: they have not failed', async () => {
   const id = await queue.enqueue('mail', { delayMs: 1_000_000 })
