@@ -58,7 +58,10 @@ export interface WorkerOptions {
    * unharmed: at least 3. Default 3.
    */
   readonly maxCrashes?: number
-  /** The most jobs that one claim takes. Default 1,000. */
+  /**
+   * The most jobs that one claim takes. Fewer where so many of the handlers' tasks, all with as much as maxArgsBytes allows, would be more
+   * text than Node can hold: 1,907 with the default of 262,144. Default 1,000.
+   */
   readonly maxBatch?: number
   /**
    * The most bytes of args that one claim takes, and about what is held unstarted. As they are stored: args that PostgreSQL compressed
@@ -143,7 +146,7 @@ export function resolveOptions(options: WorkerOptions) {
     leaseMs: number('leaseMs', 1_000, 86_400_000),
     maxBlockedMs: number('maxBlockedMs', 0, 86_400_000),
     maxCrashes: number('maxCrashes', 3, 32_767),
-    maxBatch: number('maxBatch', 1, 10_000),
+    maxBatch: Math.min(number('maxBatch', 1, 10_000), mostAtOnce(handlers)),
     maxBatchBytes: number('maxBatchBytes', 1_024, 1_073_741_824),
     stats: options.stats ?? true,
     handleSignals: options.handleSignals ?? true,
@@ -151,6 +154,12 @@ export function resolveOptions(options: WorkerOptions) {
     around: options.around,
   })
 }
+
+/** The args of a claim come as one text, and a string has no more than 536,870,888 characters: a longer one would end the process. */
+const MOST_TEXT = 500_000_000
+
+const mostAtOnce = (handlers: ReadonlyMap<string, Handler>): number =>
+  Math.max(1, Math.floor(MOST_TEXT / Math.max(...[...handlers.values()].map(({ task }) => task.maxArgsBytes))))
 
 /** What the types say already, for those who call from JavaScript or read their options from the environment. */
 function checkKinds({ queues, doorbell, stats, handleSignals, logger, around }: WorkerOptions): void {

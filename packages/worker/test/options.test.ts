@@ -1,4 +1,4 @@
-import { defineTask, InvalidOptionError, typed } from '@pgq/core'
+import { defineTask, type Handler, InvalidOptionError, typed } from '@pgq/core'
 import pg from 'pg'
 import { describe, expect, test } from 'vitest'
 import { createWorker, type WorkerOptions } from '../src/index.js'
@@ -52,6 +52,19 @@ describe('defaults', () => {
     const undefineds = Object.fromEntries(names.map((name) => [name, undefined])) as Partial<WorkerOptions>
     const { handlers: _, ...defaults } = resolve()
     expect(resolve(undefineds)).toMatchObject(defaults)
+  })
+
+  // Mutant: maxBatch alone: a claim of so many args, which compress well in the database, ends the process.
+  test('a claim takes no more jobs than Node can hold the args of', () => {
+    const small = defineTask('small', { maxArgsBytes: 1_000 }).handle(() => {})
+    const large = defineTask('large', { maxArgsBytes: 2_000_000 }).handle(() => {})
+    const huge = defineTask('huge', { maxArgsBytes: 600_000_000 }).handle(() => {})
+    const most = (handlers: Handler[]) => resolve({ handlers, maxBatch: 10_000 }).maxBatch
+    expect(most([small])).toBe(10_000)
+    expect(most([handler])).toBe(1_907)
+    expect(most([large, small])).toBe(250)
+    expect(most([huge])).toBe(1)
+    expect(resolve({ handlers: [large] }).maxBatch).toBe(250)
   })
 
   test('queues are those of the tasks, each once', () => {
