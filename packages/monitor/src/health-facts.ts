@@ -1,12 +1,4 @@
-import {
-  type Executor,
-  jobRank,
-  type RawBuilder,
-  type StatementParts,
-  SUSPECT_CRASHES,
-  serverEpoch,
-  sql,
-} from '@pgq/core'
+import { type Executor, jobRank, SUSPECT_CRASHES, serverEpoch, sql } from '@pgq/core'
 import { backlog, type QueueBacklog } from './backlog.js'
 import { listWorkers, type WorkerStatus } from './list-workers.js'
 import { defineQuestion, type EpochMs, epochMs, type MonitorOptions } from './question.js'
@@ -162,7 +154,7 @@ async function queueFacts(executor: Executor, options: MonitorOptions): Promise<
     orphans: await askOrphans(executor, options, {}),
     backlog: await backlog(executor, options),
     suspects: await askSuspects(executor, options, {}),
-    heads: await askHeads(executor, options, { queue: null }),
+    heads: await askHeads(executor, options, {}),
     deaths: await askDeaths(executor, options, {}),
   }
 }
@@ -336,10 +328,10 @@ const askSuspects = defineQuestion<object, SuspectFacts>(
 )
 
 /** Jobs that nobody claims stay at the head of their queue. From the queue on, and few, for the reason that the estimates name. */
-const askHeads = defineQuestion<{ queue: null }, { queue: string; task: string; jobs: number }>(
+const askHeads = defineQuestion<object, { queue: string; task: string; jobs: number }>(
   'health_heads',
-  ({ table, param }: StatementParts<{ queue: null }>): RawBuilder<unknown> => sql`
-    with recursive ${queuesIn(table('jobs'), sql`job.execute_at is null`, param('queue'))}
+  ({ table }) => sql`
+    with recursive ${queuesIn(table('jobs'), sql`job.execute_at is null`, sql`null`)}
     select first.queue, first.task, count(*) as jobs
     from found
     cross join lateral (

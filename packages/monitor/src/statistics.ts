@@ -91,10 +91,9 @@ export async function statistics(
 ): Promise<Statistics> {
   checkCall('statistics', request, STEP_OPTIONS, options)
   checkInstants(request)
-  const { queue, task, since, until, stepMs = MINUTE_MS } = request
+  const { since, until, stepMs = MINUTE_MS } = request
   checkSteps(stepMs, since, until)
-  const filter = { queue: queue ?? null, task: task ?? null }
-  const rows = await askSteps(executor, options, { ...filter, ...instants({ since, until }), stepMs })
+  const rows = await askSteps(executor, options, paramsOf(request, stepMs))
   return {
     stepMs,
     steps: rows.map((row) => ({ at: dateOf(row.atMs), ...jobsEnded([row]) })),
@@ -110,9 +109,7 @@ export async function statisticsByTask(
 ): Promise<TaskStatistics[]> {
   checkCall('statisticsByTask', request, TASK_OPTIONS, options)
   checkInstants(request)
-  const { queue, task, since, until } = request
-  const filter = { queue: queue ?? null, task: task ?? null }
-  const rows = await askTasks(executor, options, { ...filter, ...instants({ since, until }), stepMs: MINUTE_MS })
+  const rows = await askTasks(executor, options, paramsOf(request, MINUTE_MS))
   return rows.map((row) => ({ queue: row.queue, task: row.task, ...jobsEnded([row]) }))
 }
 
@@ -137,9 +134,12 @@ function checkSteps(stepMs: number, since: Date | undefined, until: Date | undef
   if (kept) throw new InvalidOptionError(`${kept.why}: let stepMs be a multiple of ${kept.grainMs}.`)
 }
 
-const instants = ({ since, until }: { since: Date | undefined; until: Date | undefined }) => ({
+const paramsOf = ({ queue, task, since, until }: StatisticsRequest, stepMs: number): StatisticsParams => ({
+  queue: queue ?? null,
+  task: task ?? null,
   sinceMs: since?.getTime() ?? null,
   untilMs: until?.getTime() ?? null,
+  stepMs,
 })
 
 function jobsEnded(rows: readonly EndedRow[]): JobsEnded {
