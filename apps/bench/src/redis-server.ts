@@ -15,7 +15,7 @@ export interface RedisServer {
 }
 
 /** The version of the installed redis-server, if there is one. */
-export function redisVersion(): string | undefined {
+function redisVersion(): string | undefined {
   try {
     return /v=(\S+)/.exec(execFileSync('redis-server', ['--version'], { encoding: 'utf8' }))?.[1]
   } catch {

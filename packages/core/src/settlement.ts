@@ -91,7 +91,7 @@ const cancelled = (reason: string): Error => {
 }
 
 /** An error as it is kept: any thrown value, made storable. PostgreSQL's `detail` (it prints rows) is not kept. */
-export function describeError(error: unknown, attempt: number, now = new Date()): JobError {
+function describeError(error: unknown, attempt: number, now = new Date()): JobError {
   const read = (key: 'name' | 'message' | 'stack') => (isError(error) ? readThrown(error, key) : undefined)
   const stack = read('stack')
   return {

@@ -2,7 +2,7 @@ import type { ResolvedOptions } from './options.js'
 
 /** The cookie that the page's token is compared with. */
 export const TOKEN_COOKIE = 'pgq_dashboard'
-export const TOKEN_HEADER = 'x-pgq-token'
+const TOKEN_HEADER = 'x-pgq-token'
 
 /**
  * Why the host that a request names is not answered to; nothing when it is. A page of somebody else, whose name was turned

@@ -1,6 +1,6 @@
 import { MigrationError } from './migration-error.js'
 
-export const defaultSchema = 'pgq'
+const defaultSchema = 'pgq'
 
 // Narrower than Postgres: a name that needs no thought about case or escapes, and leaves room in 63 bytes for channel names.
 const allowedName = /^[a-z_][a-z0-9_]{0,47}$/

@@ -5,7 +5,7 @@ import type { ObservedEvents, ObservedJob, ObservedWorker } from './observed-wor
 export const ENDS: readonly JobEnd[] = ['completed', 'retried', 'snoozed', 'exhausted', 'failed', 'cancelled']
 
 /** What a job may meet other than being settled. */
-export const MISHAPS = ['released', 'lost', 'unsettled', 'stuck'] as const
+const MISHAPS = ['released', 'lost', 'unsettled', 'stuck'] as const
 export type Mishap = (typeof MISHAPS)[number]
 
 export const CONNECTIONS = ['database', 'listener'] as const
