@@ -101,7 +101,7 @@ export interface CancellationsTable {
   requested_at: Generated<Stamp>
 }
 
-/** How jobs ended, counted by minute or hour, queue and task; histograms as buckets and the counts of each. */
+/** How jobs ended, counted by what grain says, queue and task; histograms as buckets and the counts of each. */
 export interface JobStatsTable {
   id: Generated<BigInt8>
   begun_at: Generated<Stamp>

@@ -138,8 +138,8 @@ create table cancellations (
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 
 -- What was done, and how fast. Each working worker appends a row per queue and task every few seconds; later, workers add these
--- up to one row per minute, and after a day to one per hour, which stays for 30 days. No row is ever updated: nobody waits here.
--- Durations are counts per bucket of a fixed logarithmic scale (bucketOf), so that percentiles of any time are sums.
+-- up to one row per minute, after two hours per five minutes, and after a day per hour, which stays for 30 days. No row is ever
+-- updated: nobody waits here. Durations are counts per bucket of a fixed logarithmic scale (bucketOf), so that percentiles of any time are sums.
 create table job_stats (
   id           bigint      generated always as identity primary key,
   begun_at     timestamptz not null default date_trunc('minute', now(), 'UTC'), -- of what grain says
