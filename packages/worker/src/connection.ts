@@ -101,7 +101,11 @@ export class Connection implements PreparingClient {
 
   /** One piece of work after the other: a connection can do no more. In a pipeline, as pg has one, each is sent at once. */
   use<Result>(work: (client: pg.Client) => Promise<Result>): Promise<Result> {
-    if (this.config.pipeline) return this.#run(work)
+    return this.config.pipeline ? this.#run(work) : this.useInTurn(work)
+  }
+
+  /** One after the other in a pipeline, too: a transaction of several statements, which another would end. */
+  useInTurn<Result>(work: (client: pg.Client) => Promise<Result>): Promise<Result> {
     const result = this.#last.then(() => this.#run(work))
     this.#last = result.catch(() => {})
     return result

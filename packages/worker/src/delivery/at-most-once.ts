@@ -51,7 +51,7 @@ export class AtMostOnce implements DeliveryMode {
    */
   #inTime(claim: (executor: Executor) => Promise<ClaimedJob[]>): Promise<ClaimedJob[]> {
     if (!this.session.isPooled) return claim(this.claims)
-    return this.claims.use(async (client) => {
+    return this.claims.useInTurn(async (client) => {
       try {
         await client.query(BEGIN)
         const jobs = await claim(this.claims.on(client))
