@@ -62,6 +62,22 @@ describe('finishInTransaction', () => {
     expect(await database.rows('select * from pgq.finished_jobs')).toHaveLength(1)
   })
 
+  // Mutant: only what the transaction wrote outside of its savepoints is its own: what was released is refused as somebody else's.
+  test.each(['release savepoint a', 'rollback to savepoint a', 'savepoint b'])(
+    'twice in one transaction is once, also with a savepoint: %s',
+    async (between) => {
+      const { workerId } = await leaseJobs(pool, jobs(2))
+      await inTransaction(pool, 'commit', async (trx) => {
+        await finishInTransaction(trx, 'pgq', place(workerId, 2), '2')
+        await trx.query('savepoint a')
+        for (const ordinal of [1, 2]) await finishInTransaction(trx, 'pgq', place(workerId, ordinal), String(ordinal))
+        await trx.query(between)
+        for (const ordinal of [1, 2]) await finishInTransaction(trx, 'pgq', place(workerId, ordinal), String(ordinal))
+      })
+      expect(await database.rows('select * from pgq.finished_jobs')).toHaveLength(2)
+    },
+  )
+
   // Mutant: the function without the condition on xmin: what both wrote is there twice.
   test('what another transaction has finished is settled', async () => {
     const { workerId } = await leaseJobs(pool, jobs(1))

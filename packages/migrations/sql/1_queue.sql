@@ -424,7 +424,8 @@ begin
       where lease.worker_id = $1 and lease.number = $2 and $3 <> all (lease.done)
       for key share
       on conflict on constraint finished_jobs_pkey do update set ordinal = excluded.ordinal
-        where finished_jobs.xmin = pg_current_xact_id()::xid; -- again in one transaction does no harm, beside savepoints
+        -- Again in one transaction does no harm. Its own row, also of a savepoint: what others write is waited for, and never in progress here.
+        where pg_xact_status((pg_current_xact_id()::text::bigint - age(finished_jobs.xmin))::text::xid8) = 'in progress';
       return found;
     end
     $body$
