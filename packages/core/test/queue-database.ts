@@ -89,6 +89,9 @@ export async function inTransaction(
     await client.query('begin')
     await work(client)
     await client.query(end)
+  } catch (error) {
+    await client.query('rollback') // or the next test waits for its locks until the pool closes it
+    throw error
   } finally {
     client.release()
   }
