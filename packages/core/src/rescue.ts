@@ -18,6 +18,11 @@ export interface RescueRequest {
   readonly settledOn?: string | null
   /** Whether silence tells that a worker is lost. Default true. */
   readonly judgesSilent?: boolean
+  /**
+   * At most so many leases, whichever: one that holds what the database refuses to write keeps no more than these from their rescue. 0: only
+   * what cannot be refused. Default: all.
+   */
+  readonly maxLeases?: number
   /** Jobs whose workers were lost this often become dead letters with reason "crashed". From 3 on, as those run alone by then. */
   readonly maxCrashes: number
 }
@@ -61,9 +66,16 @@ export interface Rescue {
  * asked to end and that wait again are buried; what is known of such requests is dropped a minute after their jobs are gone.
  */
 export async function rescueLostWorkers(executor: Executor, schema: string, request: RescueRequest): Promise<Rescue> {
-  const [row] = await rescueStatement(executor, schema, { settledOn: 'any', judgesSilent: true, ...request })
+  const [row] = await rescueStatement(executor, schema, {
+    settledOn: 'any',
+    judgesSilent: true,
+    maxLeases: ALL_LEASES,
+    ...request,
+  })
   return row!
 }
+
+const ALL_LEASES = 2 ** 31 - 1
 
 const rescueStatement = defineStatement<Required<RescueRequest>, Rescue>('rescue_lost_workers', (parts) => {
   const { table, param, routine } = parts
@@ -106,6 +118,7 @@ const rescueStatement = defineStatement<Required<RescueRequest>, Rescue>('rescue
       select held.worker_id, held.number, held.transactional
       from ${table('leases')} as held
       where held.worker_id in (select id from lost) or (held.worker_id, held.number) in (select worker_id, number from orphan)
+      order by random() limit ${param('maxLeases')}::integer
       for update of held skip locked
     ), lease as (
       delete from ${table('leases')} as lease
@@ -162,7 +175,7 @@ const rescueStatement = defineStatement<Required<RescueRequest>, Rescue>('rescue
     ), cancelled as (
       delete from ${table('jobs')} where ctid = any (array(
         select job.ctid from ${table('jobs')} as job
-        where job.id = any (array(select job_id from requested))
+        where job.id = any (array(select job_id from requested)) and ${param('maxLeases')}::integer > 0
         for update skip locked
       ))
       returning *

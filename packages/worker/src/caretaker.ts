@@ -30,6 +30,8 @@ const MAX_SHARED_POLL_MS = 30_000
  * costs: with one a second, the next start would come after 0.5 s instead of 0.2 s (median).
  */
 const RESCUE_MS = 350
+/** That one rescue takes: as good as all. */
+const MOST_LEASES = 1_000_000
 /** How long other workers count as busy after they said so, in ms. */
 const ALERT_MS = 10_000
 /** How often a worker that does not hear the others looks whether they are busy, in ms. */
@@ -85,6 +87,8 @@ export class Caretaker {
   #inTouchAt = performance.now()
   /** When silence tells again, after the clock of the server was put forward. */
   #judgesSilentFrom = 0
+  /** How many leases the next rescue takes: fewer after one that was refused. */
+  #maxLeases = MOST_LEASES
   /** When to ask again for cancelled jobs. */
   #cancelAgainAt = 0
   #lanesLook = false
@@ -128,14 +132,7 @@ export class Caretaker {
   async rescueFirst(): Promise<void> {
     const { schema } = this.options
     const { others, busy } = await lookAtOthers(this.control.connection, schema, this.session.workerId)
-    if (others === 0 && !busy) {
-      this.#nextRescueMs = this.#beatMs
-      return
-    }
-    this.#nextRescueMs = await this.#rescue().catch((error) => {
-      if (!isRefusal(error)) throw error
-      return this.backoff.failed(error) // told; this worker can do its work all the same
-    })
+    this.#nextRescueMs = others > 0 || busy ? await this.#rescue() : this.#beatMs
   }
 
   start(): void {
@@ -313,12 +310,17 @@ export class Caretaker {
     }
     const settledOn = performance.now() > this.#settledAt ? this.#epoch : null
     const judgesSilent = performance.now() > this.#judgesSilentFrom
+    const request = { workerId, maxCrashes, settledOn, judgesSilent }
     try {
-      return await rescueLostWorkers(executor, schema, { workerId, maxCrashes, settledOn, judgesSilent })
+      const rescue = await rescueLostWorkers(executor, schema, { ...request, maxLeases: this.#maxLeases })
+      this.#maxLeases = Math.min(this.#maxLeases * 2, MOST_LEASES)
+      return rescue
     } catch (error) {
-      // A job of a lost worker cannot be written: the living ones must not become silent for that.
-      if (isRefusal(error)) await beat(executor, schema, workerId)
-      throw error
+      if (!isRefusal(error)) throw error
+      // A job of a lost worker cannot be written. The others go back one lease at a time, and all else goes on.
+      this.#maxLeases = 1
+      this.backoff.failed(error) // tells
+      return await rescueLostWorkers(executor, schema, { ...request, maxLeases: 0 })
     }
   }
 

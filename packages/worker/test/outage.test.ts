@@ -1,6 +1,6 @@
-import { enqueueMany } from '@pgq/core'
+import { cancelJobs, enqueueMany } from '@pgq/core'
 import { startProxy } from '@pgq/test-db'
-import { afterAll, expect, onTestFinished, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { all, next, numbered, numbers, pause, queue, until } from './queue.js'
 
 const db = await queue()
@@ -37,22 +37,58 @@ test('an outage of all workers is nobody’s death: their jobs go on, and end on
   await db.empty()
 })
 
-// Mutants: a refused rescue that is a refused start; one without a beat of its own: then all workers are silent, because of one job.
-test('a job that no rescue can write keeps nobody from starting, beating and working', async () => {
-  await db.rows(`create function refuse_lost() returns trigger language plpgsql as $$ begin raise 'not this one'; end $$;
-    create trigger refuse_lost before insert on pgq.jobs for each row when (new.crash_count > 0) execute function refuse_lost()`)
-  onTestFinished(() => db.rows('drop function refuse_lost cascade') as Promise<never>)
-  await db.rows(`insert into pgq.leases (worker_id, number, ids, positions, created_ats, ready_ats, priorities, attempts, crash_counts, queues, tasks, args, retries, metas, errors)
-    values (900, 1, '{1000}', '{1000}', array[now()], array[now()], '{0}', '{1}', '{0}', '{default}', '{work}', array['1'::json], array[null::json], array[null::json], array[null::json])`)
-  const worker = db.idleWorker([task.handle(() => {})], { leaseMs: 1_000 })
-  const lost = all(worker, 'database.lost')
-  const settled = all(worker, 'job.settled')
-  await worker.start()
-  await enqueueMany(db.pool, 'work', numbers(3))
-  await until(() => settled.length === 3)
-  expect(lost).toMatchObject([{ error: { message: 'not this one' } }])
-  const first = await db.value('select min(beat_at) from pgq.workers')
-  await until(() => db.value('select min(beat_at) > $1 from pgq.workers', [first]))
+describe('a job of a lost worker that no rescue can write', () => {
+  beforeAll(() =>
+    db.rows(`create function refuse() returns trigger language plpgsql as $$ begin raise 'not this one'; end $$;
+      create trigger refuse before insert on pgq.jobs for each row when (new.id = 1000) execute function refuse()`),
+  )
+  afterAll(() => db.rows('drop function refuse cascade'))
+  const lose = (workerId: number, id: number) =>
+    db.rows(`insert into pgq.leases (worker_id, number, ids, positions, created_ats, ready_ats, priorities, attempts, crash_counts, queues, tasks, args, retries, metas, errors)
+      values (${workerId}, 1, '{${id}}', '{1000}', array[now()], array[now()], '{0}', '{1}', '{0}', '{default}', '{work}', array['1'::json], array[null::json], array[null::json], array[null::json])`)
+
+  // Mutants: a refused rescue that is a refused start; one without a beat of its own: then all workers are silent, because of one job.
+  test('keeps nobody from starting, beating and working', async () => {
+    await lose(900, 1_000)
+    const worker = db.idleWorker([task.handle(() => {})], { leaseMs: 1_000 })
+    const lost = all(worker, 'database.lost')
+    const settled = all(worker, 'job.settled')
+    await worker.start()
+    await enqueueMany(db.pool, 'work', numbers(3))
+    await until(() => settled.length === 3)
+    expect(lost).toMatchObject([{ error: { message: 'not this one' } }])
+    const first = await db.value('select min(beat_at) from pgq.workers')
+    await until(() => db.value('select min(beat_at) > $1 from pgq.workers', [first]))
+  })
+
+  // Mutant: the next rescue takes all leases again: not one of them goes back while that job is there.
+  test('keeps no other job from going back', async () => {
+    for (let n = 0; n < 10; n++) await lose(900 + n, 1_000 + n)
+    const worker = db.idleWorker([task.handle(() => {})], { leaseMs: 1_000 })
+    const settled = all(worker, 'job.settled')
+    await worker.start()
+    await until(() => settled.length === 9)
+    expect(await db.rows('select ids from pgq.leases')).toEqual([{ ids: ['1000'] }])
+  })
+
+  // Mutant: after a refusal a beat alone, whose answer is not read: the worker claims nothing any more, and does not know why.
+  test('keeps no worker from hearing that it was taken for dead, and that a job was cancelled', async () => {
+    await lose(900, 1_000)
+    const ended: string[] = []
+    const handler = task.handle(
+      (_, { id, signal }) =>
+        new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(void ended.push(id)))),
+    )
+    const worker = await db.worker([handler], { leaseMs: 1_000 })
+    const started = next(worker, 'job.started')
+    const [job] = await enqueueMany(db.pool, 'work', numbers(1))
+    await started
+    await cancelJobs(db.pool, { ids: [job!.id] })
+    await until(() => ended.length === 1)
+    const replaced = next(worker, 'worker.replaced')
+    await db.rows('delete from pgq.workers')
+    await replaced
+  })
 })
 
 // Mutant: old beats are believed by a worker that was away itself.
