@@ -9,10 +9,9 @@ import {
   type LeasePlace,
   type Return,
   returnJobs,
-  sqlStateOf,
 } from '@pgq/core'
 import type { Backoff } from './backoff.js'
-import { breaksConnection, type Connection } from './connection.js'
+import { breaksConnection, type Connection, isCancelled } from './connection.js'
 import { delay, endsWithin } from './delay.js'
 import type { Ending } from './delivery/delivery-mode.js'
 
@@ -283,8 +282,6 @@ export class Acknowledger {
     return [...first, ...(await this.#return(workerId, returns.slice(half)))]
   }
 }
-
-const isCancelled = (error: unknown): boolean => sqlStateOf(error) === '57014'
 
 function byWorker(leases: Iterable<Lease>): Map<number, Lease[]> {
   const found = new Map<number, Lease[]>()

@@ -12,7 +12,7 @@ import {
   ringDoorbell,
 } from '@pgq/core'
 import type { Backoff } from './backoff.js'
-import type { Connection } from './connection.js'
+import { type Connection, isCancelled } from './connection.js'
 import type { Control } from './control.js'
 import type { Events } from './events.js'
 import type { ResolvedOptions } from './options.js'
@@ -316,8 +316,8 @@ export class Caretaker {
       this.#maxLeases = Math.min(this.#maxLeases * 2, MOST_LEASES)
       return rescue
     } catch (error) {
-      if (!isRefusal(error)) throw error
-      // A job of a lost worker cannot be written. The others go back one lease at a time, and all else goes on.
+      if (!isRefusal(error) && !isCancelled(error)) throw error
+      // A job of a lost worker cannot be written, or all of them take too long. They go back one lease at a time, and all else goes on.
       this.#maxLeases = 1
       this.backoff.failed(error) // tells
       return await rescueLostWorkers(executor, schema, { ...request, maxLeases: 0 })

@@ -186,6 +186,9 @@ export function breaksConnection(error: unknown): boolean {
   return state === undefined || /^(08|57P)/.test(state) || state === '25006'
 }
 
+/** Whether a statement took longer than statement_timeout, or was ended by somebody: with less to do it may go through. */
+export const isCancelled = (error: unknown): boolean => sqlStateOf(error) === '57014'
+
 /** What start() says of a server that it could not reach: pg's own error may have no text at all. Other errors stay as they are. */
 export function explainUnreachable(cause: unknown, config: pg.ClientConfig): unknown {
   const { code, message } = cause as { code?: unknown; message?: string }

@@ -1,4 +1,4 @@
-import { enqueueMany } from '@pgq/core'
+import { enqueueMany, fail } from '@pgq/core'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { all, gate, numbered, numbers, queue, until } from './queue.js'
@@ -34,10 +34,10 @@ describe('a dead letter that the database refuses', () => {
       mode,
       ...(mode === 'at-least-once' && { retry: { maxAttempts: 1 } }),
     } as object)
-    const fail = (n: number) => {
+    const failOdd = (n: number) => {
       if (n % 2 === 1) throw new Error('odd')
     }
-    const worker = await db.worker([failing.handle(fail)])
+    const worker = await db.worker([failing.handle(failOdd)])
     const [settled, unsettled] = [all(worker, 'job.settled'), all(worker, 'job.unsettled')]
     await failing.enqueueMany(db.pool, numbers(20))
     await until(() => settled.length + unsettled.length === 20)
@@ -48,6 +48,35 @@ describe('a dead letter that the database refuses', () => {
     expect(await db.value(kept)).toBe(mode === 'at-least-once' ? 1 : 0)
   })
 })
+
+// Mutants: what takes too long is sent again as it was, and takes too long again, for ever; it is taken for refused.
+test.each(['at-least-once', 'at-most-once'] as const)(
+  '%s: jobs that end in more time than one statement has are written by smaller ones',
+  async (mode) => {
+    await db.rows(`create function take_long() returns trigger language plpgsql as $$ begin
+        if (select count(*) from buried) > 3 then raise 'too long' using errcode = '57014'; end if;
+        return null;
+      end $$;
+      create trigger take_long after insert on pgq.dead_jobs referencing new table as buried for each statement execute function take_long()`)
+    onTestFinished(() => db.rows('drop function take_long cascade') as Promise<never>)
+    const failing = numbered('fails', { mode })
+    const go = gate()
+    let running = 0
+    const handler = failing.handle(async () => {
+      running += 1
+      await go.opened
+      return fail('no')
+    })
+    const worker = await db.worker([handler], { concurrency: 20 })
+    const [settled, unsettled] = [all(worker, 'job.settled'), all(worker, 'job.unsettled')]
+    await failing.enqueueMany(db.pool, numbers(20))
+    await until(() => running === 20)
+    go.open()
+    await until(() => settled.length + unsettled.length === 20)
+    expect(unsettled).toEqual([])
+    expect(await db.value('select count(*)::integer from pgq.dead_jobs')).toBe(20)
+  },
+)
 
 // Mutant: each is asked about by itself.
 test('jobs that are finished by their handlers at about the same time are asked about together', async () => {

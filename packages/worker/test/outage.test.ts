@@ -1,6 +1,6 @@
 import { cancelJobs, enqueueMany } from '@pgq/core'
 import { startProxy } from '@pgq/test-db'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { all, next, numbered, numbers, pause, queue, until } from './queue.js'
 
 const db = await queue()
@@ -37,16 +37,17 @@ test('an outage of all workers is nobody’s death: their jobs go on, and end on
   await db.empty()
 })
 
+/** A lease with one job, of a worker that is gone. */
+const lose = (workerId: number, id: number) =>
+  db.rows(`insert into pgq.leases (worker_id, number, ids, positions, created_ats, ready_ats, priorities, attempts, crash_counts, queues, tasks, args, retries, metas, errors)
+    values (${workerId}, 1, '{${id}}', '{1000}', array[now()], array[now()], '{0}', '{1}', '{0}', '{default}', '{work}', array['1'::json], array[null::json], array[null::json], array[null::json])`)
+
 describe('a job of a lost worker that no rescue can write', () => {
   beforeAll(() =>
     db.rows(`create function refuse() returns trigger language plpgsql as $$ begin raise 'not this one'; end $$;
       create trigger refuse before insert on pgq.jobs for each row when (new.id = 1000) execute function refuse()`),
   )
   afterAll(() => db.rows('drop function refuse cascade'))
-  const lose = (workerId: number, id: number) =>
-    db.rows(`insert into pgq.leases (worker_id, number, ids, positions, created_ats, ready_ats, priorities, attempts, crash_counts, queues, tasks, args, retries, metas, errors)
-      values (${workerId}, 1, '{${id}}', '{1000}', array[now()], array[now()], '{0}', '{1}', '{0}', '{default}', '{work}', array['1'::json], array[null::json], array[null::json], array[null::json])`)
-
   // Mutants: a refused rescue that is a refused start; one without a beat of its own: then all workers are silent, because of one job.
   test('keeps nobody from starting, beating and working', async () => {
     await lose(900, 1_000)
@@ -89,6 +90,21 @@ describe('a job of a lost worker that no rescue can write', () => {
     await db.rows('delete from pgq.workers')
     await replaced
   })
+})
+
+// Mutant: only what is refused counts: what takes too long takes as long again, for ever.
+test('jobs of lost workers that take more time than one statement has go back all the same', async () => {
+  await db.rows(`create function take_long() returns trigger language plpgsql as $$ begin
+      if (select count(*) from requeued) > 2 then raise 'too long' using errcode = '57014'; end if;
+      return null;
+    end $$;
+    create trigger take_long after insert on pgq.jobs referencing new table as requeued for each statement execute function take_long()`)
+  onTestFinished(() => db.rows('drop function take_long cascade') as Promise<never>)
+  for (let n = 0; n < 5; n++) await lose(900 + n, 1_000 + n)
+  const worker = db.idleWorker([task.handle(() => {})], { leaseMs: 1_000 })
+  const settled = all(worker, 'job.settled')
+  await worker.start()
+  await until(() => settled.length === 5)
 })
 
 // Mutant: old beats are believed by a worker that was away itself.

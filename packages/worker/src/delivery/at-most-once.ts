@@ -11,7 +11,7 @@ import {
   sqlStateOf,
 } from '@pgq/core'
 import type { Backoff } from '../backoff.js'
-import type { Connection } from '../connection.js'
+import { type Connection, isCancelled } from '../connection.js'
 import { delay } from '../delay.js'
 import { limits, type Session, waitForDisk } from '../session.js'
 import type { Claim, DeliveryMode, Ending } from './delivery-mode.js'
@@ -85,13 +85,14 @@ export class AtMostOnce implements DeliveryMode {
     this.#writing = undefined
   }
 
-  /** In one transaction. Where the database refuses one of them for its data, each has its own: only that one is lost. */
+  /** In one transaction. Where the database refuses one of them for its data, or that takes too long, each has its own: only what is refused is lost. */
   async #write(batch: readonly Unwritten[]): Promise<void> {
     try {
       await this.#writeUntilDone(batch)
       for (const { resolve } of batch) resolve(true)
     } catch (error) {
-      if (batch.length > 1 && isRefusal(error)) for (const one of batch) await this.#write([one])
+      if (batch.length > 1 && (isRefusal(error) || isCancelled(error)))
+        for (const one of batch) await this.#write([one])
       else for (const { reject } of batch) reject(error)
     }
   }
@@ -118,7 +119,7 @@ export class AtMostOnce implements DeliveryMode {
         if (this.settlements.closed.aborted) throw error
         // At once: others use this connection, and would run inside the transaction that is still open on it.
         await this.settlements.reset()
-        if (isRefusal(error)) {
+        if (isRefusal(error) || (batch.length > 1 && xid === undefined && isCancelled(error))) {
           this.backoff.succeeded()
           throw error
         }
