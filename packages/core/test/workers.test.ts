@@ -97,6 +97,20 @@ describe('registration', () => {
   })
 })
 
+// Mutant: without the version: PostgreSQL 14 waits for a file in each beat.
+test('PostgreSQL 14 is not asked when its statistics were reset', async () => {
+  await pool.query(`create schema fourteen;
+    create function fourteen.current_setting(text) returns text language sql as $$ select '140000' $$;
+    create function fourteen.pg_stat_get_bgwriter_stat_reset_time() returns timestamptz language plpgsql as $$ begin raise 'asked'; end $$`)
+  onTestFinished(() => pool.query('drop schema fourteen cascade') as Promise<never>)
+  const client = await database.connect()
+  await client.query('set search_path to fourteen, pg_catalog')
+  const workerId = await newWorker(pool)
+  const [{ epoch }] = await database.rows('select pg_postmaster_start_time()::text as epoch')
+  expect(await beat(client, 'pgq', workerId)).toMatchObject({ epoch })
+  expect(await rescueLostWorkers(client, 'pgq', { workerId, maxCrashes: 3, settledOn: epoch })).toMatchObject({ epoch })
+})
+
 test('a look at the others: how many, and whether any holds jobs', async () => {
   const workerId = await newWorker(pool)
   const seen = () => lookAtOthers(pool, 'pgq', workerId)
