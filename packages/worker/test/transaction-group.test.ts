@@ -15,7 +15,11 @@ beforeAll(() =>
 )
 
 /** Runs `count` jobs whose handler writes its number, and does `also` before. Answers the settlements. */
-async function run(count: number, also: (n: number, job: { attempt: number; trx: any }) => unknown = () => {}) {
+async function run(
+  count: number,
+  also: (n: number, job: { attempt: number; trx: any }) => unknown = () => {},
+  options: object = grouped,
+) {
   await task.enqueueMany(db.pool, numbers(count))
   const worker = db.idleWorker(
     [
@@ -24,7 +28,7 @@ async function run(count: number, also: (n: number, job: { attempt: number; trx:
         await also(n, job)
       }),
     ],
-    grouped,
+    options,
   )
   const settled = all(worker, 'job.settled')
   const unsettled = all(worker, 'job.unsettled')
@@ -98,6 +102,16 @@ describe('a group of transactional jobs', () => {
       await sql`select pg_terminate_backend(pg_backend_pid())`.execute(trx)
     })
     expect(await effects()).toEqual(countTo(10))
+  })
+
+  // Mutant: one that is alone in what cannot be committed counts as its cause: with one attempt it is a dead letter.
+  test('nor does it count as a failure of the one that had ended before', async () => {
+    const kill = async (n: number, { attempt, trx }: { attempt: number; trx: any }) => {
+      if (n % 4 === 0 && attempt === 1) await sql`select pg_terminate_backend(pg_backend_pid())`.execute(trx)
+    }
+    const { settled } = await run(40, kill, { ...grouped, transactionalGroup: 2 })
+    expect(settled.filter(({ outcome }) => outcome.type === 'error')).toHaveLength(10)
+    expect(await effects()).toEqual(countTo(40))
   })
 
   // Mutant: no limit of time: what is done waits for twenty slow handlers.

@@ -226,10 +226,13 @@ class OpenTransaction {
     return acknowledger.isFinished(lease, job, { backendPid: session.locks ? processIdOf(this.client) : undefined })
   }
 
-  /** Nothing was committed. One job has failed then; of a group nobody knows which it was: all of them run again, one by one. */
+  /**
+   * Nothing was committed. One job has failed then, unless what others did took it along; of a group nobody knows which it was: all of them
+   * run again, one by one.
+   */
   #refuse(error: unknown): false {
     if (isLeaseGone(error)) return false
-    if (this.#done.length === 1) throw new CommitRefused('', { cause: error })
+    if (this.#done.length === 1 && !this.broken) throw new CommitRefused('', { cause: error })
     this.mode.groupFailed(this.#done.length)
     // What the database refuses stays in its lease; each claim tells of it.
     for (const { lease, job } of this.#done) this.mode.leasing.acknowledger.settle(lease, job, RELEASE).catch(() => {})
