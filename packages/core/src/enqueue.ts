@@ -33,6 +33,11 @@ const OPTIONS = optionNames<EnqueueOptions>({
 /** Those of a job in a list, beside its args. */
 export const JOB_OPTIONS: ReadonlySet<string> = new Set([...OPTIONS, 'args'])
 
+const SCHEMA = optionNames<{ schema?: string }>({ schema: true })
+
+/** Those of a job by name. */
+const NAMED_OPTIONS: ReadonlySet<string> = new Set([...OPTIONS, ...SCHEMA])
+
 /** Where jobs and schedules go instead of the database: an eager queue. */
 export interface EnqueueSink {
   enqueue(executor: Executor, jobs: readonly NewJob[], schema: string): Promise<EnqueueResult[]>
@@ -44,10 +49,12 @@ export async function enqueue(
   executor: Executor,
   task: string,
   args: unknown = {},
-  { schema = DEFAULT_SCHEMA, ...options }: EnqueueOptions & { readonly schema?: string } = {},
+  options: EnqueueOptions & { readonly schema?: string } = {},
 ): Promise<EnqueueResult> {
   checkName(task, 'task')
-  const [result] = await enqueueJobs(executor, schema, [newJob(defaultsOf(task), args, options)])
+  const { schema = DEFAULT_SCHEMA } = options ?? {}
+  const job = newJob(defaultsOf(task), args, options, NAMED_OPTIONS)
+  const [result] = await enqueueJobs(executor, schema, [job])
   return result as EnqueueResult
 }
 
@@ -56,13 +63,16 @@ export async function enqueueMany(
   executor: Executor,
   task: string,
   jobs: Iterable<{ readonly args?: unknown } & EnqueueOptions>,
-  { schema = DEFAULT_SCHEMA }: { readonly schema?: string } = {},
+  options: { readonly schema?: string } = {},
 ): Promise<EnqueueResult[]> {
   checkName(task, 'task')
   checkJobs(jobs)
+  checkOptionNames(options, SCHEMA, `enqueueMany of task ${JSON.stringify(task)}`)
+  const { schema = DEFAULT_SCHEMA } = options
   const defaults = defaultsOf(task)
   const create = (job: { readonly args?: unknown } & EnqueueOptions, index: number) => {
     try {
+      checkJob(job)
       return newJob(defaults, job.args === undefined ? {} : job.args, job, JOB_OPTIONS)
     } catch (error) {
       throw inList(error, index)
@@ -75,6 +85,12 @@ export async function enqueueMany(
 export function checkJobs(jobs: Iterable<unknown>): void {
   if (typeof jobs === 'object' && typeof jobs?.[Symbol.iterator] === 'function') return
   throw new InvalidOptionError(`The jobs are ${shown(jobs)}; give a list: [{ args: ... }, ...].`)
+}
+
+/** Refuses what is no job of a list, such as its args alone: some have no options that could be wrong, and would be dropped. */
+export function checkJob(job: unknown): void {
+  if (typeof job === 'object' && job !== null && !Array.isArray(job)) return
+  throw new InvalidOptionError(`a job is ${shown(job)}; give an object: { args: ... }.`)
 }
 
 /** The error of one job in a list, which says which of them it is. */
@@ -98,7 +114,7 @@ export function newJob(
   known: ReadonlySet<string> = OPTIONS,
 ): NewJob {
   const options = given ?? DEFAULTS
-  if (given) checkOptions(task, options, known)
+  if (options !== DEFAULTS) checkOptions(task, options, known)
   const { queue = task.queue, priority = task.priority, executeAt, delayMs, retry } = options
   return { queue, task: task.name, args: encodeArgs(args, task.maxArgsBytes), priority, executeAt, delayMs, retry }
 }
@@ -154,6 +170,8 @@ export type AroundEnqueue = (
 
 /** Wraps every enqueue of this process, for tracing and the like, until undone by the function that it answers. Later ones run outside. */
 export function aroundEnqueue(hook: AroundEnqueue): () => void {
+  if (typeof hook !== 'function')
+    throw new InvalidOptionError('aroundEnqueue takes a function (jobs, next) => next(jobs).')
   const own: AroundEnqueue = (jobs, next) => hook(jobs, next)
   EVERYWHERE[HOOKS] = [own, ...(EVERYWHERE[HOOKS] ?? [])]
   return () => {

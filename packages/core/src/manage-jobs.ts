@@ -12,6 +12,7 @@ import {
   wasThere,
 } from './job-filter.js'
 import { checkPriority, DEFAULT_SCHEMA } from './names.js'
+import { checkOptionNames, optionNames } from './option-names.js'
 import { waitsAlready } from './settle.js'
 import { defineStatement, type Statement, type StatementParts } from './statement.js'
 
@@ -24,6 +25,8 @@ export interface ManageOptions {
   /** Leaves out what came, or came back, after this instant of databaseTime(): call after call then hits no job twice. */
   readonly asOf?: string
 }
+
+const OPTIONS = optionNames<ManageOptions>({ schema: true, limit: true, asOf: true })
 
 /** The clock of the database, for `asOf`: with its microseconds, which a Date does not hold. */
 export async function databaseTime(executor: Executor): Promise<string> {
@@ -200,10 +203,12 @@ export async function manage<Kind extends keyof JobFilters, More extends object>
   statement: Statement<FilterParams & More, Count>,
   kind: Kind,
   filter: JobFilters[Kind],
-  { schema = DEFAULT_SCHEMA, limit = 10_000, asOf }: ManageOptions = {},
+  options: ManageOptions = {},
   more = {} as More,
   maxLimit = 100_000,
 ): Promise<number> {
+  checkOptionNames(options, OPTIONS, 'The call')
+  const { schema = DEFAULT_SCHEMA, limit = 10_000, asOf } = options
   const [row] = await statement(executor, schema, { ...filterParams(kind, filter, limit, maxLimit, asOf), ...more })
   return row?.jobs ?? 0
 }

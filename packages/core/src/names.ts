@@ -6,9 +6,9 @@ export const DEFAULT_SCHEMA = 'pgq'
 
 /** Returns the name when it is safe to use in SQL and short enough for channel names; else throws InvalidOptionError. */
 export function checkSchemaName(schema: string): string {
-  if (/^[a-z_][a-z0-9_]{0,47}$/.test(schema)) return schema
+  if (typeof schema === 'string' && /^[a-z_][a-z0-9_]{0,47}$/.test(schema)) return schema
   throw new InvalidOptionError(
-    `schema ${JSON.stringify(schema)} is not allowed: use 1 to 48 lower-case letters, digits and underscores, not starting with a digit.`,
+    `schema ${shown(schema)} is not allowed: use 1 to 48 lower-case letters, digits and underscores, not starting with a digit.`,
   )
 }
 
@@ -16,9 +16,7 @@ export function checkSchemaName(schema: string): string {
 export function checkName(name: unknown, what: 'queue' | 'task' | 'schedule'): asserts name is string {
   if (typeof name === 'string' && name.length > 0 && name.length <= 200 && !name.includes('\0') && name.isWellFormed())
     return
-  throw new InvalidOptionError(
-    `The ${what} name ${JSON.stringify(name)} is not allowed: use a text of 1 to 200 characters.`,
-  )
+  throw new InvalidOptionError(`The ${what} name ${shown(name)} is not allowed: use a text of 1 to 200 characters.`)
 }
 
 /** Priorities are a smallint: -32,768 to 32,767. */

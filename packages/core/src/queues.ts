@@ -1,6 +1,7 @@
 import { type RawBuilder, sql } from 'kysely'
 import type { Executor } from './executor.js'
 import { checkName, DEFAULT_SCHEMA } from './names.js'
+import { checkOptionNames, optionNames } from './option-names.js'
 import { defineStatement, type StatementParts } from './statement.js'
 
 /** Where the queue is. */
@@ -9,17 +10,17 @@ export interface QueueOptions {
   readonly schema?: string
 }
 
+const OPTIONS = optionNames<QueueOptions>({ schema: true })
+
 /**
  * Pauses a queue, for all workers at once: no claim that begins after this is committed takes a job from it. What is running
  * goes on, and so does what a worker holds ready to start: about a second of it at most. Enqueues go on, and delayed jobs become
  * ready in their time. Answers whether it ran before.
  */
-export async function pauseQueue(
-  executor: Executor,
-  queue: string,
-  { schema = DEFAULT_SCHEMA }: QueueOptions = {},
-): Promise<boolean> {
+export async function pauseQueue(executor: Executor, queue: string, options: QueueOptions = {}): Promise<boolean> {
   checkName(queue, 'queue')
+  checkOptionNames(options, OPTIONS, 'pauseQueue')
+  const { schema = DEFAULT_SCHEMA } = options
   return (await pauseStatement(executor, schema, { queue })).length > 0
 }
 
@@ -32,12 +33,10 @@ const pauseStatement = defineStatement<{ queue: string }, { name: string }>(
 )
 
 /** Lets a paused queue go on, and wakes a worker for it. Answers whether it was paused. */
-export async function resumeQueue(
-  executor: Executor,
-  queue: string,
-  { schema = DEFAULT_SCHEMA }: QueueOptions = {},
-): Promise<boolean> {
+export async function resumeQueue(executor: Executor, queue: string, options: QueueOptions = {}): Promise<boolean> {
   checkName(queue, 'queue')
+  checkOptionNames(options, OPTIONS, 'resumeQueue')
+  const { schema = DEFAULT_SCHEMA } = options
   return (await resumeStatement(executor, schema, { queue })).length > 0
 }
 

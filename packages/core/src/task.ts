@@ -1,6 +1,15 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec'
 import { DEFAULT_MAX_ARGS_BYTES } from './encode-args.js'
-import { checkJobs, type EnqueueOptions, enqueueJobs, inList, JOB_OPTIONS, newJob, storeSchedule } from './enqueue.js'
+import {
+  checkJob,
+  checkJobs,
+  type EnqueueOptions,
+  enqueueJobs,
+  inList,
+  JOB_OPTIONS,
+  newJob,
+  storeSchedule,
+} from './enqueue.js'
 import { InvalidArgsError, InvalidOptionError } from './errors.js'
 import { checkExecutor, type Executor } from './executor.js'
 import type { DeliveryModeName, JobOf } from './job.js'
@@ -113,6 +122,7 @@ export class Task<Input, Output = Input, Mode extends DeliveryModeName = 'at-lea
     const created: NewJob[] = []
     for (const job of jobs) {
       try {
+        checkJob(job)
         const parsed = this.parse(job.args)
         if (parsed instanceof Promise) await parsed
         created.push(newJob(this, job.args, job, JOB_OPTIONS))
@@ -175,12 +185,15 @@ export const typed = <Args>(): StandardSchemaV1<Args, Args> => ({
 /** The function that a task's handle() takes; not by Parameters<...>, which would type job.trx as a transaction of no tables. */
 type HandlerOf<T> = T extends Task<any, infer Output, infer Mode> ? (args: Output, job: JobOf<Mode>) => unknown : never
 
-/** One handler for each task of an object of tasks: a missing one does not compile. */
+/** One handler for each task of an object of tasks: a missing one does not compile. Throws InvalidOptionError for what is no task or no function. */
 export function handleAll<Tasks extends Record<string, Task<any, any, any>>>(
   tasks: Tasks,
   handlers: { [Key in keyof Tasks]: HandlerOf<Tasks[Key]> },
 ): Handler[] {
-  return Object.entries(tasks).map(([key, task]) => task.handle(handlers[key] as never))
+  return Object.entries(tasks ?? {}).map(([key, task]) => {
+    if (typeof task?.handle === 'function') return task.handle(handlers?.[key] as never)
+    throw new InvalidOptionError(`handleAll: ${key} is ${named(task)}; give what defineTask(...) answers.`)
+  })
 }
 
 /** Handlers by the names of their tasks. Throws InvalidOptionError for what is no list of handlers, and for two of one task. */

@@ -314,7 +314,7 @@ describe('options', () => {
     [{ retry: { backoff: () => 1 } }, 'retry.backoff is code, which a job cannot carry'],
     [{ runAt: new Date() }, 'enqueue of task "work": unknown option runAt; did you mean executeAt? The options are'],
     [{ delay: undefined }, 'unknown option delay; did you mean delayMs?'],
-    [{ zzz: 1 }, 'unknown option zzz. The options are queue, priority, executeAt, delayMs, retry.'],
+    [{ zzz: 1 }, 'unknown option zzz. The options are queue, priority, executeAt, delayMs, retry'],
     // Mutant: passed over, or put in the place of the second argument.
     [{ args: { a: 1 } }, 'unknown option args'],
   ]
@@ -343,6 +343,30 @@ describe('options', () => {
       await failure(enqueueMany(pool, 'work', jobs as never)),
     ]
     for (const error of errors) expect(error.message).toContain('give a list: [{ args: ... }, ...]')
+  })
+
+  // Mutants: what is false passed over: a job without its args; args in the place of a job, where they have no names that could be wrong.
+  test.each([0, '', false, null, undefined, []])('%o is no job of a list', async (job) => {
+    const errors = [
+      await failure(task.enqueueMany(pool, [job as never])),
+      await failure(enqueueMany(pool, 'work', [job as never])),
+    ]
+    for (const error of errors)
+      expect(error.message).toMatch(/^jobs\[0\]: a job is .*; give an object: { args: ... }\.$/)
+  })
+
+  // Mutant: passed over: the job runs at once, in the schema of the default.
+  test.each([0, 5, '', 'second', { shema: 'second' }])('%o are no options', async (options) => {
+    const errors = [
+      await failure(enqueue(pool, 'work', {}, options as never)),
+      await failure(enqueueMany(pool, 'work', [{}], options as never)),
+    ]
+    for (const error of errors) expect(error).toMatchObject({ code: 'PGQ_INVALID_OPTION' })
+    expect(await stored()).toEqual([])
+  })
+
+  test('aroundEnqueue takes a function', () => {
+    expect(() => aroundEnqueue(5 as never)).toThrow('(jobs, next) => next(jobs)')
   })
 
   test('an at-most-once job takes no retry', async () => {

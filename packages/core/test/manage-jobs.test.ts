@@ -9,7 +9,9 @@ import {
   deleteWaitingJobs,
   enqueueMany,
   InvalidOptionError,
+  pauseQueue,
   redriveDeadJobs,
+  resumeQueue,
   retryScheduledJobs,
   returnJobs,
   setPriority,
@@ -237,6 +239,16 @@ describe('the filter', () => {
     await expect(redriveDeadJobs(pool, { queue: 'default', state: 'ready' } as object)).rejects.toThrow('"state"')
     await expect(deleteWaitingJobs(pool, { state: 'running' } as object)).rejects.toThrow('use ready, scheduled')
     await expect(redriveDeadJobs(pool, { reason: 'bored' } as object)).rejects.toThrow('use exhausted')
+    expect(await argsIn('jobs')).toHaveLength(1)
+  })
+
+  // Mutant: passed over: the jobs of another schema are hit.
+  test.each(['second', { shema: 'second' }, { schema: null }, null])('%o are no options', async (options) => {
+    await enqueueMany(pool, 'work', jobs(1))
+    const refused = { code: 'PGQ_INVALID_OPTION' }
+    await expect(deleteWaitingJobs(pool, { task: 'work' }, options as never)).rejects.toMatchObject(refused)
+    await expect(pauseQueue(pool, 'default', options as never)).rejects.toMatchObject(refused)
+    await expect(resumeQueue(pool, 'default', options as never)).rejects.toMatchObject(refused)
     expect(await argsIn('jobs')).toHaveLength(1)
   })
 

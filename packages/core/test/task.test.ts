@@ -175,6 +175,14 @@ describe('handlersByTask', () => {
   })
 })
 
+test('handleAll refuses what is no task, and a handler that is missing', () => {
+  const all = handleAll as any
+  expect(() => all({ charge: 'charge' }, { charge() {} })).toThrow(
+    'handleAll: charge is charge; give what defineTask(...) answers.',
+  )
+  expect(() => all({ charge: defineTask('charge') }, undefined)).toThrow('The handler of task "charge" is undefined')
+})
+
 test('handleAll binds each handler to the task of its key', async () => {
   const tasks = { mail: defineTask<string>('send mail'), charge: defineTask<number>('charge') }
   const ran: unknown[] = []

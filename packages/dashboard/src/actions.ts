@@ -9,6 +9,7 @@ import {
   InvalidOptionError,
   type ManageOptions,
   pauseQueue,
+  type QueueOptions,
   redriveDeadJobs,
   resumeQueue,
   retryScheduledJobs,
@@ -66,11 +67,11 @@ export const ACTIONS: Readonly<Record<ActionName, Action>> = {
   },
   'pause-queue': {
     permission: 'pause',
-    run: async (executor, target, options) => Number(await pauseQueue(executor, queueOf(target), options)),
+    run: async (executor, target, options) => Number(await pauseQueue(executor, queueOf(target), whereOf(options))),
   },
   'resume-queue': {
     permission: 'pause',
-    run: async (executor, target, options) => Number(await resumeQueue(executor, queueOf(target), options)),
+    run: async (executor, target, options) => Number(await resumeQueue(executor, queueOf(target), whereOf(options))),
   },
 }
 
@@ -142,6 +143,9 @@ function parsed(json: string): unknown {
     return undefined
   }
 }
+
+/** Where a queue is, of which there is no limit and no instant. */
+const whereOf = ({ schema }: ManageOptions): QueueOptions => (schema === undefined ? {} : { schema })
 
 function queueOf({ queue }: ActionTarget): string {
   checkName(queue, 'queue')
