@@ -105,6 +105,11 @@ export class Lane {
     }
   }
 
+  /** Its claims delete the jobs. */
+  get deletes(): boolean {
+    return !this.mode.mayRetry
+  }
+
   start(): void {
     this.#looping = this.#loop()
   }

@@ -34,7 +34,7 @@ const ALL_CONNECTIONS = `
   set tcp_keepalives_idle = 2; set tcp_keepalives_interval = 1; set tcp_keepalives_count = 2; set tcp_user_timeout = '4s'`
 
 /** How long a statement of pgq's own may go unanswered before its connection counts as dead, in ms: longer than the server lets it run. */
-const STATEMENT_DEADLINE_MS = 10_000
+export const STATEMENT_DEADLINE_MS = 10_000
 
 /** Opens the worker's connections, each with its settings and its share of the liveness lock. */
 export class Session {

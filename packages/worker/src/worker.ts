@@ -15,7 +15,7 @@ import { Lane } from './lane.js'
 import { logEvents, silentLogger } from './logger.js'
 import { type ResolvedOptions, resolveOptions, type WorkerOptions } from './options.js'
 import { probe } from './probe.js'
-import { Session } from './session.js'
+import { Session, STATEMENT_DEADLINE_MS } from './session.js'
 import { SettledRuns } from './settled-runs.js'
 import { StandIn } from './stand-in.js'
 import { Stats } from './stats.js'
@@ -331,7 +331,13 @@ class RunningWorker implements Worker {
     this.#events.emit('worker.stopping', { workerId: this.id, running: this.running.length })
     // Failures count as ended: the rescue finds what they left.
     await endsWithin(STEP_MS, this.#starting)
-    await endsWithin(STEP_MS, Promise.all(this.#lanes.map((lane) => lane.stop())))
+    const stops = this.#lanes.map((lane) => lane.stop())
+    // What a claim has deleted is nowhere else: not before it is answered, and what it brought is back.
+    const answered = endsWithin(
+      STATEMENT_DEADLINE_MS,
+      Promise.all(stops.filter((_, index) => this.#lanes[index]!.deletes)),
+    )
+    await endsWithin(STEP_MS, Promise.all(stops))
     const drained = Promise.all(this.#lanes.map((lane) => lane.drain()))
     if (!(await endsWithin(this.options.graceMs, drained))) {
       for (const lane of this.#lanes) lane.abort(() => new WorkerStoppingError())
@@ -341,6 +347,7 @@ class RunningWorker implements Worker {
     this.#standIn.stop()
     this.#settled.tell()
     if (this.#stats) await endsWithin(STEP_MS, this.#stats.stop())
+    await answered
     await endsWithin(STEP_MS, removeWorker(this.#control.connection, this.options.schema, { workerId: this.id }))
     this.#control.close()
     await this.#session.close()

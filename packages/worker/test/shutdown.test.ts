@@ -135,6 +135,24 @@ describe.each(MODES)('stop(), %s', (mode) => {
   })
 })
 
+// Mutant: it is waited for as long as a claim into a lease, which a rescue finds: the jobs are deleted, and nobody is left to put them back.
+test('stop() waits for an at-most-once claim, and gives back what it brings', async () => {
+  const task = numbered('work', { mode: 'at-most-once' })
+  await task.enqueueMany(db.pool, numbers(10))
+  const worker = db.idleWorker([task.handle(() => {})])
+  const released = all(worker, 'job.released')
+  const letGo = await db.hold('lock table pgq.jobs in share mode')
+  await worker.start()
+  await db.blocked()
+  const stopped = worker.stop()
+  await pause(2_500) // longer than for those
+  await letGo()
+  await stopped
+  expect(released).toHaveLength(10)
+  expect(await db.value('select count(*)::integer from pgq.jobs')).toBe(10)
+  await nothingLeft()
+})
+
 describe('start() and stop()', () => {
   const task = numbered()
 
