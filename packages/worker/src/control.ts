@@ -59,14 +59,15 @@ export class Control {
     if (this.listens) await this.connection.query(`listen ${client.escapeIdentifier(this.#channel)}`)
   }
 
-  /** Hangs up the doorbell. False when it hung already, or cannot hang. */
+  /** Hangs up the doorbell. False when it hung already, or cannot hang: so when the worker has no id yet. */
   async hang(): Promise<boolean> {
-    if (this.#hung || !this.listens) return false
+    const { workerId } = this.session
+    if (this.#hung || !this.listens || !workerId) return false
     const { schema, queues } = this.options
     // From now on, so that whoever finds work meanwhile takes it down again: statements here run in their order.
     this.#hung = true
     try {
-      await hangDoorbell(this.connection, schema, { workerId: this.session.workerId, channel: this.#channel, queues })
+      await hangDoorbell(this.connection, schema, { workerId, channel: this.#channel, queues })
     } catch (error) {
       this.#hung = false
       throw error

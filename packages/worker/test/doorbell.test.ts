@@ -24,6 +24,31 @@ test('a worker that does not listen tells the others all the same that it is bus
 })
 
 // Mutant: the look goes at once. With the claim on the way, it takes one of two processors of the server from it.
+// Mutant: a worker that has no id yet hangs its doorbell, where none is, and never again: its jobs wait for a poll.
+test('a worker that was taken for dead while jobs wait hangs its doorbell under its new id', async () => {
+  const task = numbered()
+  const query = vi.spyOn(pg.Client.prototype, 'query')
+  onTestFinished(() => query.mockRestore())
+  const claims = () => query.mock.calls.filter(([sent]) => (sent as { name?: string })?.name === 'pgq.claim_into_lease')
+  const hangs = () => db.value('select count(*)::integer from pgq.idle_workers join pgq.workers on id = worker_id')
+  const worker = await db.worker([task.handle(() => {})], { leaseMs: 1_000 })
+  await until(async () => (await hangs()) === 1)
+  const replaced = next(worker, 'worker.replaced')
+  await db.rows(`create function wait() returns trigger language plpgsql as $$ begin perform pg_advisory_xact_lock(1); return new; end $$;
+    create trigger wait before insert on pgq.workers for each row execute function wait()`)
+  onTestFinished(() => db.rows('drop function wait cascade') as Promise<never>)
+  const letGo = await db.hold('select pg_advisory_xact_lock(1)')
+  await db.rows('delete from pgq.workers')
+  await db.blocked() // its registration
+  await task.enqueue(db.pool, 1)
+  const before = claims().length
+  await until(() => claims().length >= before + 2) // it has looked, found that it may not claim, and fallen asleep
+  await letGo()
+  await replaced
+  await db.empty()
+  await until(async () => (await hangs()) === 1)
+})
+
 test('a ring makes the worker claim before it looks for due jobs', async () => {
   const worker = await db.worker([numbered().handle(() => {})], deaf)
   const looks = `from pg_stat_activity where datname = current_database() and query like '%with due as%' and pid <> pg_backend_pid()`
