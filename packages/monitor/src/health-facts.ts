@@ -1,4 +1,4 @@
-import { type Executor, jobRank, SUSPECT_CRASHES, serverEpoch, sql } from '@pgq/core'
+import { type Executor, isUnsettled, jobRank, SUSPECT_CRASHES, serverEpoch, sql } from '@pgq/core'
 import { backlog, type QueueBacklog } from './backlog.js'
 import { listWorkers, type WorkerStatus } from './list-workers.js'
 import { defineQuestion, type EpochMs, epochMs, type MonitorOptions } from './question.js'
@@ -302,10 +302,12 @@ const askLiveness = defineQuestion<object, { id: number; lockHeld: boolean; isBa
 
 const askOrphans = defineQuestion<object, { workerId: number; jobs: number }>(
   'health_orphans',
-  ({ table }) => sql`
-    select lease.worker_id as "workerId", sum(cardinality(lease.ids) - cardinality(lease.done)) as jobs
-    from ${table('leases')} as lease
-    where not exists (select from ${table('workers')} as worker where worker.id = lease.worker_id)
+  (parts) => sql`
+    select lease.worker_id as "workerId", count(*) as jobs
+    from ${parts.table('leases')} as lease
+    cross join lateral generate_subscripts(lease.ids, 1) as place (ordinal)
+    where ${isUnsettled(parts, sql`place.ordinal`)}
+      and not exists (select from ${parts.table('workers')} as worker where worker.id = lease.worker_id)
     group by lease.worker_id
     order by lease.worker_id
     limit 20`,

@@ -1,4 +1,4 @@
-import { pauseQueue, registerWorker, type WorkerDescription } from '@pgq/core'
+import { finishInTransaction, pauseQueue, registerWorker, type WorkerDescription } from '@pgq/core'
 import { testDatabase } from '@pgq/test-db'
 import pg from 'pg'
 import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
@@ -190,10 +190,13 @@ describe('workers and queues', () => {
     expect((await health(pool)).status).toBe('ok')
   })
 
+  // Mutant: jobs that a transaction of their handler has finished are counted, too.
   test('leases of workers that are not there', async () => {
     const { id } = await livingWorker()
+    const finished = await queue.enqueue('mail')
     await queue.enqueue('mail')
-    await queue.claim(id, 1)
+    const { number } = await queue.claim(id, 2)
+    await finishInTransaction(pool, 'pgq', { workerId: id, number, ordinal: 1 }, finished)
     await pool.query('delete from pgq.workers')
     expect(await finding('leases-orphaned')).toMatchObject({ evidence: [{ workerId: id, jobs: 1 }] })
   })
