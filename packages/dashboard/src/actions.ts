@@ -9,10 +9,14 @@ import {
   InvalidOptionError,
   type ManageOptions,
   pauseQueue,
+  pauseSchedule,
   type QueueOptions,
   redriveDeadJobs,
+  removeSchedule,
   resumeQueue,
+  resumeSchedule,
   retryScheduledJobs,
+  runSchedule,
   setPriority,
   type UnfinishedJobFilter,
   type WaitingJobFilter,
@@ -29,14 +33,26 @@ export type ActionName =
   | 'delete-dead'
   | 'pause-queue'
   | 'resume-queue'
+  | 'run-schedule'
+  | 'pause-schedule'
+  | 'resume-schedule'
+  | 'remove-schedule'
 
-/** The jobs, or the queue, that an action is about: the filters of core's functions, and the new priority. */
+/** What an action is about: jobs by the filters of core's functions, with the new priority; a `queue`; or a `schedule` by its name. */
 export type ActionTarget = Readonly<Record<string, unknown>>
+
+/** What an action did. */
+export interface ActionDone {
+  /** How many jobs it changed; for a queue or a schedule, 1 or 0. */
+  readonly jobs: number
+  /** The job that it enqueued. */
+  readonly jobId?: string
+}
 
 interface Action {
   readonly permission: Permission
-  /** Answers how many jobs it changed, at most the limit; for a queue, 1 or 0. Core's functions check what the target holds. */
-  run(executor: Executor, target: ActionTarget, options: ManageOptions): Promise<number>
+  /** Answers how many jobs it changed, at most the limit, or what it did at once. Core's functions check what the target holds. */
+  run(executor: Executor, target: ActionTarget, options: ManageOptions): Promise<number | ActionDone>
 }
 
 export const ACTIONS: Readonly<Record<ActionName, Action>> = {
@@ -73,6 +89,28 @@ export const ACTIONS: Readonly<Record<ActionName, Action>> = {
     permission: 'pause',
     run: async (executor, target, options) => Number(await resumeQueue(executor, queueOf(target), whereOf(options))),
   },
+  'run-schedule': {
+    permission: 'run-now',
+    run: async (executor, target, options) => {
+      const jobId = await runSchedule(executor, scheduleOf(target), whereOf(options))
+      return jobId === null ? 0 : { jobs: 1, jobId }
+    },
+  },
+  'pause-schedule': {
+    permission: 'pause',
+    run: async (executor, target, options) =>
+      Number(await pauseSchedule(executor, scheduleOf(target), whereOf(options))),
+  },
+  'resume-schedule': {
+    permission: 'pause',
+    run: async (executor, target, options) =>
+      Number(await resumeSchedule(executor, scheduleOf(target), whereOf(options))),
+  },
+  'remove-schedule': {
+    permission: 'delete',
+    run: async (executor, target, options) =>
+      Number(await removeSchedule(executor, scheduleOf(target), whereOf(options))),
+  },
 }
 
 export const isAction = (name: string): name is ActionName => Object.hasOwn(ACTIONS, name)
@@ -82,19 +120,21 @@ const AT_ONCE = 10_000
 /** And one of its statements, which the time limit of the executor is for: of jobs with args of 20 KB they take a part of a second. */
 const BATCH = 1_000
 
-/** Does it to the jobs that fit and were there when it began, batch by batch. Answers how many it changed, also before it failed. */
+/** Does it to the jobs that fit and were there when it began, batch by batch. Answers what it did, also before it failed. */
 export async function runAction(
   name: ActionName,
   executor: Executor,
   target: ActionTarget,
   options: ManageOptions,
-): Promise<{ jobs: number; error?: unknown }> {
+): Promise<ActionDone & { readonly error?: unknown }> {
   let jobs = 0
   try {
     const asOf = await databaseTime(executor)
     let hit: number
     do {
-      hit = await ACTIONS[name].run(executor, target, { ...options, limit: BATCH, asOf })
+      const done = await ACTIONS[name].run(executor, target, { ...options, limit: BATCH, asOf })
+      if (typeof done !== 'number') return done
+      hit = done
       jobs += hit
     } while (hit === BATCH && jobs < AT_ONCE)
     return { jobs }
@@ -150,4 +190,9 @@ const whereOf = ({ schema }: ManageOptions): QueueOptions => (schema === undefin
 function queueOf({ queue }: ActionTarget): string {
   checkName(queue, 'queue')
   return queue
+}
+
+function scheduleOf({ schedule }: ActionTarget): string {
+  checkName(schedule, 'schedule')
+  return schedule
 }

@@ -5,14 +5,17 @@ import {
   countJobs,
   type FoundJob,
   getJob,
+  getSchedule,
   health,
   type ListedJob,
   listDead,
   listReady,
   listRunning,
   listScheduled,
+  listSchedules,
   listWorkers,
   type Page,
+  type ScheduleDetails,
   statistics,
   statisticsByTask,
 } from '@pgq/monitor'
@@ -39,7 +42,7 @@ interface Env {
 /** What the page asks for: each answer is one or two questions of @pgq/monitor. Lists never hold args. */
 export function answers({ executor, schema, redact, questionTimeoutMs }: ResolvedOptions): Hono<Env> {
   const ask = singleFlight(questionTimeoutMs)
-  const hide = redactor(redact)
+  const hidden = hideArgs(redactor(redact))
   const where = { schema }
   const app = new Hono<Env>()
 
@@ -99,7 +102,7 @@ export function answers({ executor, schema, redact, questionTimeoutMs }: Resolve
     const withArgs = c.var.permissions.includes('view-args')
     const id = c.req.param('id')
     const job = await ask(`job ${id} ${withArgs}`, () => getJob(executor, id, { ...where, withArgs }))
-    return c.json(answeredJob(job, hide))
+    return c.json(answeredJob(hidden(job)))
   })
 
   app.get('/dead-letters', async (c) => {
@@ -108,6 +111,19 @@ export function answers({ executor, schema, redact, questionTimeoutMs }: Resolve
       listDead(executor, { ...filter, limit: GROUPED }, where),
     )
     return c.json({ groups: groupDeadLetters(jobs), read: jobs.length, isWhole: next === undefined })
+  })
+
+  app.get('/schedules', async (c) => c.json(await ask('schedules', () => listSchedules(executor, where))))
+
+  // Its name as a query: in a path, a browser would take ".." for a step up.
+  app.get('/schedule', async (c) => {
+    const withArgs = c.var.permissions.includes('view-args')
+    const { name = '' } = c.req.query()
+    const schedule = await ask(`schedule ${withArgs} ${name}`, () =>
+      getSchedule(executor, name, { ...where, withArgs }),
+    )
+    const answer: AnsweredSchedule = schedule ? { schedule: hidden(schedule) } : {}
+    return c.json(answer)
   })
 
   app.get('/health', async (c) => c.json(await ask('health', () => health(executor, where))))
@@ -166,8 +182,18 @@ const filterOf = ({ queue, task }: { queue?: string | undefined; task?: string |
 /** A job, and whether it is one that workers run with nothing beside it. */
 export type AnsweredJob = FoundJob & { readonly runsAlone?: boolean }
 
-function answeredJob(job: FoundJob, hide: (args: unknown) => unknown): AnsweredJob {
-  const shown = 'args' in job ? { ...job, args: hide(job.args) } : job
+function answeredJob(job: FoundJob): AnsweredJob {
   const mayCrash = job.state === 'ready' || job.state === 'running' || job.state === 'scheduled'
-  return mayCrash && job.crashCount >= SUSPECT_CRASHES ? { ...shown, runsAlone: true } : shown
+  return mayCrash && job.crashCount >= SUSPECT_CRASHES ? { ...job, runsAlone: true } : job
 }
+
+/** A schedule, where there is one of that name. */
+export interface AnsweredSchedule {
+  readonly schedule?: ScheduleDetails
+}
+
+/** What is shown of something with args. */
+const hideArgs =
+  (hide: (args: unknown) => unknown) =>
+  <Shown extends object>(shown: Shown): Shown =>
+    'args' in shown ? { ...shown, args: hide(shown.args) } : shown

@@ -17,8 +17,10 @@ export interface AuditEvent {
    * database said no, maybe after some of the jobs, or the target was none and is empty here.
    */
   readonly outcome: 'done' | 'denied' | 'failed'
-  /** How many jobs it changed, unless it was refused. */
+  /** How many jobs it changed, or 1 for a queue or a schedule, unless it was refused. */
   readonly jobs?: number
+  /** The job that it enqueued, where it ran a schedule. */
+  readonly jobId?: string
 }
 
 /** Hears of what was done. */

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { InvalidOptionError } from '@pgq/core'
 import { type Context, Hono } from 'hono'
 import { getCookie, setCookie } from 'hono/cookie'
-import { ACTIONS, isAction, readTarget, runAction } from './actions.js'
+import { ACTIONS, type ActionDone, isAction, readTarget, runAction } from './actions.js'
 import { answers } from './answers.js'
 import { loadAssets } from './assets.js'
 import { audit } from './audit.js'
@@ -87,10 +87,10 @@ function routes(options: ResolvedOptions): Hono<Env> {
       audit({ ...event, outcome: 'denied' }, options)
       return c.json({ error: `You may not do this: it takes the permission "${permission}".` }, 403)
     }
-    const { jobs, error } =
+    const { error, ...done }: ActionDone & { error?: unknown } =
       target instanceof Error ? { jobs: 0, error: target } : await runAction(name, executor, target, { schema })
-    audit({ ...event, outcome: error === undefined ? 'done' : 'failed', jobs }, options)
-    return error === undefined ? c.json({ jobs }) : failure(c, error, jobs)
+    audit({ ...event, outcome: error === undefined ? 'done' : 'failed', ...done }, options)
+    return error === undefined ? c.json(done) : failure(c, error, done.jobs)
   })
 
   app.all('/api/*', (c) => c.json({ error: `There is no ${c.req.path}.` }, 404))

@@ -1,4 +1,4 @@
-import { InvalidOptionError } from '@pgq/core'
+import { defineTask, InvalidOptionError, typed } from '@pgq/core'
 import { startProxy } from '@pgq/test-db'
 import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import {
@@ -298,6 +298,10 @@ describe('actions', () => {
       redrive: 'redrive',
       'pause-queue': 'pause',
       'resume-queue': 'pause',
+      'run-schedule': 'run-now',
+      'pause-schedule': 'pause',
+      'resume-schedule': 'pause',
+      'remove-schedule': 'delete',
     } as const
     for (const [action, permission] of Object.entries(actions)) {
       const events: AuditEvent[] = []
@@ -424,6 +428,20 @@ describe('an action on many jobs', () => {
   })
 })
 
+test.each(['run-schedule', 'pause-schedule', 'resume-schedule', 'remove-schedule'])(
+  '%s of what is no name is refused, and of none changes nothing',
+  async (action) => {
+    const events: AuditEvent[] = []
+    const { post } = open({ onAudit: (event) => void events.push(event) })
+    for (const target of [{}, { schedule: '' }, { schedule: 17 }, { ids }]) {
+      expect((await post(`/api/actions/${action}`, target)).status).toBe(400)
+    }
+    const answer = await post(`/api/actions/${action}`, { schedule: 'nightly' })
+    expect([answer.status, await answer.json()]).toEqual([200, { jobs: 0 }])
+    expect(events.map(({ outcome }) => outcome)).toEqual(['failed', 'failed', 'failed', 'failed', 'done'])
+  },
+)
+
 describe('args', () => {
   beforeEach(() =>
     pool.query(`update pgq.dead_jobs set args = $1`, [
@@ -466,6 +484,33 @@ describe('args', () => {
   })
 })
 
+describe('args of a schedule', () => {
+  const task = defineTask('mail', { args: typed<{ card: { number: string; brand: string } }>() })
+  const argsOf = async (name: string, options: Partial<DashboardOptions>) => {
+    const answer = await open(options).get(`/api/schedule?${new URLSearchParams({ name })}`)
+    const { schedule } = (await answer.json()) as { schedule: { name: string; args?: unknown } }
+    expect(schedule.name).toBe(name)
+    return schedule.args
+  }
+
+  // Mutants: args in the list; a schedule's args without redact; its name as a step in a path.
+  test.each(['nightly', '..', 'a/b?c=d#e', '%2e%2e', ' '])('%j: as those of a job', async (name) => {
+    await task.schedule(pool, { card: { number: '4242', brand: 'visa' } }, { name, everyMs: 60_000 })
+    expect(await argsOf(name, { allow: ['view-args'], redact: ['card.number'] })).toEqual({
+      card: { number: '[redacted]', brand: 'visa' },
+    })
+    expect(await argsOf(name, { allow: ['view-args'] })).toMatchObject({ card: { number: '4242' } })
+    expect(await argsOf(name, { allow: ['delete'] })).toBeUndefined()
+    expect(await (await open().get('/api/schedules')).text()).not.toContain('4242')
+  })
+
+  test('there is none of that name; what is no name is refused', async () => {
+    const answer = await open().get('/api/schedule?name=nightly')
+    expect([answer.status, await answer.json()]).toEqual([200, {}])
+    expect((await open().get('/api/schedule')).status).toBe(400)
+  })
+})
+
 // Mutants: no permission asked; a search in what is hidden, which finds it letter by letter.
 test('args are searched by who sees all of them, and by nobody else', async () => {
   await pool.query(`insert into pgq.jobs (task, args) values ('mail', '{"card": "4242"}'), ('mail', '{"card": "17"}')`)
@@ -500,6 +545,7 @@ test.each([
   ['a place beyond all places', 'jobs?state=ready&after=9999999999999999999'],
   ['an instant beyond all instants', 'jobs?state=dead&after=9999-99-99T00:00:00 1'],
   ['an instant that is none', 'jobs?state=scheduled&after=:::::::::::: 1'],
+  ['a name of a schedule that no text has', 'schedule?name=a%00b'],
 ])('%s is a fault of who asks', async (_what, path) => {
   const answer = await open().get(`/api/${path}`)
   expect([answer.status, await answer.json()]).toEqual([400, { error: expect.any(String) }])
