@@ -1,5 +1,5 @@
 import { useEffect, useRef, useState } from 'preact/hooks'
-import type { ActionName } from '../src/actions.js'
+import type { ActionDone, ActionName } from '../src/actions.js'
 import type { Permission } from '../src/permissions.js'
 
 /** A value as JSON carries it. */
@@ -32,12 +32,12 @@ export async function ask<Answer>(path: string, init: RequestInit = {}): Promise
 /** Ten batches, with the time limit of a question each, and some more. */
 const ACTION_TIMEOUT_MS = 60_000
 
-/** Does something to jobs or a queue. Answers how many it changed. */
-export async function act(session: Session, action: ActionName, target: object): Promise<number> {
+/** Does something to jobs, a queue or a schedule. */
+export async function act(session: Session, action: ActionName, target: object): Promise<ActionDone> {
   const headers = { 'Content-Type': 'application/json', 'X-Pgq-Token': session.token }
   const signal = AbortSignal.timeout(ACTION_TIMEOUT_MS)
   const init = { method: 'POST', headers, body: JSON.stringify(target), signal }
-  return (await ask<{ jobs: number }>(`actions/${action}`, init)).jobs
+  return ask(`actions/${action}`, init)
 }
 
 export interface Polled<Answer> {

@@ -37,6 +37,18 @@ const UNITS = [
   [60_000, 'min', 1_000, 's'],
 ] as const
 
+/** An interval: "every minute", "every 90 seconds", "every 1.5 seconds". */
+export function every(ms: number): string {
+  const [size, unit] = WHOLE.find(([size]) => ms % size === 0) ?? [1_000, 'second']
+  return ms === size ? `every ${unit}` : `every ${count(ms / size)} ${unit}s`
+}
+
+const WHOLE = [
+  [86_400_000, 'day'],
+  [3_600_000, 'hour'],
+  [60_000, 'minute'],
+] as const
+
 /** How far an instant is from now: "3 s ago", "in 2 min". */
 export function fromNow(instant: string, now = Date.now()): string {
   const ms = now - Date.parse(instant)
@@ -48,3 +60,21 @@ const moments = new Intl.DateTimeFormat('en-GB', { dateStyle: 'medium', timeStyl
 
 /** The instant in this browser's time zone. */
 export const moment = (instant: string): string => moments.format(new Date(instant))
+
+/** This browser's time zone. */
+export const HERE = new Intl.DateTimeFormat().resolvedOptions().timeZone
+
+/** Tells instants by the clock of a time zone, with their weekday; undefined where this browser does not know the zone. */
+export function clockOf(timeZone: string): ((instant: string) => string) | undefined {
+  try {
+    const slots = new Intl.DateTimeFormat('en-GB', { ...SLOT, timeZone })
+    return (instant) => slots.format(new Date(instant))
+  } catch {
+    return undefined
+  }
+}
+
+const SLOT: Intl.DateTimeFormatOptions = {
+  ...{ weekday: 'short', day: 'numeric', month: 'short', year: 'numeric' },
+  ...{ hour: '2-digit', minute: '2-digit', second: '2-digit' },
+}

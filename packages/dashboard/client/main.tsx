@@ -8,9 +8,11 @@ import { Job } from './pages/job.js'
 import { Jobs } from './pages/jobs.js'
 import { Overview, type OverviewAnswer } from './pages/overview.js'
 import { Queues } from './pages/queues.js'
+import { Schedule } from './pages/schedule.js'
+import { Schedules } from './pages/schedules.js'
 import { Workers } from './pages/workers.js'
 import { go, linkTo, type Route, useRoute } from './route.js'
-import { Empty, Heading, NoticeContext, SessionContext } from './ui.js'
+import { Empty, Heading, NoticeContext, type NoticeMore, SessionContext } from './ui.js'
 import './styles.css'
 
 /** What the navigation leads to, and the key that follows `g`. */
@@ -19,6 +21,7 @@ const PLACES = [
   { path: 'queues', name: 'Queues', key: 'q' },
   { path: 'jobs', name: 'Jobs', key: 'j' },
   { path: 'dead', name: 'Dead letters', key: 'd' },
+  { path: 'schedules', name: 'Schedules', key: 's' },
   { path: 'workers', name: 'Workers', key: 'w' },
   { path: 'health', name: 'Health', key: 'h' },
 ]
@@ -102,6 +105,10 @@ function Page({
   if (place === 'queues') return <Queues overview={overview} />
   if (place === 'jobs') return id ? <Job key={id} id={id} /> : <Jobs query={route.query} />
   if (place === 'dead') return <Dead query={route.query} />
+  if (place === 'schedules') {
+    const { name } = route.query
+    return name ? <Schedule key={name} name={name} /> : <Schedules />
+  }
   if (place === 'workers') return <Workers />
   if (place === 'health') return <HealthPage health={health} />
   return (
@@ -181,13 +188,15 @@ function useShortcuts(): void {
 }
 
 const NOTICE_MS = 6_000
+/** One with a link: until the keyboard can have come to it. */
+const LINK_NOTICE_MS = 20_000
 
 function Notices({ children }: { children: ComponentChildren }) {
-  const [notice, setNotice] = useState<{ text: string; isBad: boolean }>()
-  const notify = useCallback((text: string, isBad = false) => setNotice({ text, isBad }), [])
+  const [notice, setNotice] = useState<NoticeMore & { text: string }>()
+  const notify = useCallback((text: string, more: NoticeMore = {}) => setNotice({ text, ...more }), [])
   useEffect(() => {
     if (!notice) return
-    const timer = setTimeout(() => setNotice(undefined), NOTICE_MS)
+    const timer = setTimeout(() => setNotice(undefined), notice.jobId ? LINK_NOTICE_MS : NOTICE_MS)
     return () => clearTimeout(timer)
   }, [notice])
   return (
@@ -195,6 +204,12 @@ function Notices({ children }: { children: ComponentChildren }) {
       {children}
       <div class={`notice ${notice?.isBad ? 'notice-bad' : ''}`} role="status">
         {notice && plain(notice.text)}
+        {notice?.jobId && (
+          <>
+            {' '}
+            <a href={linkTo(`jobs/${notice.jobId}`)}>Job {notice.jobId}</a>
+          </>
+        )}
       </div>
     </NoticeContext.Provider>
   )

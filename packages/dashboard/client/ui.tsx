@@ -13,7 +13,14 @@ export const SessionContext = createContext<Session>({
   schema: '',
   token: '',
 })
-export const NoticeContext = createContext<(text: string, isBad?: boolean) => void>(() => {})
+export const NoticeContext = createContext<(text: string, more?: NoticeMore) => void>(() => {})
+
+/** What a notice is beside its text. */
+export interface NoticeMore {
+  readonly isBad?: boolean
+  /** A job that it leads to. */
+  readonly jobId?: string
+}
 
 export const useMay = (permission: Permission): boolean => useContext(SessionContext).permissions.includes(permission)
 
@@ -64,6 +71,12 @@ export const Name = ({ children }: { children: string }) => (
   </span>
 )
 
+/** The args of jobs, for who may see them. */
+export function Args({ args }: { args: unknown }) {
+  if (!useMay('view-args')) return <p class="quiet">Hidden: it takes the permission “view-args”.</p>
+  return <pre>{JSON.stringify(args, null, 2)}</pre>
+}
+
 /** A table that scrolls by itself when the screen is narrow. */
 export function Table({
   label,
@@ -92,7 +105,7 @@ interface ActionProps {
   readonly permission: Permission
   readonly target: object
   readonly children: ComponentChildren
-  /** What it does, in the past: "redrove". Followed by the jobs. */
+  /** What to say when it is done; `{jobs}` stands for how many it changed. A job that was enqueued is named after it. */
   readonly done: string
   /** A question to ask first. Without one it is done at once. */
   readonly confirm?: string
@@ -111,13 +124,14 @@ export function Action({ action, permission, target, children, done, confirm, da
     setAsking(false)
     setBusy(true)
     try {
-      const changed = await act(session, action, target)
+      const { jobs: changed, ...more } = await act(session, action, target)
       notify(
         changed === 0 ? 'Nothing to do: somebody, or a worker, was faster.' : done.replace('{jobs}', jobs(changed)),
+        more,
       )
       onDone?.()
     } catch (error) {
-      notify((error as Error).message, true)
+      notify((error as Error).message, { isBad: true })
     } finally {
       setBusy(false)
     }

@@ -3,7 +3,7 @@ import pg from 'pg'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { buildClient } from '../client/build.mjs'
 import { type AuditEvent, PERMISSIONS, type ServedDashboard, serveDashboard } from '../src/index.js'
-import { askAgain, BROWSER_MS, chromiumPath, openBrowser, type WatchedPage } from './browser.js'
+import { askAgain, BROWSER_MS, chromiumPath, openBrowser, seriousFaults, type WatchedPage } from './browser.js'
 import { bury, stageShop } from './shop.js'
 
 const database = await testDatabase()
@@ -165,6 +165,88 @@ describe.skipIf(!chromiumPath)('in a browser', { timeout: BROWSER_MS }, () => {
     }
   })
 
+  // Mutants: no link; one that is gone before the keyboard has come to it.
+  test('run a schedule now, with the keyboard, and follow it to its job', async () => {
+    const page = await browser.page(`${served.url}/schedules`)
+    await page.clock.install()
+    const row = page.getByRole('row', { name: 'sync-stock' })
+    await row.getByRole('button', { name: 'Run now' }).focus()
+    await page.keyboard.press('Enter')
+    const link = page.getByRole('status').getByRole('link', { name: /^Job \d+$/ })
+    await link.waitFor()
+    const id = (await link.textContent())!.slice(4)
+    expect(
+      (await pool.query(`select task, meta ->> 'schedule' as schedule from pgq.jobs where id = $1`, [id])).rows,
+    ).toEqual([{ task: 'sync-stock', schedule: 'sync-stock' }])
+    expect(events).toMatchObject([
+      { action: 'run-schedule', target: { schedule: 'sync-stock' }, outcome: 'done', jobs: 1, jobId: id },
+    ])
+    expect(await seriousFaults(page)).toEqual([])
+    await page.clock.fastForward(15_000)
+    await link.focus()
+    await page.keyboard.press('Enter')
+    await page.getByText('Ready: waits for a worker').waitFor()
+    expect(page.url()).toBe(`${served.url}/jobs/${id}`)
+    expect(page.faults).toEqual([])
+  })
+
+  test('run a schedule that is paused, and one that somebody has just removed', async () => {
+    const page = await browser.page(`${served.url}/schedules?name=send-newsletter`)
+    await page.getByText('Next slots, if it were resumed now').waitFor()
+    await press(page, 'Run now')
+    await page.getByRole('link', { name: /^Job \d+$/ }).waitFor()
+    // What the page knows stays while it asks again.
+    await page.route('**/api/schedule?*', (route) => route.abort())
+    await pool.query('delete from pgq.schedules')
+    await press(page, 'Run now')
+    await page.getByText('Nothing to do: somebody, or a worker, was faster.').waitFor()
+    expect(events.map(({ outcome, jobs, jobId }) => [outcome, jobs, typeof jobId])).toEqual([
+      ['done', 1, 'string'],
+      ['done', 0, 'undefined'],
+    ])
+  })
+
+  test('pause and resume a schedule', async () => {
+    const page = await browser.page(`${served.url}/schedules`)
+    const row = page.getByRole('row', { name: 'daily-report' })
+    await row.getByRole('button', { name: 'Pause' }).click()
+    await confirm(page, 'Keep as it is')
+    await row.getByRole('button', { name: 'Pause' }).click()
+    await confirm(page, 'Pause')
+    await row.getByText('paused', { exact: true }).waitFor()
+    await row.getByRole('button', { name: 'Resume' }).click()
+    await row.getByText('on', { exact: true }).waitFor()
+    expect(events.map(({ action, target, jobs }) => [action, target, jobs])).toEqual([
+      ['pause-schedule', { schedule: 'daily-report' }, 1],
+      ['resume-schedule', { schedule: 'daily-report' }, 1],
+    ])
+  })
+
+  test('a schedule that cannot be resumed stays paused, and says why', async () => {
+    await pool.query(`update pgq.schedules set cron = 'often' where name = 'send-newsletter'`)
+    const page = await browser.page(`${served.url}/schedules`)
+    await page.getByRole('row', { name: 'send-newsletter' }).getByRole('button', { name: 'Resume' }).click()
+    await page.getByText('cron "often" is not allowed').waitFor()
+    expect(events).toMatchObject([{ action: 'resume-schedule', outcome: 'failed', jobs: 0 }])
+  })
+
+  test('remove a schedule, after a question', async () => {
+    const names = async () =>
+      (await pool.query('select name from pgq.schedules order by name')).rows.map(({ name }) => name)
+    const page = await browser.page(`${served.url}/schedules?name=daily-report`)
+    await press(page, 'Remove')
+    await confirm(page, 'Keep as it is')
+    expect(await names()).toHaveLength(4)
+    await press(page, 'Remove')
+    await page.getByText('Remove the schedule “daily-report”? Its jobs stay.').waitFor()
+    await confirm(page, 'Remove')
+    await page.getByText('There is no schedule of this name').waitFor()
+    expect(await names()).toEqual(['charge-renewals', 'send-newsletter', 'sync-stock'])
+    expect(events).toMatchObject([
+      { action: 'remove-schedule', target: { schedule: 'daily-report' }, outcome: 'done', jobs: 1 },
+    ])
+  })
+
   // Mutant: the ids of the whole page for those of the group.
   test('redrive all that died of one error', async () => {
     const page = await browser.page(`${served.url}/dead`)
@@ -272,5 +354,12 @@ describe.skipIf(!chromiumPath)('in a browser', { timeout: BROWSER_MS }, () => {
     await page.getByText('it takes the permission “view-args”').waitFor()
     expect(await page.getByRole('button').count()).toBe(0)
     expect(await page.content()).not.toContain('40000')
+    await page.goto(`${looking.url}/schedules?name=daily-report`)
+    await page.getByText('it takes the permission “view-args”').waitFor()
+    expect(await page.getByRole('button').count()).toBe(0)
+    expect(await page.content()).not.toContain('visa')
+    await page.goto(`${looking.url}/schedules`)
+    await page.getByText('every 5 minutes').waitFor()
+    expect(await page.getByRole('button').count()).toBe(0)
   })
 })

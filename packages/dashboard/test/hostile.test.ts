@@ -40,7 +40,7 @@ const HOSTILE = [
   '<noscript><p title="</noscript><img src=x onerror=alert(1)>">',
   '<!--><img src=x onerror=alert(1)>-->',
   '&lt;script&gt;alert(1)&lt;/script&gt;',
-  '\u003cscript\u003ealert(1)\u003c/script\u003e',
+  '\\u003cscript\\u003ealert(1)\\u003c/script\\u003e',
   '\u202e<script>alert(1)</script>',
   '../../api/actions/delete-dead',
   '?state=dead&queue=x#<img src=x onerror=alert(1)>',
@@ -86,6 +86,11 @@ async function everywhere(text: string): Promise<string[]> {
      select id, 1, array[nextval(pg_get_serial_sequence('pgq.jobs', 'id'))], '{0}', array[now()], array[now()], '{0}', '{1}', '{0}', array[$1], array[$1], array[$2::json], array[$4::json], array[null::json], array[$3::json] from worker`,
     values,
   )
+  await pool.query(
+    `insert into pgq.schedules (name, queue, task, args, retry, cron, time_zone, next_at, failed_at, error)
+     values ($1, $1, $1, $2, $3, $1, $1, now(), now(), $1)`,
+    [text, args, JSON.stringify({ maxAttempts: text })],
+  )
   await pool.query(`insert into pgq.job_stats (queue, task, completed) values ($1, $1, 1)`, [text])
   return [...waiting.rows, ...dead.rows].map(({ id }) => id)
 }
@@ -106,7 +111,7 @@ describe.skipIf(!chromiumPath)('in a browser', { timeout: BROWSER_MS }, () => {
       page.evaluate(
         `history.pushState(null, '', ${JSON.stringify(path)}); dispatchEvent(new PopStateEvent('popstate'))`,
       )
-    for (const path of ['/', '/queues', '/dead', '/workers', '/health']) {
+    for (const path of ['/', '/queues', '/dead', '/schedules', '/workers', '/health']) {
       await show(path)
       await page.getByText(HOSTILE[2]!).first().waitFor({ state: 'attached' })
     }
@@ -125,6 +130,16 @@ describe.skipIf(!chromiumPath)('in a browser', { timeout: BROWSER_MS }, () => {
       await page.getByRole('link', { name: text, exact: true }).first().click()
       await expect.poll(() => page.getByLabel('Queue').inputValue()).toBe(text.replace(/[\r\n]/g, ''))
     }
+    for (const text of HOSTILE) {
+      await show('/schedules')
+      await page.getByRole('link', { name: text, exact: true }).first().click()
+      await page.locator('h1').getByText(text, { exact: true }).waitFor({ state: 'attached' })
+      await page.getByText('None: its cron expression').waitFor()
+    }
+    // Its buttons are about it, whatever it is called.
+    await page.getByRole('button', { name: 'Remove' }).click()
+    await page.getByRole('dialog').getByRole('button', { name: 'Remove' }).click()
+    await page.getByText('There is no schedule of this name').waitFor()
     expect(page.faults).toEqual([])
     expect(elsewhere).toEqual([])
     expect(await page.evaluate('document.querySelectorAll("iframe, object, embed, script:not([src])").length')).toBe(0)

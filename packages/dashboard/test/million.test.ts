@@ -45,6 +45,7 @@ const PAGES = [
   ['jobs/500000', 'orderId'],
   ['dead', 'no mailbox'],
   ['dead?task=charge-card', 'Redrive up to 10,000'],
+  ['schedules', 'task.schedule('],
   ['workers', 'Jobs wait until one is started'],
   ['health', 'What to do'],
 ] as const
@@ -83,6 +84,7 @@ describe.skipIf(!chromiumPath)('in a browser, with 1,000,000 jobs', { timeout: B
         'jobs/500000',
         'jobs/count',
         'overview',
+        'schedules',
         'session',
         'statistics',
         'tasks',

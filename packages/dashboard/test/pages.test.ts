@@ -1,11 +1,9 @@
-import { readFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
 import { testDatabase } from '@pgq/test-db'
 import pg from 'pg'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { buildClient } from '../client/build.mjs'
 import { PERMISSIONS, type ServedDashboard, serveDashboard } from '../src/index.js'
-import { askAgain, BROWSER_MS, chromiumPath, look, openBrowser, picture, type WatchedPage } from './browser.js'
+import { askAgain, BROWSER_MS, chromiumPath, look, openBrowser, picture, seriousFaults } from './browser.js'
 import { stageShop } from './shop.js'
 
 const database = await testDatabase()
@@ -39,19 +37,11 @@ const PAGES = [
   ['scheduled', () => '/jobs?state=scheduled', 'PaymentError: card 4242'],
   ['job', () => `/jobs/${shop.retrying[0]}`, 'The bank did not answer'],
   ['dead', () => '/dead', '550 mailbox'],
+  ['schedules', () => '/schedules', 'every 5 minutes'],
+  ['schedule', () => '/schedules?name=daily-report', 'Wed, '],
   ['workers', () => '/workers', 'build-report'],
   ['health', () => '/health', 'What to do'],
 ] as const
-
-const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
-
-/** What axe finds that keeps people out. */
-async function seriousFaults(page: WatchedPage): Promise<string[]> {
-  await page.evaluate(axe)
-  return page.evaluate(`axe.run({ resultTypes: ['violations'] }).then(({ violations }) => violations
-    .filter(({ impact }) => impact === 'serious' || impact === 'critical')
-    .map(({ id, nodes }) => id + ': ' + nodes.map(({ html }) => html).join(' ')))`)
-}
 
 describe.skipIf(!chromiumPath)('in a browser', { timeout: BROWSER_MS }, () => {
   test.each(PAGES)('%s: in light, in dark, on a phone, and for axe', async (name, path, text) => {
@@ -147,6 +137,29 @@ describe.skipIf(!chromiumPath)('in a browser', { timeout: BROWSER_MS }, () => {
     await pool.query('delete from pgq.jobs where queue = $1', [name])
   })
 
+  // Mutant: an error that takes what room it wants.
+  test.each([390, 1280])('long texts of a schedule leave the page as wide as a screen of %d px', async (width) => {
+    const long = 'x'.repeat(190)
+    await pool.query(
+      `insert into pgq.schedules (name, queue, task, cron, time_zone, next_at, failed_at, error) values ($1, $1, $1, $1, $1, now(), now(), $1)`,
+      [long],
+    )
+    const page = await browser.page(`${served.url}/schedules`, { viewport: { width, height: 860 } })
+    const isAsWide = () => page.evaluate('document.documentElement.scrollWidth <= innerWidth')
+    await page.getByRole('link', { name: long }).waitFor()
+    expect(await isAsWide()).toBe(true)
+    const button = await page
+      .getByRole('row', { name: long })
+      .first()
+      .getByRole('button', { name: 'Pause' })
+      .boundingBox()
+    expect(button!.x + button!.width).toBeLessThan(width)
+    await page.getByRole('link', { name: long }).click()
+    await page.getByText('Workers try again').waitFor()
+    expect(await isAsWide()).toBe(true)
+    await pool.query('delete from pgq.schedules where name = $1', [long])
+  })
+
   // Mutants: a choice that the charts do not hear of; one that the address does not keep.
   test('the charts and the tasks are of the queue and the task that one chooses', async () => {
     const page = await browser.page(served.url)
@@ -222,6 +235,50 @@ describe.skipIf(!chromiumPath)('in a browser', { timeout: BROWSER_MS }, () => {
     await wait(0)
   })
 
+  // Mutants: the instants of one clock under the name of the other; the zone of the server.
+  test('the next slots of a schedule, by its clock and by the one of who looks', async () => {
+    // A slot before the clocks in Berlin are put back, and four after; those in New York are a week later.
+    await pool.query(`update pgq.schedules set next_at = '2030-10-25T04:00Z' where name = 'daily-report'`)
+    const slots = async (name: string, timezoneId: string) => {
+      const page = await browser.page(`${served.url}/schedules?name=${name}`, { timezoneId })
+      const table = page.getByRole('region', { name: 'Next slots' })
+      await table.waitFor()
+      return [
+        ...(await table.locator('th').allInnerTexts()),
+        ...(await table.locator('td').allInnerTexts()).filter((text) => text.includes(':')),
+      ]
+    }
+    expect((await slots('daily-report', 'America/New_York')).slice(0, 7)).toEqual([
+      ...['Europe/Berlin', 'Here: America/New_York', 'From now'],
+      ...['Fri, 25 Oct 2030, 06:00:00', 'Fri, 25 Oct 2030, 00:00:00'],
+      ...['Mon, 28 Oct 2030, 06:00:00', 'Mon, 28 Oct 2030, 01:00:00'],
+    ])
+    // Not twice, where both are one.
+    expect((await slots('daily-report', 'Europe/Berlin')).slice(0, 3)).toEqual([
+      ...['Here: Europe/Berlin', 'From now', 'Fri, 25 Oct 2030, 06:00:00'],
+    ])
+    // An interval has no clock of its own.
+    expect((await slots('sync-stock', 'Asia/Tokyo')).slice(0, 2)).toEqual(['Here: Asia/Tokyo', 'From now'])
+  })
+
+  test('a schedule that failed says why, in the list and by itself', async () => {
+    const page = await browser.page(`${served.url}/schedules`)
+    const row = page.getByRole('row', { name: 'charge-renewals' })
+    await row.getByText('failed', { exact: true }).waitFor()
+    await page.getByRole('row', { name: 'use a whole number from 1.' }).waitFor()
+    await row.getByRole('link', { name: 'charge-renewals' }).click()
+    await page.getByText('Workers try again each minute.').waitFor()
+    await page.getByText('use a whole number from 1.').waitFor()
+  })
+
+  test('its args are shown without what is hidden', async () => {
+    const page = await browser.page(`${served.url}/schedules?name=daily-report`)
+    await page.getByText('"brand": "visa"').waitFor()
+    expect(await page.content()).not.toContain('4242')
+    await page.goto(`${open.url}/schedules?name=daily-report`)
+    await page.getByText('"number": "4242"').waitFor()
+  })
+
   test('the keyboard is enough: to a page, to a filter, through a question and out of it', async () => {
     const page = await browser.page(served.url)
     await page.getByRole('heading', { name: 'Overview' }).waitFor()
@@ -235,6 +292,12 @@ describe.skipIf(!chromiumPath)('in a browser', { timeout: BROWSER_MS }, () => {
     await page.keyboard.press('Escape')
     await page.getByRole('dialog').waitFor({ state: 'detached' })
     expect(await pause.evaluate('document.activeElement.textContent')).toBe('Pause')
+    await page.keyboard.press('g')
+    await page.keyboard.press('s')
+    await page.getByRole('heading', { name: 'Schedules' }).waitFor()
+    await page.getByRole('link', { name: 'daily-report' }).focus()
+    await page.keyboard.press('Enter')
+    await page.getByRole('heading', { name: 'daily-report' }).waitFor()
     await page.keyboard.press('g')
     await page.keyboard.press('j')
     await page.getByRole('heading', { name: 'Jobs' }).waitFor()

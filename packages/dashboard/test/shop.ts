@@ -1,4 +1,4 @@
-import { bucketOf, enqueueMany, recordStats, registerWorker } from '@pgq/core'
+import { bucketOf, defineTask, enqueueMany, recordStats, registerWorker, typed } from '@pgq/core'
 import { testDatabase } from '@pgq/test-db'
 import pg from 'pg'
 import { afterAll, beforeAll, beforeEach } from 'vitest'
@@ -38,14 +38,38 @@ export async function stageShop(pool: pg.Pool) {
     [retrying],
   )
   const running = await lease(pool, front, ['charge-card', 'charge-card', 'send-receipt'], 'default')
-  await lease(pool, back, ['build-report'], 'reports')
+  const [report] = await lease(pool, back, ['build-report'], 'reports')
   const dead = await bury(pool, [
     ['send-receipt', 'mail', 'exhausted', 'SmtpError', (n) => `550 mailbox user${n}@shop.test is not there`, 37],
     ['charge-card', 'default', 'failed', 'PaymentError', (n) => `order ${9000 + n} was refunded already`, 12],
     ['resize-image', 'images', 'crashed', 'RangeError', () => 'Invalid typed array length: 5368709120', 3],
   ])
   await recordHour(pool, tasks)
+  await stageSchedules(pool, report!)
   return { ready, scheduled, retrying, running, dead }
+}
+
+/** Of each kind, and in each state. */
+async function stageSchedules(pool: pg.Pool, lastJobId: string): Promise<void> {
+  const task = (name: string, queue = 'default') =>
+    defineTask(name, { args: typed<{ day?: string; card?: { number: string; brand: string } }>(), queue })
+  const working = { cron: '0 6 * * 1-5', timeZone: 'Europe/Berlin' }
+  await task('build-report', 'reports').schedule(
+    pool,
+    { day: 'yesterday', card: { number: '4242', brand: 'visa' } },
+    { name: 'daily-report', ...working, retry: { maxAttempts: 3 } },
+  )
+  await task('sync-stock').schedule(pool, {}, { everyMs: 300_000, catchUp: 'skip' })
+  await task('send-newsletter', 'mail').schedule(pool, {}, { cron: '30 9 1 * *', timeZone: 'America/New_York' })
+  await task('charge-card').schedule(pool, {}, { name: 'charge-renewals', cron: '15 * * * *', catchUp: 'all' })
+  await pool.query(
+    `update pgq.schedules set last_at = now() - interval '14 s', last_job_id = $1 where name = 'daily-report'`,
+    [lastJobId],
+  )
+  await pool.query(`
+    update pgq.schedules set paused_at = now() - interval '3 days' where name = 'send-newsletter';
+    update pgq.schedules set failed_at = now() - interval '40 s', error = 'retry is {"maxAttempts":"many"}: maxAttempts is "many"; use a whole number from 1.'
+    where name = 'charge-renewals'`)
 }
 
 async function lease(pool: pg.Pool, workerId: number, tasks: readonly string[], queue: string): Promise<string[]> {

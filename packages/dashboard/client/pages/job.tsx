@@ -3,7 +3,7 @@ import type { AnsweredJob } from '../../src/answers.js'
 import { type Polled, usePoll, type Wire } from '../api.js'
 import { moment } from '../format.js'
 import { linkTo } from '../route.js'
-import { Action, Ago, Empty, Heading, Loaded, State, useMay } from '../ui.js'
+import { Action, Ago, Args, Empty, Heading, Loaded, State, useMay } from '../ui.js'
 
 type Found = Wire<AnsweredJob>
 type Present = Exclude<Found, { state: 'missing' }>
@@ -102,7 +102,7 @@ function Details({ job, answer }: { job: Present; answer: Polled<Found> }) {
           </section>
           <section class="card">
             <h2>Args</h2>
-            <Args job={job} />
+            <Args args={job.args} />
           </section>
         </div>
       </div>
@@ -111,11 +111,6 @@ function Details({ job, answer }: { job: Present; answer: Polled<Found> }) {
 }
 
 const isInstant = (text: string): boolean => !Number.isNaN(Date.parse(text))
-
-function Args({ job }: { job: Present }) {
-  if (!useMay('view-args')) return <p class="quiet">Hidden: it takes the permission “view-args”.</p>
-  return <pre>{JSON.stringify(job.args, null, 2)}</pre>
-}
 
 interface Event {
   readonly at?: string
