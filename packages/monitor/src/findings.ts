@@ -13,6 +13,8 @@ export type FindingCode =
   | 'backlog-old'
   | 'suspects-wait'
   | 'due-jobs-late'
+  | 'schedules-late'
+  | 'schedule-failed'
   | 'queue-unserved'
   | 'queue-paused'
   | 'tasks-unknown'

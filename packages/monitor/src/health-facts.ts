@@ -23,6 +23,8 @@ export interface HealthFacts {
   readonly heads: readonly { readonly queue: string; readonly task: string; readonly jobs: number }[]
   /** Tasks whose jobs became dead letters in the last hour, those with the most first; cancelled ones are none of them. */
   readonly deaths: readonly DeathFacts[]
+  /** Schedules that are due or failed, and not paused: the first 1,000, those that are due longest first. */
+  readonly schedules: readonly ScheduleFacts[]
 }
 
 export interface ServerFacts {
@@ -109,6 +111,14 @@ export interface DeathFacts {
   readonly allEnded: number
 }
 
+export interface ScheduleFacts {
+  readonly name: string
+  /** The slot that has no job yet. */
+  readonly slotMs: EpochMs
+  /** Why it could not have one, when a worker tried. */
+  readonly error: string | null
+}
+
 export interface WorkerFacts extends WorkerStatus {
   /** Whether somebody holds its liveness lock. */
   readonly lockHeld: boolean
@@ -130,7 +140,10 @@ export async function healthFacts(executor: Executor, options: MonitorOptions): 
   return { server: server!, tables, holders, lockWaits, tableLocks, ...queue }
 }
 
-type QueueFacts = Pick<HealthFacts, 'numbers' | 'workers' | 'orphans' | 'backlog' | 'suspects' | 'heads' | 'deaths'>
+type QueueFacts = Pick<
+  HealthFacts,
+  'numbers' | 'workers' | 'orphans' | 'backlog' | 'suspects' | 'heads' | 'deaths' | 'schedules'
+>
 
 const NOT_ASKED: QueueFacts = {
   numbers: [],
@@ -140,6 +153,7 @@ const NOT_ASKED: QueueFacts = {
   suspects: [],
   heads: [],
   deaths: [],
+  schedules: [],
 }
 
 async function queueFacts(executor: Executor, options: MonitorOptions): Promise<QueueFacts> {
@@ -156,6 +170,7 @@ async function queueFacts(executor: Executor, options: MonitorOptions): Promise<
     suspects: await askSuspects(executor, options, {}),
     heads: await askHeads(executor, options, {}),
     deaths: await askDeaths(executor, options, {}),
+    schedules: await askSchedules(executor, options, {}),
   }
 }
 
@@ -365,4 +380,14 @@ const askDeaths = defineQuestion<object, DeathFacts>(
     where died > 0
     order by died desc, task
     limit 20`,
+)
+
+const askSchedules = defineQuestion<object, ScheduleFacts>(
+  'health_schedules',
+  ({ table }) => sql`
+    select schedule.name, ${epochMs(sql`schedule.next_at`)} as "slotMs", schedule.error
+    from ${table('schedules')} as schedule
+    where schedule.paused_at is null and (schedule.error is not null or schedule.next_at <= statement_timestamp())
+    order by schedule.next_at, schedule.name
+    limit 1000`,
 )

@@ -1,5 +1,6 @@
 import type { Finding, Thresholds } from './findings.js'
 import type { HealthFacts, WorkerFacts } from './health-facts.js'
+import { dateOf } from './question.js'
 import { lasting, MINUTE_MS, names, shellWord } from './wording.js'
 
 /** What the queue suffers from: jobs that wait or die, and workers that lack something. */
@@ -9,6 +10,8 @@ export const queueFindings = (facts: HealthFacts, thresholds: Thresholds): Findi
   ...oldBacklog(facts, thresholds),
   ...waitingSuspects(facts, thresholds),
   ...lateJobs(facts),
+  ...lateSchedules(facts),
+  ...failedSchedules(facts),
   ...unknownTasks(facts),
   ...dyingJobs(facts),
   ...orphans(facts),
@@ -116,6 +119,53 @@ function lateJobs({ server, backlog }: HealthFacts): Finding[] {
         queue: queue.queue,
         scheduled: queue.scheduled,
         lateMs: Math.round(lateMs(queue)),
+      })),
+    },
+  ]
+}
+
+function lateSchedules({ server, schedules }: HealthFacts): Finding[] {
+  const late = schedules
+    .filter(({ error }) => error === null)
+    .map(({ name, slotMs }) => ({ name, slot: dateOf(slotMs) }))
+    .filter(({ slot }) => server.nowMs - slot.getTime() > 2 * MINUTE_MS)
+  const [first] = late
+  if (!first) return []
+  return [
+    {
+      code: 'schedules-late',
+      severity: 'warning',
+      message: `No worker enqueues the jobs of ${names(late.map(({ name }) => name))}, due since ${first.slot.toISOString()}.`,
+      meaning:
+        'Any worker of this schema does that: there is none, or the database keeps it from its work. What becomes of slots that are missed is said by catchUp of the schedule.',
+      remedy:
+        'Start a worker (pgq work, or createWorker); it needs neither the queue nor a handler of the task for this. If there is one, look at the other findings, and at its log.',
+      evidence: late.map(({ name, slot }) => ({
+        schedule: name,
+        slot: slot.toISOString(),
+        lateMs: Math.round(server.nowMs - slot.getTime()),
+      })),
+    },
+  ]
+}
+
+function failedSchedules({ schedules }: HealthFacts): Finding[] {
+  const failed = schedules.filter(({ error }) => error !== null)
+  const [first] = failed
+  if (!first) return []
+  const { name, error, slotMs } = first
+  return [
+    {
+      code: 'schedule-failed',
+      severity: 'warning',
+      message: `Slots of ${names(failed.map((one) => one.name))} have no jobs${failed.length > 1 ? `; of ${name}` : ''} since ${dateOf(slotMs).toISOString()}: ${error}`,
+      meaning:
+        'Workers could not enqueue the job of a slot. They try again each minute; what comes later waits behind.',
+      remedy: `Mend what the error names: schedule it anew from the program, or let the database take the job. Or stop it: pgq schedules pause ${shellWord(name)}, or pauseSchedule(executor, ${JSON.stringify(name)}).`,
+      evidence: failed.map(({ name, error, slotMs }) => ({
+        schedule: name,
+        slot: dateOf(slotMs).toISOString(),
+        error,
       })),
     },
   ]

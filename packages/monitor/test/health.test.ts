@@ -1,4 +1,13 @@
-import { finishInTransaction, pauseQueue, registerWorker, type WorkerDescription } from '@pgq/core'
+import {
+  defineTask,
+  finishInTransaction,
+  fireSchedules,
+  pauseQueue,
+  pauseSchedule,
+  registerWorker,
+  typed,
+  type WorkerDescription,
+} from '@pgq/core'
 import { testDatabase } from '@pgq/test-db'
 import pg from 'pg'
 import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
@@ -93,6 +102,63 @@ describe('workers and queues', () => {
     expect(await codes()).toEqual([])
     await pool.query(`update pgq.jobs set execute_at = now() - interval '2 minutes'`)
     expect(await finding('due-jobs-late')).toMatchObject({ evidence: [{ queue: 'default', scheduled: 1 }] })
+  })
+
+  const makeDue = (name: string, ago: string) =>
+    pool.query('update pgq.schedules set next_at = now() - $2::interval where name = $1', [name, ago])
+
+  // Mutants: a paused one as late; one that failed; one that is only just due.
+  test('schedules that no worker sees to', async () => {
+    const mail = defineTask('mail', { args: typed<null>() })
+    for (const name of ['late', 'later', 'punctual', 'paused', 'failed', 'never'])
+      await mail.schedule(pool, null, { name, everyMs: 3_600_000 })
+    await pauseSchedule(pool, 'paused')
+    for (const name of ['paused', 'failed']) await makeDue(name, '1 hour')
+    await pool.query(`update pgq.schedules set error = 'no' where name = 'failed'`)
+    await pool.query(`update pgq.schedules set next_at = 'infinity' where name = 'never'`)
+    await makeDue('late', '100 s')
+    await makeDue('later', '110 s')
+    expect(await codes()).toEqual(['schedule-failed'])
+    await makeDue('late', '3 minutes')
+    await makeDue('later', '2 hours')
+    const due = await queue.stored<Date>(`select next_at from pgq.schedules where name = 'later'`)
+    const found = await finding('schedules-late')
+    expect(found).toMatchObject({
+      severity: 'warning',
+      message: `No worker enqueues the jobs of later, late, due since ${due.toISOString()}.`,
+      evidence: [{ schedule: 'later', slot: due.toISOString() }, { schedule: 'late' }],
+    })
+    expect(found!.evidence[0]!.lateMs).toBeGreaterThanOrEqual(7_200_000)
+  })
+
+  // Mutants: the last try in place of the slot; one that was paused for it.
+  test('schedules whose jobs cannot be enqueued: which, why, and since which slot', async () => {
+    const mail = defineTask('mail', { args: typed<null>() })
+    await mail.schedule(pool, null, { name: `mail's`, everyMs: 3_600_000 })
+    await makeDue(`mail's`, '1 hour')
+    const slot = await queue.stored<Date>('select next_at from pgq.schedules')
+    await pool.query(`update pgq.schedules set retry = '"often"'`)
+    await fireSchedules(pool, 'pgq')
+    expect(await health(pool)).toMatchObject({
+      status: 'warning',
+      findings: [
+        {
+          code: 'schedule-failed',
+          message: expect.stringMatching(
+            `^Slots of mail's have no jobs since ${slot.toISOString()}: retry is "often"; use an object`,
+          ),
+          remedy: expect.stringContaining(`pgq schedules pause 'mail'\\''s', or pauseSchedule(executor, "mail's").`),
+          evidence: [{ schedule: `mail's`, slot: slot.toISOString(), error: expect.stringContaining('retry is') }],
+        },
+      ],
+    })
+    await mail.schedule(pool, null, { name: 'later', everyMs: 3_600_000 })
+    await pool.query(`update pgq.schedules set error = 'no' where name = 'later'`)
+    expect((await finding('schedule-failed'))!.message).toContain(
+      `Slots of mail's, later have no jobs; of mail's since`,
+    )
+    for (const name of [`mail's`, 'later']) await pauseSchedule(pool, name)
+    expect(await codes()).toEqual([])
   })
 
   // Mutants: a task that a worker of another queue knows; a worker that is dead.

@@ -6,7 +6,7 @@ export const STAGED = 'staged'
 
 /**
  * Puts jobs into every state, so that a page's queries have something to tell. They are held by a worker that seems to live as
- * long as both connections are open. One of them is amid a transaction.
+ * long as both connections are open. One of them is amid a transaction. Of two schedules one failed, and was paused for it.
  */
 export async function everyState(worker: pg.Client, transaction: pg.Client): Promise<void> {
   const description = { hostname: 'staged', pid: 1, queues: [STAGED], tasks: ['mail'] }
@@ -34,6 +34,12 @@ export async function everyState(worker: pg.Client, transaction: pg.Client): Pro
     { args: 6, queue: STAGED, delayMs: 3_600_000 },
   ])
   await hangDoorbell(worker, 'pgq', { workerId, channel: 'staged', queues: [STAGED] })
+  await worker.query(
+    `insert into pgq.schedules (name, task, queue, every_ms, next_at, failed_at, error, paused_at) values
+       ($1, 'mail', $1, 3600000, now() + interval '1 hour', null, null, null),
+       ($1 || ' broken', 'mail', $1, 3600000, now() - interval '1 hour', now(), 'no such address', now())`,
+    [STAGED],
+  )
 }
 
 const everything = (workerId: number) => ({
