@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs'
-import { Command, InvalidArgumentError, Option } from 'commander'
+import { Argument, Command, InvalidArgumentError, Option } from 'commander'
 
 const EXIT_CODES = `
 Exit codes:
   0    done, or nothing to do; doctor: nothing is wrong
   1    it failed; doctor: something is wrong; jobs <id>: there is no such job; or you said no;
-       retry, cancel, redrive <ids>: none of them fits
+       retry, cancel, redrive <ids>: none of them fits; schedules <action> <names>: there is none of these
   2    the command line is wrong; nothing was done
   130  ended early by Ctrl-C, 143 by SIGTERM; what was done was said
 
@@ -23,6 +23,8 @@ export function pgqProgram(ended: (exitCode: number) => void, json = false): Com
     .helpOption('-h, --help', 'print help')
     .helpCommand(false)
     .addHelpText('after', EXIT_CODES)
+    // Beside a long name there is less room than what commander wraps by itself.
+    .configureHelp({ minWidthToWrap: 30 })
     .configureOutput({
       outputError: (text, write) => write(text.replace(/^error: /, 'pgq: ')),
       ...(json && { writeErr() {} }),
@@ -84,6 +86,16 @@ export function pgqProgram(ended: (exitCode: number) => void, json = false): Com
   command('resume', 'let paused queues go on')
     .argument('<queues...>')
     .action(async (queues, options) => ended(await (await import('./commands/pause.js')).resume(queues, options)))
+
+  watchable(command('schedules', 'list the schedules, or steer those that are named'))
+    .addArgument(
+      new Argument('[action]', 'do this; run enqueues a job now').choices(['pause', 'resume', 'run', 'remove']),
+    )
+    .argument('[names...]', 'to these schedules')
+    .action(async (action, names, options) => {
+      if (action === undefined) return ended(await (await import('./commands/schedules.js')).schedules(options))
+      ended(await (await import('./commands/steer-schedules.js')).steerSchedules(action, names, options))
+    })
 
   command('dashboard', 'serve the web page, until Ctrl-C; to this machine alone unless a password is set')
     .option('--host <address>', 'where to listen (default: 127.0.0.1)')

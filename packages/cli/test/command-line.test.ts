@@ -47,6 +47,21 @@ test.each<[string, string[], string]>([
   ['a state that there is not', ['cancel', '--state', 'dead'], 'Allowed choices are ready, scheduled, running'],
   ['an argument too many', ['status', 'mail'], 'too many arguments'],
   ['an argument that is missing', ['pause'], "missing required argument 'queues'"],
+  [
+    'something to do with schedules that there is not',
+    ['schedules', 'stop'],
+    'Allowed choices are pause, resume, run, remove',
+  ],
+  [
+    'schedules that nobody names',
+    ['schedules', 'pause'],
+    'Which schedules? Name them: pgq schedules pause <names...>.',
+  ],
+  [
+    'something to do again and again',
+    ['schedules', 'run', 'nightly', '--watch'],
+    '--watch and --every-ms are for the list',
+  ],
   ['no database', ['status'], 'Which database? Set DATABASE_URL'],
   [
     'jobs that nobody names',

@@ -115,7 +115,16 @@ test('what jobs are called and died of cannot steer a terminal', async () => {
   await pool.query('update pgq.jobs set task = $1, args = $2', [HOSTILE, JSON.stringify({ [HOSTILE]: HOSTILE })])
   await bury(pool, 1, { name: HOSTILE, message: HOSTILE })
   await pool.query('update pgq.dead_jobs set task = $1, queue = $1', [HOSTILE])
+  await pool.query(
+    `insert into pgq.schedules (name, task, queue, cron, next_at, error)
+     values ($1, $1, $1, $1, now(), $1), ($2, $1, $1, $1, now(), null)`,
+    [HOSTILE, `no${HOSTILE}`],
+  )
   const commands = [
+    ['schedules'],
+    ['schedules', '--json'],
+    ['schedules', 'run', HOSTILE, HOSTILE + HOSTILE],
+    ['schedules', 'resume', `no${HOSTILE}`],
     ['status'],
     ['jobs', '--args'],
     ['jobs', '1', '--args'],
