@@ -261,6 +261,22 @@ describe.skipIf(!chromiumPath)('in a browser', { timeout: BROWSER_MS }, () => {
     expect((await slots('sync-stock', 'Asia/Tokyo')).slice(0, 2)).toEqual(['Here: Asia/Tokyo', 'From now'])
   })
 
+  // Mutant: an unknown zone that ends the drawing of the page.
+  test('a time zone that the browser does not know is left out', async () => {
+    const page = await browser.page(`${served.url}/schedules`)
+    await page.route('**/api/schedule?*', async (route) => {
+      const response = await route.fetch()
+      const { schedule } = (await response.json()) as { schedule: object }
+      await route.fulfill({ response, json: { schedule: { ...schedule, timeZone: 'Mars/Base' } } })
+    })
+    await page.getByRole('link', { name: 'daily-report' }).click()
+    const table = page.getByRole('region', { name: 'Next slots' })
+    await table.getByText('From now').waitFor()
+    expect((await table.locator('th').allTextContents())[0]).toMatch(/^Here: /)
+    expect(await table.locator('tbody tr').count()).toBe(5)
+    expect(page.faults).toEqual([])
+  })
+
   test('a schedule that failed says why, in the list and by itself', async () => {
     const page = await browser.page(`${served.url}/schedules`)
     const row = page.getByRole('row', { name: 'charge-renewals' })
