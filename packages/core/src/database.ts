@@ -122,6 +122,14 @@ export interface JobStatsTable {
   run_counts: Generated<number[]>
 }
 
+/** Keys of unique jobs; see enqueue's option unique. */
+export interface JobKeysTable {
+  task: string
+  key: string
+  job_id: BigInt8 | null
+  held_until: Stamp | null
+}
+
 /** What workers enqueue again and again; next_at is infinity when there is no next slot. */
 export interface SchedulesTable {
   name: string
@@ -189,6 +197,7 @@ export interface PgqDatabase {
   queues: QueuesTable
   cancellations: CancellationsTable
   job_stats: JobStatsTable
+  job_keys: JobKeysTable
   schedules: SchedulesTable
   idle_workers: IdleWorkersTable
   job_states: JobStatesView

@@ -6,6 +6,7 @@ import { checkName, checkPriority, DEFAULT_SCHEMA } from './names.js'
 import { checkOptionNames, optionNames, shown } from './option-names.js'
 import { checkRetryPolicy, MAX_DELAY_MS, type RetryPolicy } from './retry-policy.js'
 import { type NewSchedule, putSchedule, type ScheduleResult } from './schedules.js'
+import { checkUnique, type UniqueOptions } from './unique.js'
 import { type EnqueueResult, type NewJob, writeJobs } from './write-jobs.js'
 
 /** What one call may change about its job. */
@@ -20,6 +21,8 @@ export interface EnqueueOptions<Mode extends DeliveryModeName = DeliveryModeName
   readonly delayMs?: number
   /** This job's own retry policy, over the task's. */
   readonly retry?: Mode extends 'at-most-once' ? never : RetryPolicy
+  /** Nothing is enqueued while another job of the task has the same key: the result says which. */
+  readonly unique?: UniqueOptions
 }
 
 const OPTIONS = optionNames<EnqueueOptions>({
@@ -28,6 +31,7 @@ const OPTIONS = optionNames<EnqueueOptions>({
   executeAt: true,
   delayMs: true,
   retry: true,
+  unique: true,
 })
 
 /** Those of a job in a list, beside its args. */
@@ -115,8 +119,9 @@ export function newJob(
 ): NewJob {
   const options = given ?? DEFAULTS
   if (options !== DEFAULTS) checkOptions(task, options, known)
-  const { queue = task.queue, priority = task.priority, executeAt, delayMs, retry } = options
-  return { queue, task: task.name, args: encodeArgs(args, task.maxArgsBytes), priority, executeAt, delayMs, retry }
+  const { queue = task.queue, priority = task.priority, executeAt, delayMs, retry, unique } = options
+  const encoded = encodeArgs(args, task.maxArgsBytes)
+  return { queue, task: task.name, args: encoded, priority, executeAt, delayMs, retry, unique }
 }
 
 /** What a job has when its call says nothing else. */
@@ -131,13 +136,14 @@ export interface TaskDefaults {
 const DEFAULTS: EnqueueOptions = {}
 
 function checkOptions(task: TaskDefaults, options: EnqueueOptions, known: ReadonlySet<string>): void {
-  const { queue, priority, executeAt, delayMs, retry } = options
+  const { queue, priority, executeAt, delayMs, retry, unique } = options
   const where = `enqueue of task ${JSON.stringify(task.name)}`
   checkOptionNames(options, known, where)
   if (queue !== undefined) checkName(queue, 'queue')
   if (priority !== undefined) checkPriority(priority, where)
   if (retry !== undefined) checkJobRetry(task, retry, where)
   checkTime(executeAt, delayMs, where)
+  if (unique !== undefined) checkUnique(unique, where)
 }
 
 function checkJobRetry({ mode }: { readonly mode?: DeliveryModeName }, retry: RetryPolicy, where: string): void {

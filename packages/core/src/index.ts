@@ -47,6 +47,7 @@ export {
   type TaskOptions,
   typed,
 } from './task.js'
+export type { UniqueOptions } from './unique.js'
 export type { EnqueueResult, NewJob } from './write-jobs.js'
 
 // From here on for pgq's own packages alone, which are of one version: what stands here may change with each.
@@ -80,6 +81,7 @@ export {
   type LeasePlace,
 } from './finish.js'
 export { fireSchedules, timingOf } from './fire-schedules.js'
+export { forgetKeys, KEYS_A_LOOK, type KeyPlace } from './forget-keys.js'
 export { HandledJob } from './job.js'
 export { checkJobId } from './job-filter.js'
 export { checkName, checkSchemaName, DEFAULT_SCHEMA } from './names.js'

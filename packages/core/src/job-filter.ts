@@ -10,6 +10,8 @@ export interface JobFilter {
   readonly ids?: readonly string[]
   readonly queue?: string
   readonly task?: string
+  /** The unique job of this key, which is one of the task's: name that, too. */
+  readonly key?: string
 }
 
 /** Jobs that wait: ready ones, and scheduled ones (delayed, or before their next attempt). */
@@ -41,6 +43,7 @@ export interface FilterParams {
   readonly ids: string | null
   readonly queue: string | null
   readonly task: string | null
+  readonly key: string | null
   readonly states: string
   readonly reason: string | null
   readonly error: string | null
@@ -68,7 +71,7 @@ export function filterParams<Kind extends keyof JobFilters>(
   const kinds = Object.keys(STATES)
   if (!kinds.includes(kind)) throw new InvalidOptionError(`${shown(kind)} is no kind of jobs: use ${kinds.join(', ')}.`)
   const conditions = Object.entries(filter ?? {}).filter(([, value]) => value !== undefined)
-  const known = ['ids', 'queue', 'task', ...(kind === 'dead' ? ['reason', 'error'] : ['state'])]
+  const known = ['ids', 'queue', 'task', 'key', ...(kind === 'dead' ? ['reason', 'error'] : ['state'])]
   const unknown = conditions.find(([name]) => !known.includes(name))
   if (unknown) {
     throw new InvalidOptionError(`There is no condition ${JSON.stringify(unknown[0])} here: use ${known.join(', ')}.`)
@@ -77,14 +80,18 @@ export function filterParams<Kind extends keyof JobFilters>(
   if (!Number.isInteger(limit) || limit < 1 || limit > maxLimit) {
     throw new InvalidOptionError(`limit is ${shown(limit)}; use a whole number from 1 to ${maxLimit}.`)
   }
-  const { ids, queue, task, state, reason, error } = filter as UnfinishedJobFilter & DeadJobFilter
-  for (const [name, text] of Object.entries({ queue, task, error })) checkText(name, text)
+  const { ids, queue, task, key, state, reason, error } = filter as UnfinishedJobFilter & DeadJobFilter
+  for (const [name, text] of Object.entries({ queue, task, key, error })) checkText(name, text)
+  if (key !== undefined && task === undefined) {
+    throw new InvalidOptionError('A key is one of a task: give task beside key.')
+  }
   checkOneOf('state', state, STATES[kind])
   checkOneOf('reason', reason, REASONS)
   return {
     ids: ids === undefined ? null : JSON.stringify(checkIds(ids)),
     queue: queue ?? null,
     task: task ?? null,
+    key: key ?? null,
     states: state ?? STATES[kind].join(),
     reason: reason ?? null,
     error: error ?? null,
@@ -121,6 +128,9 @@ type Parts = Pick<StatementParts<FilterParams>, 'table' | 'param'>
 export const wantedIds = ({ param }: Parts): RawBuilder<unknown> =>
   sql`select json_array_elements_text(${param('ids')}::json)::bigint as id`
 
+const idOfKey = ({ table, param }: Parts): RawBuilder<unknown> =>
+  sql`select held.job_id from ${table('job_keys')} as held where held.task = ${param('task')} and held.key = ${param('key')}`
+
 /** The condition of `asOf` on the instant at which a job came. */
 export const wasThere = ({ param }: Parts, cameAt: RawBuilder<unknown>): RawBuilder<unknown> =>
   sql`(${param('asOf')}::timestamptz is null or ${cameAt} <= ${param('asOf')}::timestamptz)`
@@ -131,6 +141,7 @@ const matches = (parts: Parts, alias: string, cameAt = 'created_at'): RawBuilder
     (${param('ids')}::text is null or ${sql.ref(`${alias}.id`)} = any (array(${wantedIds(parts)})))
     and (${param('queue')}::text is null or ${sql.ref(`${alias}.queue`)} = ${param('queue')})
     and (${param('task')}::text is null or ${sql.ref(`${alias}.task`)} = ${param('task')})
+    and (${param('key')}::text is null or ${sql.ref(`${alias}.id`)} = any (array(${idOfKey(parts)})))
     and ${wasThere(parts, sql.ref(`${alias}.${cameAt}`))}`
 }
 

@@ -12,11 +12,12 @@ export function checkSchemaName(schema: string): string {
   )
 }
 
-/** Names of queues, tasks and schedules: 1 to 200 characters that PostgreSQL can store. */
-export function checkName(name: unknown, what: 'queue' | 'task' | 'schedule'): asserts name is string {
+/** Names of queues, tasks and schedules, and keys: 1 to 200 characters that PostgreSQL can store. */
+export function checkName(name: unknown, what: 'queue' | 'task' | 'schedule' | 'key'): asserts name is string {
   if (typeof name === 'string' && name.length > 0 && name.length <= 200 && !name.includes('\0') && name.isWellFormed())
     return
-  throw new InvalidOptionError(`The ${what} name ${shown(name)} is not allowed: use a text of 1 to 200 characters.`)
+  const named = what === 'key' ? 'key' : `${what} name`
+  throw new InvalidOptionError(`The ${named} ${shown(name)} is not allowed: use a text of 1 to 200 characters.`)
 }
 
 /** Priorities are a smallint: -32,768 to 32,767. */

@@ -34,7 +34,7 @@ export type ScheduleOptions<Mode extends DeliveryModeName = DeliveryModeName> = 
 
 type Given = Partial<Record<'cron' | 'timeZone' | 'everyMs' | 'catchUp' | 'name', unknown>> & EnqueueOptions
 
-const OPTIONS = optionNames<Omit<Required<Given>, 'executeAt' | 'delayMs'>>({
+const OPTIONS = optionNames<Omit<Required<Given>, 'executeAt' | 'delayMs' | 'unique'>>({
   name: true,
   cron: true,
   timeZone: true,
@@ -57,10 +57,10 @@ export function newSchedule(task: TaskDefaults, args: unknown, options: Schedule
   if (!CATCH_UPS.includes(catchUp)) {
     throw new InvalidOptionError(`${where}: catchUp is ${shown(catchUp)}; use 'skip', 'one' or 'all'.`)
   }
-  return { name, job: newJob(task, args, job), timing: timingOf(options, where), catchUp }
+  return { name, job: newJob(task, args, job), timing: checkTiming(options, where), catchUp }
 }
 
-function timingOf({ cron, timeZone, everyMs }: Given, where: string): Timing {
+function checkTiming({ cron, timeZone, everyMs }: Given, where: string): Timing {
   if ((cron === undefined) === (everyMs === undefined)) {
     throw new InvalidOptionError(`${where}: give cron or everyMs, one of them.`)
   }

@@ -27,7 +27,9 @@ export interface Statement<Params, Row> {
 /** What a statement is written with: the tables and routines of the schema, and its parameters, by name. */
 export interface StatementParts<Params> {
   table(name: keyof PgqDatabase): RawBuilder<unknown>
-  routine(name: 'ring_doorbell' | 'enqueue' | 'insert_jobs' | 'finish_job' | 'finished_ordinals'): RawBuilder<unknown>
+  routine(
+    name: 'ring_doorbell' | 'enqueue' | 'insert_jobs' | 'insert_unique_jobs' | 'finish_job' | 'finished_ordinals',
+  ): RawBuilder<unknown>
   /** The schema's name as a text value. */
   readonly schemaName: RawBuilder<string>
   /** The next number in the order of ready jobs. */

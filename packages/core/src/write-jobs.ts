@@ -7,6 +7,7 @@ import type { JobMeta } from './job.js'
 import { isPool, prepared } from './prepared.js'
 import type { RetryPolicy } from './retry-policy.js'
 import { defineStatement, type StatementParts } from './statement.js'
+import type { UniqueOptions } from './unique.js'
 
 /** A job about to be written: args as JSON text. */
 export interface NewJob {
@@ -17,18 +18,27 @@ export interface NewJob {
   readonly executeAt?: Date | undefined
   readonly delayMs?: number | undefined
   readonly retry?: RetryPolicy | undefined
+  readonly unique?: UniqueOptions | undefined
   /** What travels beside the args; see aroundEnqueue. */
   readonly meta?: JobMeta | undefined
 }
 
-/** What became of an enqueue call. Never null; `status` tells the cases apart. */
-export type EnqueueResult = { readonly status: 'inserted'; readonly id: string }
+/**
+ * What became of an enqueue call. Never null; `status` tells the cases apart:
+ * - inserted: a new job, with this id.
+ * - duplicate: nothing was enqueued; the job of this id has the key, or had it last.
+ * - replaced: the job of this id, which waits, is what was enqueued now.
+ */
+export interface EnqueueResult {
+  readonly status: 'inserted' | 'duplicate' | 'replaced'
+  readonly id: string
+}
 
 /** Writes jobs, all or none, together with whatever else waits for the same executor. */
 export function writeJobs(executor: Executor, schema: string, jobs: readonly NewJob[]): Promise<EnqueueResult[]> {
   const line = lineOf(executor, schema)
   return new Promise((resolve, reject) => {
-    line.waiting.push({ jobs, length: lengthOf(jobs), resolve, reject })
+    line.waiting.push({ jobs, length: lengthOf(jobs), hasKeys: jobs.some(({ unique }) => unique), resolve, reject })
     if (!line.flushing) void flush(executor, schema, line)
   })
 }
@@ -36,6 +46,8 @@ export function writeJobs(executor: Executor, schema: string, jobs: readonly New
 interface Call {
   readonly jobs: readonly NewJob[]
   readonly length: number
+  /** Some of its jobs are unique: they are written by another statement. */
+  readonly hasKeys: boolean
   readonly resolve: (results: EnqueueResult[]) => void
   readonly reject: (error: unknown) => void
 }
@@ -80,7 +92,7 @@ function takeCalls(waiting: Call[]): Call[] {
   let length = 0
   const next = waiting.findIndex((call, index) => {
     length += call.length
-    return index > 0 && length > MAX_SHARED_LENGTH
+    return index > 0 && (length > MAX_SHARED_LENGTH || call.hasKeys !== waiting[0]!.hasKeys)
   })
   return waiting.splice(0, next === -1 ? waiting.length : next)
 }
@@ -132,9 +144,9 @@ async function write(
 ): Promise<void> {
   try {
     const jobs = calls.length === 1 ? calls[0]!.jobs : calls.flatMap((call) => call.jobs)
-    const ids = await insert(executor, schema, jobs, line.doorbell)
+    const results = await insert(executor, schema, jobs, line.doorbell, calls[0]!.hasKeys)
     let next = 0
-    for (const call of calls) call.resolve(call.jobs.map(() => ({ status: 'inserted', id: ids[next++]! })))
+    for (const call of calls) call.resolve(call.jobs.map(() => results[next++]!))
   } catch (error) {
     // The database refused a value (a trigger or constraint of the user's): only the call it came from shall fail.
     if (calls.length > 1 && isRefusal(error))
@@ -155,21 +167,41 @@ export function isRefusal(error: unknown): boolean {
   return state !== undefined && !/^(08|0A|25|26|40|53|55|57|58|XX)/.test(state)
 }
 
-/** Writes the jobs, and answers their ids in the same order. */
+/** Writes the jobs, and answers what became of them in the same order. */
 async function insert(
   executor: Executor,
   schema: string,
   jobs: readonly NewJob[],
   doorbell: Doorbell,
-): Promise<string[]> {
-  if (jobs.length === 1) return [await insertOne(executor, schema, jobs[0]!)]
+  hasKeys: boolean,
+): Promise<EnqueueResult[]> {
+  if (hasKeys) return insertUnique(executor, schema, jobs)
+  if (jobs.length === 1) return [inserted(await insertOne(executor, schema, jobs[0]!))]
   const queues = new Set(jobs.map(({ queue }) => queue))
   // What a pool writes is committed when it is answered. On anything else it may not be: who rings later may ring too early.
   const rings = !isPool(executor) || [...queues].some((queue) => doorbell.isDue(queue))
   if (rings) doorbell.rings(queues)
   const [row] = await insertJobs(prepared(executor), schema, { ...columnsOf(jobs), rings: String(rings) })
   doorbell.written(queues, rings)
-  return row!.ids.slice(1, -1).split(',')
+  return row!.ids.slice(1, -1).split(',').map(inserted)
+}
+
+const inserted = (id: string): EnqueueResult => ({ status: 'inserted', id })
+
+async function insertUnique(executor: Executor, schema: string, jobs: readonly NewJob[]): Promise<EnqueueResult[]> {
+  const texts = jobs.map(({ task, args, queue, priority, executeAt, delayMs, retry, unique, meta }) => {
+    const { key, until = 'finished', forMs = null, ifWaiting = 'keep' } = unique ?? { forMs: null }
+    const rest = {
+      ...{ task, queue, priority, retry, delay_ms: delayMs, key, until, for_ms: forMs, if_waiting: ifWaiting },
+      execute_at: executeAt && instantOf(executeAt),
+      meta: unique ? { ...meta, key } : meta,
+    }
+    // The args as they were encoded: letter by letter.
+    return `{"args":${args},${JSON.stringify(rest).slice(1)}`
+  })
+  const [row] = await insertUniqueJobs(prepared(executor), schema, { jobs: `[${texts.join()}]` })
+  const answers: [string, EnqueueResult['status']][] = JSON.parse(row!.answers)
+  return answers.map(([id, status]) => ({ status, id }))
 }
 
 async function insertOne(executor: Executor, schema: string, job: NewJob): Promise<string> {
@@ -255,7 +287,13 @@ const insertJobs = defineStatement<Columns & { readonly rings: string }, { ids: 
     )::text as ids`,
 )
 
-type OneJob = { readonly [Column in keyof NewJob]-?: string | null }
+/** See insert_unique_jobs in the migration. */
+const insertUniqueJobs = defineStatement<{ readonly jobs: string }, { answers: string }>(
+  'insert_unique_jobs',
+  ({ routine, param }) => sql`select ${routine('insert_unique_jobs')}(${param('jobs')}::text::json)::text as answers`,
+)
+
+type OneJob = { readonly [Column in Exclude<keyof NewJob, 'unique'>]-?: string | null }
 
 /** See enqueue in the migration. */
 const enqueueOne = (name: string, extras: (param: StatementParts<OneJob>['param']) => RawBuilder<unknown>) =>

@@ -126,6 +126,12 @@ const tables: {
     run_buckets: 'number[] default',
     run_counts: 'number[] default',
   },
+  job_keys: {
+    task: 'string',
+    key: 'string',
+    job_id: 'string null',
+    held_until: 'Date null',
+  },
   schedules: {
     name: 'string',
     task: 'string',

@@ -1,4 +1,4 @@
-import type { DeadReason, EnqueueResult, Executor, JobError, NewJob } from '@pgq/core'
+import type { DeadReason, Executor, JobError, NewJob } from '@pgq/core'
 
 /** waiting: may run now; scheduled: waits for its time, or for its retry. */
 export type EagerJobState = 'waiting' | 'scheduled' | 'running' | 'completed' | 'dead'
@@ -26,9 +26,9 @@ export interface EagerJob<Args = unknown> {
 /** A job and what its row would hold beside it. */
 export interface Entry {
   readonly job: { -readonly [Key in keyof EagerJob]: EagerJob[Key] }
-  readonly argsText: string
-  readonly retry: NewJob['retry']
-  readonly meta: NewJob['meta']
+  argsText: string
+  retry: NewJob['retry']
+  meta: NewJob['meta']
   /** What it was enqueued on. */
   readonly executor: Executor
   /** Its place among the ready jobs of its priority. */
@@ -37,5 +37,3 @@ export interface Entry {
   /** The handler of the present attempt called job.finish(). */
   finished: boolean
 }
-
-export const resultOf = ({ job }: Entry): EnqueueResult => ({ status: 'inserted', id: job.id })

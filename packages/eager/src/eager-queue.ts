@@ -22,7 +22,8 @@ import {
 } from '@pgq/core'
 import type { Transaction } from 'kysely'
 import { describeMissing } from './describe-jobs.js'
-import { type EagerJob, type Entry, resultOf } from './eager-job.js'
+import type { EagerJob, Entry } from './eager-job.js'
+import { Keys } from './keys.js'
 import { type Match, matches } from './matches.js'
 import { runJob } from './run-job.js'
 import { isTransaction } from './savepoint.js'
@@ -97,6 +98,7 @@ class MemoryQueue implements EagerQueue {
   /** Undefined without handlers: then there is nothing to be told apart. */
   readonly #schema: string | undefined
   readonly #timetable: Timetable
+  readonly #keys = new Keys()
   readonly #schedules = new Schedules()
   #entries: Entry[] = []
   #nextId = 1
@@ -204,9 +206,33 @@ class MemoryQueue implements EagerQueue {
     const stranded = jobs.find((job) => !this.#serves(job))
     if (inline && stranded) throw this.#whyNotServed(stranded)
     const args = await Promise.all(jobs.map((job) => this.#argsOf(job)))
-    const added = jobs.map((job, index) => this.#add(executor, job, args[index]))
+    const results = jobs.map((job, index) => this.#put(executor, job, args[index]))
     if (inline && !this.#isInsideHandler()) await this.#inTurn('enqueue', () => this.#work(this.#timetable.now))
-    return added.map(resultOf)
+    return results
+  }
+
+  #put(executor: Executor, job: NewJob, args: unknown): EnqueueResult {
+    const { now } = this.#timetable
+    const holder = this.#keys.holder(job, now)
+    if (!holder) {
+      const entry = this.#add(executor, job, args)
+      this.#keys.take(job, entry, now)
+      return { status: 'inserted', id: entry.job.id }
+    }
+    if (holder.replace) this.#replace(holder.entry, job, args)
+    return { status: holder.replace ? 'replaced' : 'duplicate', id: holder.entry.job.id }
+  }
+
+  /** Puts other contents into a job that waits. */
+  #replace(
+    entry: Entry,
+    { queue, priority, args: argsText, retry, unique, meta, ...job }: NewJob,
+    args: unknown,
+  ): void {
+    const { now } = this.#timetable
+    Object.assign(entry.job, { queue, priority, args, attempts: 0, errors: [] })
+    Object.assign(entry, { argsText, retry: storedRetry(retry), meta: metaOf({ unique, meta }) })
+    this.#timetable.move(entry, job.executeAt?.getTime() ?? now + (job.delayMs ?? 0))
   }
 
   /** In another schema these jobs would be others' work, whatever their task is called. */
@@ -229,7 +255,7 @@ class MemoryQueue implements EagerQueue {
 
   #add(
     executor: Executor,
-    { task, queue, priority, args: argsText, retry, meta, ...job }: NewJob,
+    { task, queue, priority, args: argsText, retry, unique, meta, ...job }: NewJob,
     args: unknown,
   ): Entry {
     const { now } = this.#timetable
@@ -248,9 +274,8 @@ class MemoryQueue implements EagerQueue {
         executeAt: null,
       },
       argsText,
-      // As the database would have it: what is undefined is left to the task.
-      retry: retry && JSON.parse(JSON.stringify(retry)),
-      meta,
+      retry: storedRetry(retry),
+      meta: metaOf({ unique, meta }),
       executor,
       position: 0,
       readyAt: now,
@@ -309,6 +334,7 @@ class MemoryQueue implements EagerQueue {
   #forget(entries: ReadonlySet<Entry>): void {
     this.#entries = this.#entries.filter((entry) => !entries.has(entry))
     this.#timetable.remove(entries)
+    this.#keys.forget(entries)
   }
 
   #serves({ task, queue }: Kind): boolean {
@@ -340,6 +366,12 @@ class MemoryQueue implements EagerQueue {
     return turn
   }
 }
+
+/** As the database would have it: what is undefined is left to the task. */
+const storedRetry = (retry: NewJob['retry']): NewJob['retry'] => retry && JSON.parse(JSON.stringify(retry))
+
+const metaOf = ({ unique, meta }: Pick<NewJob, 'unique' | 'meta'>): NewJob['meta'] =>
+  unique ? { ...meta, key: unique.key } : meta
 
 /** What decides whether a job runs here. */
 type Kind = Pick<NewJob, 'task' | 'queue'>

@@ -18,6 +18,13 @@ export class Timetable {
     this.#place(entry, executeAt)
   }
 
+  /** Gives a job that waits another time. One that may run already, and still may, keeps its place. */
+  move(entry: Entry, executeAt: number): void {
+    if (entry.job.executeAt === null && executeAt <= this.now) return
+    entry.readyAt = this.now
+    this.#place(entry, executeAt)
+  }
+
   /** Takes jobs out, as if they had never been enqueued. */
   remove(entries: ReadonlySet<Entry>): void {
     this.#pending = this.#pending.filter((entry) => !entries.has(entry))

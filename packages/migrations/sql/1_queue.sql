@@ -183,6 +183,18 @@ create table schedules (
   check ((cron is null) <> (every_ms is null))
 );
 
+-- Keys of unique jobs. A key is taken while its job waits or runs, which the job alone says: whatever way it ends, nothing has to be done here,
+-- and a crash leaves no key behind that is taken for ever. Rows of keys that are free are only rows; workers remove them in time.
+create table job_keys (
+  task       text   not null,
+  key        text   not null check (key <> ''),
+  job_id     bigint,                               -- null while its first enqueue is under way
+  held_until timestamptz,                          -- taken until then, whatever becomes of the job
+  primary key (task, key)
+) with (
+  fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0
+);
+
 -- The doorbell: workers that have nothing to do, each with the channel it listens on. Enqueue rings one of them.
 create table idle_workers (
   worker_id integer primary key references workers on delete cascade,
@@ -405,6 +417,134 @@ begin
     $body$
   $sql$, current_schema());
 
+  -- A job and its key, as insert_unique_jobs takes them, when they are right. TypeScript checks the same.
+  execute format($sql$
+    create function %1$I.checked_unique_job(key text, until text, for_ms double precision, if_waiting text, job json) returns json
+    language plpgsql immutable
+    as $body$
+    begin
+      if key is null or key = '' or octet_length(key) > 800 then
+        raise 'key is %%; use a text of 1 to 200 characters.', coalesce(to_json(key)::text, 'null') using errcode = 'invalid_parameter_value';
+      elsif until is null or until not in ('finished', 'started') then
+        raise 'until is %%; use finished or started.', coalesce(until, 'null') using errcode = 'invalid_parameter_value';
+      elsif if_waiting is null or if_waiting not in ('keep', 'replace') then
+        raise 'if_waiting is %%; use keep or replace.', coalesce(if_waiting, 'null') using errcode = 'invalid_parameter_value';
+      elsif for_ms not between 0 and 315576000000 then
+        raise 'for_ms is %%; use milliseconds from 0 to 315576000000.', for_ms using errcode = 'invalid_parameter_value';
+      end if;
+      perform %1$I.checked_job(job);
+      return json_build_object(
+        'task', job -> 'task', 'args', job -> 'args', 'queue', job -> 'queue', 'priority', job -> 'priority',
+        'execute_at', job -> 'execute_at', 'delay_ms', job -> 'delay_ms', 'retry', job -> 'retry',
+        'meta', coalesce(nullif(job ->> 'meta', 'null')::jsonb, '{}') || jsonb_build_object('key', key),
+        'key', key, 'until', until, 'for_ms', for_ms, 'if_waiting', if_waiting
+      );
+    end
+    $body$
+  $sql$, current_schema());
+
+  -- Enqueue of jobs of which some have keys. Each element of jobs is one as enqueue_many takes it, with key, until ('finished' or
+  -- 'started'), for_ms and if_waiting ('keep' or 'replace') where it is unique. Answers [id, status] for each, in the order given:
+  -- inserted; duplicate, with the id of the job that has the key; or replaced, with the id of the waiting one that is this one now.
+  -- Keys stay locked until the caller's transaction ends: who enqueues one of them meanwhile waits, and knows then.
+  execute format($sql$
+    create function %1$I.insert_unique_jobs(jobs json) returns json
+    language plpgsql volatile
+    as $body$
+    declare
+      job record;
+      holder record;
+      answer bigint;
+      status text;
+      answers json[] := '{}';
+    begin
+      -- In one order, so that calls which share several keys cannot wait for each other in a ring.
+      insert into %1$I.job_keys as known (task, key)
+      select distinct given ->> 'task', given ->> 'key' from json_array_elements($1) as given
+      where given ->> 'key' is not null
+      order by 1, 2
+      on conflict on constraint job_keys_pkey do update set job_id = known.job_id;
+      for job in
+        select new.*, coalesce(given -> 'args', '{}') as args
+        from json_array_elements($1) with ordinality as given (given, place)
+        cross join lateral json_to_record(given) as new (
+          task text, queue text, priority integer, execute_at timestamptz, delay_ms double precision, retry json, meta json,
+          key text, until text, for_ms double precision, if_waiting text
+        )
+        order by place
+      loop
+        status := null;
+        answer := null;
+        if job.key is not null then
+          select held.job_id, held.held_until > now() as is_held into holder
+          from %1$I.job_keys as held where held.task = job.task and held.key = job.key;
+          if job.if_waiting = 'replace' then
+            answer := %1$I.replace_waiting_job(holder.job_id, job.args, job.queue, job.priority, nullif(
+              greatest(coalesce(job.execute_at, now() + job.delay_ms * interval '1 ms'), now()), now()
+            ), job.retry, job.meta);
+            status := case when answer is not null then 'replaced' end;
+          end if;
+          -- One look at both places: a job may be on its way from one to the other. What is replaced where it waits does not stand in for
+          -- one that has begun: it would be forgotten.
+          if status is null and (holder.is_held or exists (
+            select from %1$I.jobs as waiting where waiting.id = holder.job_id
+            union all
+            select from %1$I.leases as lease
+            where job.until = 'finished' and job.if_waiting = 'keep' and holder.job_id = any (lease.ids)
+              and array_position(lease.ids, holder.job_id) <> all (lease.done)
+              and not exists (
+                select from %1$I.finished_jobs as finished
+                where finished.worker_id = lease.worker_id and finished.number = lease.number
+                  and finished.ordinal = array_position(lease.ids, holder.job_id)
+              )
+          )) then
+            answer := holder.job_id;
+            status := 'duplicate';
+          end if;
+        end if;
+        if status is null then
+          status := 'inserted';
+          answer := %1$I.enqueue(
+            job.task, job.args, job.queue, job.priority, job.execute_at, job.delay_ms, job.retry, job.meta
+          );
+          update %1$I.job_keys as held set job_id = answer, held_until = now() + job.for_ms * interval '1 ms'
+          where held.task = job.task and held.key = job.key;
+        end if;
+        answers := answers || json_build_array(answer::text, status);
+      end loop;
+      return array_to_json(answers);
+    end
+    $body$
+  $sql$, current_schema());
+
+  -- Puts other contents into a job that waits, as if it was new, and answers its id; null: it does not wait. One that was ready, and stays so,
+  -- keeps its place.
+  execute format($sql$
+    create function %1$I.replace_waiting_job(
+      job_id bigint, args json, queue text, priority integer, execute_at timestamptz, retry json, meta json
+    ) returns bigint
+    language plpgsql volatile
+    as $body$
+    declare
+      was_ready boolean;
+    begin
+      select job.execute_at is null into was_ready from %1$I.jobs as job where job.id = $1 for update;
+      if not found then
+        return null;
+      end if;
+      update %1$I.jobs as job set
+        args = $2, queue = $3, priority = $4, execute_at = $5, retry = $6, meta = $7, attempt = 0, errors = null,
+        ready_at = case when was_ready and $5 is null then job.ready_at else now() end,
+        position = case when was_ready and $5 is null then job.position else nextval('%1$I.job_positions') end
+      where job.id = $1;
+      if exists (select from %1$I.idle_workers) then
+        perform %1$I.ring_doorbell(array[$3]);
+      end if;
+      return $1;
+    end
+    $body$
+  $sql$, current_schema());
+
   -- Finishes a leased job as a part of the caller's transaction. False: the lease is gone, or the job is settled, by another transaction
   -- that called this, too: once its COMMIT lost its answer, who tries again must not do the work twice. The lease stays until
   -- the transaction ends, so that the job cannot be given away while its fate is open; the lock says that it is.
@@ -450,6 +590,23 @@ begin atomic
   cross join lateral json_to_record(checked_job(given.job)) as new (
     queue text, task text, priority smallint, execute_at timestamptz, delay_ms double precision, retry json, meta json
   );
+end;
+
+-- Enqueue of a unique job for psql, triggers and other languages. Answers the id and what became of it: inserted, duplicate or replaced.
+create function enqueue_unique(
+  task text, key text, args json default '{}', queue text default 'default', priority integer default 0,
+  execute_at timestamptz default null, delay_ms double precision default null, retry json default null, meta json default null,
+  until text default 'finished', for_ms double precision default null, if_waiting text default 'keep',
+  out id bigint, out status text
+)
+language sql volatile set datestyle = 'ISO' -- instants travel as texts
+begin atomic
+  select (answer ->> 0)::bigint, answer ->> 1
+  from json_array_elements(insert_unique_jobs(json_build_array(checked_unique_job(
+    $2, $10, $11, $12, json_build_object(
+      'task', $1, 'args', $3, 'queue', $4, 'priority', $5, 'execute_at', $6, 'delay_ms', $7, 'retry', checked_retry($8), 'meta', $9
+    )
+  )))) as answer;
 end;
 
 -- Every job, wherever it is: one row each, for people who monitor with psql.

@@ -3,8 +3,11 @@ import {
   type Executor,
   findUnknownTasks,
   fireSchedules,
+  forgetKeys,
   goAlone,
   isRefusal,
+  KEYS_A_LOOK,
+  type KeyPlace,
   lookAtOthers,
   promoteDueJobs,
   type Rescue,
@@ -42,6 +45,9 @@ const MIN_SETTLE_IN_MS = 1_000
 /** How often a worker beats when there is nothing else to look after, as a share of the lease. */
 const BEAT_SHARE = 0.4
 const UNKNOWN_TASKS_MS = 60_000
+/** How often a busy worker looks through the keys of unique jobs, in ms; and again, while many of them are free. */
+const FORGET_KEYS_MS = 60_000
+const FORGET_AGAIN_MS = 1_000
 /** Idle workers wait for the same slots: each of them looks within so many ms of the others, and those that come later find it seen to. */
 const SLOT_SPREAD_MS = 5
 /** When to look again for slots that could not have their jobs, or that another worker was just seeing to, in ms. */
@@ -50,6 +56,9 @@ const SLOT_AGAIN_MS = 1_000
 const ALONE_AGAIN_MS = 30_000
 /** What was just being claimed when jobs were cancelled has begun by then, in ms. */
 const CANCEL_AGAIN_MS = 1_000
+
+/** Before all others. */
+const NO_KEY: KeyPlace = { task: '', key: '' }
 
 /** What the caretaker looks after. */
 export interface Charge {
@@ -72,13 +81,14 @@ export interface Charge {
 
 /**
  * The work on a clock: looking for jobs on behalf of sleeping lanes, promoting due jobs, enqueueing what schedules have due, the heartbeat,
- * rescuing lost workers, and reporting tasks nobody here knows.
+ * rescuing lost workers, forgetting keys that are free, and reporting tasks nobody here knows.
  */
 export class Caretaker {
   #others = 0
   #alertUntil = 0
   #pollMs = FIRST_POLL_MS
   #unknown = ''
+  #keyPlace: KeyPlace = NO_KEY
   /** The server that this worker knows, and when it has known it long enough to judge those that have not come back to it yet. */
   #epoch: string | null = null
   #settledAt = Number.POSITIVE_INFINITY
@@ -105,6 +115,7 @@ export class Caretaker {
   readonly #rescueNow = new WakeUp()
   readonly #othersNow = new WakeUp()
   readonly #stopNow = new WakeUp()
+  readonly #keysNow = new WakeUp()
 
   constructor(
     private readonly options: ResolvedOptions,
@@ -140,13 +151,14 @@ export class Caretaker {
       this.#every(this.#lookNow, () => this.#look()),
       this.#every(this.#rescueNow, () => this.#rescue(), this.#nextRescueMs),
       this.#every(this.#stopNow, () => this.#reportUnknownTasks()),
+      this.#every(this.#keysNow, () => this.#forgetKeys()),
       !this.control.listens && this.#every(this.#othersNow, () => this.#lookAtOthers()),
     ])
   }
 
   async stop(): Promise<void> {
     this.#stopping = true
-    for (const wakeUp of [this.#lookNow, this.#rescueNow, this.#othersNow, this.#stopNow]) wakeUp.ring()
+    for (const wakeUp of [this.#lookNow, this.#rescueNow, this.#othersNow, this.#stopNow, this.#keysNow]) wakeUp.ring()
     await this.#running
   }
 
@@ -330,6 +342,14 @@ export class Caretaker {
     this.#others = others
     if (busy) this.othersStir()
     return DEAF_LOOK_MS
+  }
+
+  /** Piece by piece, in a circle. Only those that have work: an idle fleet frees no keys. */
+  async #forgetKeys(): Promise<number> {
+    if (this.charge.isIdle) return FORGET_KEYS_MS
+    const [look] = await forgetKeys(this.connection, this.options.schema, this.#keyPlace)
+    this.#keyPlace = look?.seen === KEYS_A_LOOK ? look : NO_KEY
+    return look && look.forgotten > KEYS_A_LOOK / 10 ? FORGET_AGAIN_MS : FORGET_KEYS_MS
   }
 
   async #reportUnknownTasks(): Promise<number> {

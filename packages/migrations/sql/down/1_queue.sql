@@ -3,6 +3,12 @@ drop view queue_counts;
 drop view job_states;
 drop function enqueue(text, json, text, integer, timestamptz, double precision, json, json);
 drop function enqueue_many(json);
+drop function enqueue_unique(
+  text, text, json, text, integer, timestamptz, double precision, json, json, text, double precision, text
+);
+drop function insert_unique_jobs(json);
+drop function replace_waiting_job(bigint, json, text, integer, timestamptz, json, json);
+drop function checked_unique_job(text, text, double precision, text, json);
 drop function checked_job(json);
 drop function checked_retry(json);
 drop function insert_jobs(text, text, text, text, text, text, text, text, boolean);
@@ -11,6 +17,7 @@ drop function finish_job(integer, bigint, smallint, bigint);
 drop function finished_ordinals(integer, bigint);
 drop table idle_workers;
 drop table schedules;
+drop table job_keys;
 drop table cancellations;
 drop table queues;
 drop table job_stats;
