@@ -164,16 +164,11 @@ export class Task<Input, Output = Input, Mode extends DeliveryModeName = 'at-lea
  * enqueue and again before the handler; or give their type alone: `args: typed<{ orderId: string }>()`, which in the default
  * mode may be written `defineTask<{ orderId: string }>('charge')`. Without, they are any JSON. Throws InvalidOptionError.
  */
-export function defineTask<Schema extends StandardSchemaV1, Mode extends DeliveryModeName = 'at-least-once'>(
+// No overloads: of several the compiler tells only why the last one does not fit, which is seldom the one that was meant.
+export function defineTask<Input = JsonValue, Output = Input, Mode extends DeliveryModeName = 'at-least-once'>(
   name: string,
-  options: TaskOptions<Mode> & { readonly args: Schema },
-): Task<StandardSchemaV1.InferInput<Schema>, StandardSchemaV1.InferOutput<Schema>, Mode>
-export function defineTask<Args = JsonValue>(name: string, options?: TaskOptions<'at-least-once'>): Task<Args>
-export function defineTask<Mode extends DeliveryModeName>(
-  name: string,
-  options: TaskOptions<Mode>,
-): Task<JsonValue, JsonValue, Mode>
-export function defineTask(name: string, options: TaskOptions & { args?: StandardSchemaV1 } = {}): Task<any, any, any> {
+  options: TaskOptions<Mode> & { readonly args?: StandardSchemaV1<Input, Output> } = {},
+): Task<Input, Output, Mode> {
   return new Task(name, options)
 }
 

@@ -48,6 +48,20 @@ describe('args', () => {
     // @ts-expect-error a Date is none
     defineTask('any').enqueue(db, { at: new Date() })
   })
+
+  test('are what the compiler points at, or the option that is wrong', () => {
+    // Mutant: overloads; the complaint is about the last of them, on the line of the args.
+    defineTask('mail', {
+      args: z.object({ to: z.string() }),
+      // @ts-expect-error no such option
+      retries: 3,
+    })
+    defineTask('mail', {
+      args: z.object({ to: z.string() }),
+      // @ts-expect-error no such mode
+      mode: 'exactly-once',
+    })
+  })
 })
 
 describe('at-most-once', () => {
