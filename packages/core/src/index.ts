@@ -42,6 +42,7 @@ export {
   type Handler,
   handleAll,
   type JobInput,
+  type Json,
   type JsonValue,
   Task,
   type TaskOptions,

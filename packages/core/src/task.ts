@@ -23,6 +23,25 @@ import type { EnqueueResult, NewJob } from './write-jobs.js'
 /** A value that JSON carries unchanged. */
 export type JsonValue = null | boolean | number | string | readonly JsonValue[] | { readonly [key: string]: JsonValue }
 
+/**
+ * The args themselves, except for what JSON would change or lose in them: args that do not extend this do not compile. For generic
+ * code: `<Args extends Json<Args>>`. What the compiler cannot know (undefined, unknown, NaN) is left to the enqueue.
+ */
+export type Json<Args> = { [Key in keyof Args]: JsonOf<Args[Key]> }
+
+// JSON stays, what JSON cannot carry becomes a text for the compiler to show, and of other objects each property likewise: an
+// interface is no JsonValue, and its optional properties stay optional.
+type JsonOf<Value> = Value extends JsonValue
+  ? Value
+  : Value extends NotJson
+    ? 'JSON cannot carry this: pass a string, a number, a list or a plain object'
+    : Value extends object
+      ? Json<Value>
+      : Value
+
+// Other classes are found by their methods. These are named for a shorter message.
+type NotJson = bigint | symbol | ((...args: any) => any) | Date | ReadonlyMap<any, any> | ReadonlySet<any>
+
 /** How a task's jobs are enqueued and run, unless a call says otherwise. */
 export interface TaskOptions<Mode extends DeliveryModeName = DeliveryModeName> {
   /** Delivery mode. Default 'at-least-once'. */
@@ -165,7 +184,11 @@ export class Task<Input, Output = Input, Mode extends DeliveryModeName = 'at-lea
  * mode may be written `defineTask<{ orderId: string }>('charge')`. Without, they are any JSON. Throws InvalidOptionError.
  */
 // No overloads: of several the compiler tells only why the last one does not fit, which is seldom the one that was meant.
-export function defineTask<Input = JsonValue, Output = Input, Mode extends DeliveryModeName = 'at-least-once'>(
+export function defineTask<
+  Input extends Json<Input> = JsonValue,
+  Output = Input,
+  Mode extends DeliveryModeName = 'at-least-once',
+>(
   name: string,
   options: TaskOptions<Mode> & { readonly args?: StandardSchemaV1<Input, Output> } = {},
 ): Task<Input, Output, Mode> {
@@ -173,7 +196,7 @@ export function defineTask<Input = JsonValue, Output = Input, Mode extends Deliv
 }
 
 /** A schema that checks nothing at run time and carries a type: for args that are typed but not validated. */
-export const typed = <Args>(): StandardSchemaV1<Args, Args> => ({
+export const typed = <Args extends Json<Args>>(): StandardSchemaV1<Args, Args> => ({
   '~standard': { version: 1, vendor: 'pgq', validate: (value) => ({ value: value as Args }) },
 })
 

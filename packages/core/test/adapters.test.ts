@@ -99,7 +99,7 @@ const HOSTILE = {
   nested: [[], {}, [null, [true, 'null', '[]', '{}']]],
 }
 
-const work = defineTask('work', { args: typed<unknown>() })
+const work = defineTask('work', { args: typed<any>() })
 const database = await queueDatabase()
 beforeAll(() => database.pool.query('create table notes (note text)'))
 const storedArgs = async () =>

@@ -1,3 +1,4 @@
+import type { StandardSchemaV1 } from '@standard-schema/spec'
 import type { Kysely, Transaction } from 'kysely'
 import { describe, expectTypeOf, test } from 'vitest'
 import { z } from 'zod'
@@ -8,6 +9,7 @@ import {
   enqueue,
   enqueueMany,
   handleAll,
+  type Json,
   type JsonValue,
   type LeasedJob,
   typed,
@@ -61,6 +63,91 @@ describe('args', () => {
       // @ts-expect-error no such mode
       mode: 'exactly-once',
     })
+  })
+})
+
+// Mutant: without the constraints of defineTask and typed, they are refused when they are enqueued, and not before.
+describe('args that JSON would change do not compile', () => {
+  test('of a type', () => {
+    // @ts-expect-error a Date becomes a string
+    typed<{ at: Date }>()
+    // @ts-expect-error deep inside
+    typed<{ lines: readonly { at?: Date }[] }>()
+    // @ts-expect-error one of two
+    typed<{ at: string | Date }>()
+    // @ts-expect-error the whole of it
+    typed<Date>()
+    // @ts-expect-error JSON has no map
+    typed<{ of: Map<string, number> }>()
+    // @ts-expect-error nor a set
+    typed<{ of: Set<string> }>()
+    // @ts-expect-error nor a number of such a size
+    typed<{ of: bigint }>()
+    // @ts-expect-error nor code
+    typed<{ of: () => void }>()
+    // @ts-expect-error nor an object of a class
+    typed<{ of: URL }>()
+    // @ts-expect-error nor bytes
+    typed<{ of: Uint8Array }>()
+    // @ts-expect-error without a schema, too
+    defineTask<{ at: Date }>('late')
+  })
+
+  test('of a schema, by what goes into it', () => {
+    // @ts-expect-error a Date goes in
+    defineTask('late', { args: z.object({ at: z.date() }) })
+    // @ts-expect-error deep inside
+    defineTask('late', { args: z.object({ lines: z.array(z.object({ at: z.date().optional() })) }) })
+    // A text goes in, a Date comes out.
+    const late = defineTask('late', { args: z.object({ at: z.iso.datetime().transform((text) => new Date(text)) }) })
+    late.handle(({ at }) => expectTypeOf(at).toEqualTypeOf<Date>())
+    defineTask('late', { args: z.object({ at: z.coerce.date() }) })
+  })
+})
+
+describe('args that JSON carries do compile', () => {
+  interface Line {
+    readonly sku: string
+    readonly price?: number
+    readonly state: 'new' | 'used' | null
+  }
+  interface Order {
+    id: number & { readonly brand: 'id' }
+    lines: readonly Line[]
+    bySku: Record<string, Line>
+    pair: [number, string?]
+    note?: string | undefined
+    rest: JsonValue
+    parent?: Order
+    children: Order[]
+  }
+
+  test('interfaces, with keys that may be missing, and interfaces in themselves', () => {
+    const order = defineTask('order', { args: typed<Order>() })
+    expectTypeOf(order.enqueue).parameter(1).toEqualTypeOf<Order>()
+    order.handle((args) => expectTypeOf(args).toEqualTypeOf<Order>())
+  })
+
+  test('unions, lists, texts alone, and no args', () => {
+    expectTypeOf(typed<{ kind: 'a'; size: number } | { kind: 'b' }>()).not.toBeAny()
+    expectTypeOf(typed<Line[]>()).not.toBeAny()
+    expectTypeOf(typed<string>()).not.toBeAny()
+    expectTypeOf(typed<null>()).not.toBeAny()
+    expectTypeOf(typed<JsonValue>()).not.toBeAny()
+  })
+
+  test('what only the run time knows', () => {
+    typed<{ payload: unknown; more: any; rest: Record<string, unknown> }>()
+    typed<any>()
+    defineTask('open', { args: z.looseObject({ payload: z.unknown(), json: z.json() }) })
+  })
+
+  test('types that generic code does not know yet', () => {
+    const ours = <Input extends Json<Input>, Output>(name: string, args: StandardSchemaV1<Input, Output>) =>
+      defineTask(`ours-${name}`, { args, queue: 'ours' })
+    const task = ours('task', z.object({ size: z.string().transform(Number) }))
+    expectTypeOf(task.enqueue).parameter(1).toEqualTypeOf<{ size: string }>()
+    task.handle((args) => expectTypeOf(args).toEqualTypeOf<{ size: number }>())
   })
 })
 

@@ -194,7 +194,7 @@ test('handleAll binds each handler to the task of its key', async () => {
 })
 
 describe('runHandler turns whatever happens into an outcome', () => {
-  const task = defineTask<unknown>('work')
+  const task = defineTask<any>('work')
   const error = new Error('no')
   const noNumber = (message: string) => ({
     type: 'error',
