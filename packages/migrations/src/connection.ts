@@ -17,6 +17,12 @@ export async function withClient<T>(connection: Client | string, work: (client: 
 
 // The lock and the search path belong to a session, so every statement has to go through the same one.
 function refuseClient(client: Client): void {
+  if (client === undefined || client === null) {
+    throw new MigrationError(
+      'PGQ_CLIENT',
+      `The connection string is ${client}: pass postgres://user:password@host:5432/database. Is the environment variable that holds it set?`,
+    )
+  }
   if (typeof client?.query !== 'function' || 'totalCount' in client) {
     throw new MigrationError(
       'PGQ_CLIENT',

@@ -54,6 +54,14 @@ describe('schema names', () => {
 })
 
 describe('connections', () => {
+  // Mutant: what is missing is taken for a Pool.
+  test('one that is missing is told as such', async () => {
+    const url = process.env.PGQ_NO_SUCH_VARIABLE as string
+    const message = expect.stringContaining('The connection string is undefined')
+    await expect(migrate(url)).rejects.toMatchObject({ code: 'PGQ_CLIENT', message })
+    await expect(migrateDown(url)).rejects.toMatchObject({ code: 'PGQ_CLIENT', message })
+  })
+
   test('a Pool is refused', async () => {
     const pool = new pg.Pool() as unknown as pg.Client
     await expect(migrate(pool)).rejects.toMatchObject({ code: 'PGQ_CLIENT', message: expect.stringContaining('Pool') })
