@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import type { Job } from '@pgq/core'
 import { startProxy } from '@pgq/test-db'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { all, gate, MODES, next, numbered, numbers, pause, queue, until } from './queue.js'
 import { workerProcess } from './worker-process.js'
 
@@ -243,6 +243,20 @@ describe('start() and stop()', () => {
       message: expect.stringContaining('Cannot connect to PostgreSQL at 127.0.0.1:1: connect ECONNREFUSED'),
     })
     await Promise.all([unmigrated.stop(), unreachable.stop()])
+    await nothingLeft()
+  })
+
+  // Mutant: load without its catch; the connection is blamed: "Cannot connect to PostgreSQL at ...: Must use import to load ES Module".
+  test('a Kysely that cannot be loaded is told as such', async () => {
+    vi.doMock('../src/delivery/handler-transaction.js', () => {
+      throw new Error('no such package')
+    })
+    const worker = db.idleWorker([numbered('x', { mode: 'transactional' }).handle(() => {})])
+    await expect(worker.start()).rejects.toMatchObject({
+      code: 'PGQ_INVALID_OPTION',
+      message: expect.stringMatching(/^Transactional handlers need kysely, which cannot be loaded: /),
+    })
+    vi.doUnmock('../src/delivery/handler-transaction.js')
     await nothingLeft()
   })
 })

@@ -1,4 +1,4 @@
-import { type ClaimedJob, finishHeld, finishLocked, holdsLease, sqlStateOf } from '@pgq/core'
+import { type ClaimedJob, finishHeld, finishLocked, holdsLease, PgqError, sqlStateOf } from '@pgq/core'
 import type pg from 'pg'
 import type { Lease } from '../acknowledger.js'
 import type { Backoff } from '../backoff.js'
@@ -41,7 +41,11 @@ export class Transactional extends LeaseMode {
 
   /** Kysely, hundreds of files: for transactional handlers alone, while their worker connects. */
   async load(): Promise<void> {
-    this.#transactions = await import('./handler-transaction.js')
+    this.#transactions = await import('./handler-transaction.js').catch((cause) => {
+      // Said here, or it would be taken for what is wrong with the connection.
+      const message = `Transactional handlers need kysely, which cannot be loaded: ${cause.message}`
+      throw new PgqError('PGQ_INVALID_OPTION', message, { cause })
+    })
   }
 
   transactionOf(send: Send): HandlerTransaction {
