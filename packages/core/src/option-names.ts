@@ -25,7 +25,7 @@ function unknownOption(name: string, known: ReadonlySet<string>, where: string):
   return new InvalidOptionError(`${where}: unknown option ${name}${guess} The options are ${all.join(', ')}.`)
 }
 
-/** Dice's coefficient of the pairs of letters, 0 to 1: it finds executeAt for runAt, which share a word and not much else. */
+/** Dice's coefficient of the pairs of letters, ends too, 0 to 1: it finds executeAt for runAt, which share a word and not much else. */
 function likeness(a: string, b: string): number {
   const [one, other] = [pairsOf(a), pairsOf(b)]
   const shared = one.filter((pair) => other.includes(pair))
@@ -33,7 +33,7 @@ function likeness(a: string, b: string): number {
 }
 
 const pairsOf = (name: string): string[] =>
-  Array.from({ length: Math.max(name.length - 1, 0) }, (_, at) => name.slice(at, at + 2).toLowerCase())
+  Array.from({ length: name.length + 1 }, (_, at) => ` ${name} `.slice(at, at + 2).toLowerCase())
 
 /** What somebody gave, for an error: "5" from the environment is not 5. */
 export const shown = (value: unknown): string =>

@@ -314,7 +314,7 @@ describe('options', () => {
     [{ retry: { backoff: () => 1 } }, 'retry.backoff is code, which a job cannot carry'],
     [{ runAt: new Date() }, 'enqueue of task "work": unknown option runAt; did you mean executeAt? The options are'],
     [{ delay: undefined }, 'unknown option delay; did you mean delayMs?'],
-    [{ zzz: 1 }, 'unknown option zzz. The options are queue, priority, executeAt, delayMs, retry'],
+    [{ zzz: 1 }, 'unknown option zzz. The options are queue, priority, executeAt, delayMs, retry, unique'],
     // Mutant: passed over, or put in the place of the second argument.
     [{ args: { a: 1 } }, 'unknown option args'],
   ]

@@ -83,6 +83,7 @@ test('who may do what, object by object', async () => {
     "shop_monitor: select on dead_jobs (id created_at ready_at died_at priority attempt crash_count reason queue task retry errors)
     shop_monitor: select on finished_jobs
     shop_monitor: select on idle_workers
+    shop_monitor: select on job_keys
     shop_monitor: select on job_positions
     shop_monitor: select on job_stats
     shop_monitor: select on job_stats_id_seq
@@ -96,15 +97,19 @@ test('who may do what, object by object', async () => {
     shop_monitor: usage on schema pgq
     shop_monitor: select on workers
     shop_monitor: select on workers_id_seq
+    shop_web: select on finished_jobs
     shop_web: select on idle_workers
+    shop_web: insert select update on job_keys
     shop_web: usage on job_positions
     shop_web: insert on jobs (execute_at priority queue task args retry meta)
     shop_web: select on jobs (id)
+    shop_web: select on leases (worker_id number done ids)
     shop_web: usage on schema pgq
     shop_worker: delete insert select update on cancellations
     shop_worker: delete insert select update on dead_jobs
     shop_worker: delete insert select update on finished_jobs
     shop_worker: delete insert select update on idle_workers
+    shop_worker: delete insert select update on job_keys
     shop_worker: usage on job_positions
     shop_worker: delete insert select update on job_states
     shop_worker: delete insert select update on job_stats
@@ -134,8 +139,20 @@ describe('who enqueues', () => {
     ])
     await web.query(`select pgq.enqueue('receipt', '{"order": 4}', queue => 'web')`)
     await web.query(`select pgq.enqueue_many('[{"task": "receipt", "queue": "web", "args": {"order": 5}}]')`)
+    const unique = { key: 'one' }
+    const { id } = await receipt.enqueue(web, { order: 6 }, { unique })
+    expect(await receipt.enqueue(web, { order: 7 }, { unique })).toEqual({ status: 'duplicate', id })
+    await expect(
+      receipt.enqueue(web, { order: 7 }, { unique: { ...unique, ifWaiting: 'replace' } }),
+    ).rejects.toMatchObject(denied)
+    await owner.query(`grant update, select (id, position, ready_at, execute_at) on pgq.jobs to ${roleOf('shop_web')}`)
+    expect(await receipt.enqueue(web, { order: 7 }, { unique: { ...unique, ifWaiting: 'replace' } })).toEqual({
+      status: 'replaced',
+      id,
+    })
+    await owner.query(`revoke update, select (position, ready_at, execute_at) on pgq.jobs from ${roleOf('shop_web')}`)
     const { rows } = await owner.query(`select count(*)::integer as jobs from pgq.jobs where queue = 'web'`)
-    expect(rows).toEqual([{ jobs: 5 }])
+    expect(rows).toEqual([{ jobs: 6 }])
   })
 
   test.each([
@@ -177,7 +194,7 @@ describe('who works', () => {
       await dying.enqueue(web, null)
     })
     expect(await redriveDeadJobs(worker, { task: 'dying' })).toBe(1)
-    expect(await cancelJobs(worker, { queue: 'web' })).toBe(5)
+    expect(await cancelJobs(worker, { queue: 'web' })).toBe(6)
     expect(await pauseQueue(worker, 'work')).toBe(true)
     expect(await resumeQueue(worker, 'work')).toBe(true)
     expect(await failures(worker)).toMatchObject({ failures: expect.anything() })
