@@ -16,7 +16,7 @@ export { listWorkers, type WorkerStatus } from './list-workers.js'
 export type { ListedJob, ListRequest, Page, PageRequest } from './page.js'
 export { listPausedQueues, type PausedQueue } from './paused-queues.js'
 export type { Percentiles } from './percentiles.js'
-export type { JobsFilter, MonitorOptions } from './question.js'
+export type { JobsFilter, KeyedJobsFilter, MonitorOptions } from './question.js'
 export type { JobWorker, RunningMode } from './running.js'
 export {
   type JobsEnded,

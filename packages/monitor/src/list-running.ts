@@ -16,6 +16,7 @@ import {
   defineArgsQuestion,
   type EpochMs,
   epochMs,
+  hasKey,
   type MonitorOptions,
   matches,
 } from './question.js'
@@ -62,6 +63,7 @@ export const runningPart = ({ workerId, hostname, pid, mode, since }: RunningPar
 interface RunningParams {
   readonly queue: string | null
   readonly task: string | null
+  readonly key: string | null
   readonly argsText: string | null
   readonly limit: number
 }
@@ -85,7 +87,8 @@ const askRunning = defineArgsQuestion<RunningParams, ListedRow & RunningPart>('l
       where ${isUnsettled(parts, sql`place.ordinal`)}
     ) as running
     left join ${table('workers')} as worker on worker.id = running.worker_id
-    where ${matches('running', param)} and ${argsContain(sql`running.args`, param('argsText'))}
+    where ${matches('running', param)} and (${param('key')}::text is null or ${hasKey(parts, sql`running.id`)})
+      and ${argsContain(sql`running.args`, param('argsText'))}
     order by running.since, running.id
     limit ${param('limit')}::integer`
 })

@@ -1,8 +1,8 @@
 import { InvalidOptionError, type JobError, optionNames, type RawBuilder, shown, sql } from '@pgq/core'
-import { dateOf, type EpochMs, epochMs, type JobsFilter } from './question.js'
+import { dateOf, type EpochMs, epochMs, filterParams, type KeyedJobsFilter } from './question.js'
 
 /** Which jobs to list, and how many. */
-export interface ListRequest extends JobsFilter {
+export interface ListRequest extends KeyedJobsFilter {
   /** At most this many jobs: 1 to 10,000. Default 100. */
   readonly limit?: number
   /** Only jobs whose args, written as JSON, contain this text, in upper or lower case. */
@@ -14,6 +14,7 @@ export interface ListRequest extends JobsFilter {
 export const LIST_OPTIONS = optionNames<ListRequest>({
   queue: true,
   task: true,
+  key: true,
   limit: true,
   argsText: true,
   withArgs: true,
@@ -28,6 +29,7 @@ export interface PageRequest extends ListRequest {
 export const PAGE_OPTIONS = optionNames<PageRequest>({
   queue: true,
   task: true,
+  key: true,
   limit: true,
   argsText: true,
   withArgs: true,
@@ -98,9 +100,8 @@ export function checkLimit(limit = 100): number {
 }
 
 /** A request as it travels. Whose args are looked at has to be allowed to read them. */
-export const listParams = ({ queue, task, argsText, withArgs = false }: ListRequest) => ({
-  queue: queue ?? null,
-  task: task ?? null,
+export const listParams = ({ argsText, withArgs = false, ...filter }: ListRequest) => ({
+  ...filterParams(filter),
   argsText: argsText ?? null,
   withArgs: withArgs || argsText !== undefined,
 })

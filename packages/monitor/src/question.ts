@@ -3,6 +3,7 @@ import {
   DEFAULT_SCHEMA,
   defineStatement,
   type Executor,
+  InvalidOptionError,
   optionNames,
   type RawBuilder,
   type StatementParts,
@@ -19,6 +20,12 @@ export interface MonitorOptions {
 export interface JobsFilter {
   readonly queue?: string
   readonly task?: string
+}
+
+/** The same, or the unique job of a key. */
+export interface KeyedJobsFilter extends JobsFilter {
+  /** The key is one of the task's: name that, too. */
+  readonly key?: string
 }
 
 const OPTIONS = optionNames<MonitorOptions>({ schema: true })
@@ -88,3 +95,20 @@ export const matches = (
 ): RawBuilder<unknown> => sql`
   (${param('queue')}::text is null or ${sql.ref(`${alias}.queue`)} = ${param('queue')})
   and (${param('task')}::text is null or ${sql.ref(`${alias}.task`)} = ${param('task')})`
+
+/** A filter as it travels. Throws InvalidOptionError for a key without its task. */
+export function filterParams({ queue, task, key }: KeyedJobsFilter) {
+  if (key !== undefined && task === undefined) {
+    throw new InvalidOptionError('A key is one of a task: give task beside key.')
+  }
+  return { queue: queue ?? null, task: task ?? null, key: key ?? null }
+}
+
+/** The condition that a job is the one that has the key, as core's functions find it. */
+export const hasKey = (
+  { table, param }: Pick<StatementParts<{ task: string | null; key: string | null }>, 'table' | 'param'>,
+  id: RawBuilder<unknown>,
+): RawBuilder<unknown> => sql`
+  ${id} = any (array(
+    select held.job_id from ${table('job_keys')} as held where held.task = ${param('task')} and held.key = ${param('key')}
+  ))`

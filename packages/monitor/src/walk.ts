@@ -9,7 +9,7 @@ import {
   type PageRequest,
   readCursor,
 } from './page.js'
-import { defineArgsQuestion, type MonitorOptions } from './question.js'
+import { defineArgsQuestion, hasKey, type MonitorOptions } from './question.js'
 import { queuesIn } from './queues-in.js'
 
 /** How many jobs one page, or one count, looks at, shared by the queues: 10 to 20 ms. */
@@ -46,6 +46,7 @@ const COLUMNS = {
 interface WalkParams {
   readonly queue: string | null
   readonly task: string | null
+  readonly key: string | null
   readonly argsText: string | null
   readonly limit: number
   readonly walk: number
@@ -75,45 +76,47 @@ export function defineWalk<Cursor extends object, Row>(
   name: string,
   write: (parts: StatementParts<Cursor & WalkParams>) => WalkedList,
 ): AskPage<Cursor, Row> {
-  const ask = defineArgsQuestion<Cursor & WalkParams, Row & WalkedRow>(name, (parts, args) => {
-    const { table, param } = parts
-    const { from, where, behind, order, direction = 'asc', cursor, columns } = write(parts)
-    const ordered = (keys: readonly RawBuilder<unknown>[]) => orderBy(keys, direction)
-    const keys = order.map((_, n) => sql.ref(`key_${n}`))
-    const limit = sql`${param('limit')}::integer`
-    const share = sql`greatest(${param('walk')}::integer / (select count(*) from found), ${limit})`
-    // By rows, or servers before 16 read one row more to see where a range of equal ones ends.
-    return sql`
-      with recursive ${queuesIn(table(from), where, param('queue'))}
-      select
-        ${listedColumns('job')}, ${columns}, ${cursor} as cursor, job.fits, job.place = ${share} as "isEnd", job.args
-      from found
-      cross join lateral (
-        select job.*
-        from (
-          select
-            ${sql.join(COLUMNS[from].map((column) => sql.ref(`job.${column}`)))}, ${args('job.args')} as args,
-            ${sql.join(order.map((key, n) => sql`${key} as ${keys[n]!}`))},
-            (${param('task')}::text is null or job.task = ${param('task')})
-              and ${argsContain(args('job.args'), param('argsText'))} as fits,
-            row_number() over (order by ${ordered(order)} rows unbounded preceding) as place
-          from ${table(from)} as job
-          where job.queue = found.queue and ${where} and ${behind}
-          order by ${ordered(order)}
-          limit ${share}
+  const define = (isOfKey: boolean) =>
+    defineArgsQuestion<Cursor & WalkParams, Row & WalkedRow>(isOfKey ? `${name}_of_key` : name, (parts, args) => {
+      const { table, param } = parts
+      const { from, where, behind, order, direction = 'asc', cursor, columns } = write(parts)
+      const ordered = (keys: readonly RawBuilder<unknown>[]) => orderBy(keys, direction)
+      const keys = order.map((_, n) => sql.ref(`key_${n}`))
+      const limit = sql`${param('limit')}::integer`
+      const share = sql`greatest(${param('walk')}::integer / (select count(*) from found), ${limit})`
+      // By rows, or servers before 16 read one row more to see where a range of equal ones ends.
+      return sql`
+        with recursive ${queuesIn(table(from), where, param('queue'))}
+        select
+          ${listedColumns('job')}, ${columns}, ${cursor} as cursor, job.fits, job.place = ${share} as "isEnd", job.args
+        from found
+        cross join lateral (
+          select job.*
+          from (
+            select
+              ${sql.join(COLUMNS[from].map((column) => sql.ref(`job.${column}`)))}, ${args('job.args')} as args,
+              ${sql.join(order.map((key, n) => sql`${key} as ${keys[n]!}`))},
+              (${param('task')}::text is null or job.task = ${param('task')})
+                and ${argsContain(args('job.args'), param('argsText'))} as fits,
+              row_number() over (order by ${ordered(order)} rows unbounded preceding) as place
+            from ${isOfKey ? rowOfKey(parts, from, args) : table(from)} as job
+            where job.queue = found.queue and ${where} and ${behind}
+            order by ${ordered(order)}
+            limit ${share}
+          ) as job
+          where job.fits or job.place = ${share}
+          order by ${ordered(keys)}
+          limit ${limit}
         ) as job
-        where job.fits or job.place = ${share}
         order by ${ordered(keys)}
-        limit ${limit}
-      ) as job
-      order by ${ordered(keys)}
-      limit ${limit}`
-  })
+        limit ${limit}`
+    })
+  const [ask, askOfKey] = [define(false), define(true)]
   return async (executor, options, request, cursor, read) => {
     const size = checkLimit(request.limit)
     // One row more than asked for tells whether there is a next page.
     const walk = { ...listParams(request), limit: size + 1, walk: WALK }
-    const rows = await ask(executor, options, { ...cursor, ...walk })
+    const rows = await (walk.key === null ? ask : askOfKey)(executor, options, { ...cursor, ...walk })
     const end = rows.findIndex(({ isEnd }) => isEnd)
     // Up to where the first queue was left: what others have behind that may come after what it has.
     const seen = (end < 0 ? rows : rows.slice(0, end + 1)).filter(({ fits }) => fits)
@@ -122,6 +125,18 @@ export function defineWalk<Cursor extends object, Row>(
     return { jobs, ...(next !== undefined && { next }) }
   }
 }
+
+/** By its id before anything else: an index in the order of the list would be read to its end. */
+const rowOfKey = (
+  parts: StatementParts<WalkParams>,
+  from: WalkedOrder['from'],
+  args: (column: string) => RawBuilder<unknown>,
+): RawBuilder<unknown> => sql`(
+  select ${sql.join(COLUMNS[from].map((column) => sql.ref(`job.${column}`)))}, ${args('job.args')} as args
+  from ${parts.table(from)} as job
+  where ${hasKey(parts, sql`job.id`)}
+  offset 0
+)`
 
 export const orderBy = (keys: readonly RawBuilder<unknown>[], direction: 'asc' | 'desc' = 'asc'): RawBuilder<unknown> =>
   sql.join(keys.map((key) => sql`${key} ${sql.raw(direction)}`))

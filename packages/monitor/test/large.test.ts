@@ -33,6 +33,7 @@ beforeAll(async () => {
       case n % 5 when 0 then now() + n * interval '1 s' end, now() - n * interval '1 ms', json_build_object('orderId', n)
     from generate_series(1, 1000000) as n;
     insert into pgq.jobs (queue, task) select 'tiny', 'rare' from generate_series(1, 5);
+    insert into pgq.job_keys (task, key, job_id) values ('mail', 'order 7', 500001);
     insert into pgq.dead_jobs (id, task, died_at, errors)
     select 10000000 + n, 'mail', now() - n * interval '1 s', '[{"attempt": 1, "name": "Error", "message": "no"}]'
     from generate_series(1, 100000) as n;
@@ -54,6 +55,9 @@ const questions: Record<string, (executor: SqlClient) => Promise<unknown>> = {
   listReady,
   'listReady of a task that no job is of': (executor) => listReady(executor, { task: 'nothing' }),
   'listReady of args that no job has': (executor) => listReady(executor, { argsText: 'nothing' }),
+  'listReady of a key': (executor) => listReady(executor, { task: 'mail', key: 'order 7' }),
+  'listDead of a key': (executor) => listDead(executor, { task: 'mail', key: 'order 7' }),
+  'countMatching of a key': (executor) => countMatching(executor, 'waiting', { task: 'mail', key: 'order 7' }),
   'countFitting of all ready ones': (executor) => countFitting(executor, 'ready'),
   'countFitting of a task that no job is of': (executor) => countFitting(executor, 'scheduled', { task: 'nothing' }),
   'countFitting of dead letters': (executor) => countFitting(executor, 'dead', { task: 'mail' }),

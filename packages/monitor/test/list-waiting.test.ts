@@ -1,4 +1,4 @@
-import { enqueueMany, InvalidOptionError, promoteDueJobs, type SqlClient } from '@pgq/core'
+import { cancelJobs, enqueueMany, InvalidOptionError, promoteDueJobs, type SqlClient } from '@pgq/core'
 import { testDatabase } from '@pgq/test-db'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { listDead, listReady, listRunning, listScheduled, type Page, type PageRequest } from '../src/index.js'
@@ -69,6 +69,36 @@ describe('listReady', () => {
     const ids: string[] = []
     for (const priority of [1, 2, 3, 4]) ids.unshift(await queue.enqueue('mail', { priority }))
     expect(await pages((request) => listReady(queue.pool, request), { limit: 1 })).toEqual(ids.map((id) => [id]))
+  })
+
+  // Mutants: the key of another task; one state for another; a job that has only been called the same.
+  test('filters by key, together with its task, as the other lists do', async () => {
+    const keyed = (job: object) => ({ unique: { key: 'order 7' }, ...job })
+    const [ready] = await enqueueMany(queue.pool, 'mail', [keyed({}), { unique: { key: 'order 8' } }, {}])
+    const [scheduled] = await enqueueMany(queue.pool, 'bill', [keyed({ delayMs: 60_000 })])
+    const idsOf = (page: Page<{ id: string }>) => page.jobs.map(({ id }) => id)
+    const found = async (task: string) => {
+      const filter = { task, key: 'order 7' }
+      return [
+        idsOf(await listReady(queue.pool, filter)),
+        idsOf(await listScheduled(queue.pool, filter)),
+        idsOf(await listDead(queue.pool, filter)),
+        (await listRunning(queue.pool, filter)).map(({ id }) => id),
+      ]
+    }
+    expect(await found('mail')).toEqual([[ready!.id], [], [], []])
+    expect(await found('bill')).toEqual([[], [scheduled!.id], [], []])
+    await cancelJobs(queue.pool, { task: 'bill', key: 'order 7' })
+    expect(await found('bill')).toEqual([[], [], [scheduled!.id], []])
+    await queue.claim(await queue.worker(), 3)
+    expect(await found('mail')).toEqual([[], [], [], [ready!.id]])
+    expect(idsOf(await listReady(queue.pool, { task: 'mail', key: 'order 9' }))).toEqual([])
+  })
+
+  test.each([listReady, listScheduled, listDead, listRunning])('%o refuses a key without its task', async (list) => {
+    await expect(list(queue.pool, { key: 'order 7' })).rejects.toThrow(
+      new InvalidOptionError('A key is one of a task: give task beside key.'),
+    )
   })
 
   test('filters by task', async () => {
