@@ -5,6 +5,7 @@ import {
   type Executor,
   isUnsettled,
   type JobError,
+  type JobMeta,
   optionNames,
   type RetryPolicy,
   sql,
@@ -18,6 +19,8 @@ import { type JobWorker, modeOfLease, type RunningMode } from './running.js'
 export interface JobDetails extends ListedJob {
   /** Its own retry policy, where it has one. */
   readonly retry?: RetryPolicy
+  /** What it carries beside its args: the `key` of a unique job; the `schedule` and the `slot` that it came of; a trace context. */
+  readonly meta: JobMeta | null
   /** Its failed attempts, oldest first; the newest 20 are kept. */
   readonly errors: readonly JobError[]
 }
@@ -53,6 +56,7 @@ function foundJob(row: JobRow, withArgs: boolean): FoundJob {
   const details = {
     ...listedJob(row, withArgs),
     ...(row.retry && { retry: row.retry }),
+    meta: isMeta(row.meta) ? row.meta : null,
     errors: errorsOf(row.errors),
   }
   switch (row.state) {
@@ -67,7 +71,10 @@ function foundJob(row: JobRow, withArgs: boolean): FoundJob {
   }
 }
 
-type JobRow = ListedRow & { retry: RetryPolicy | null; errors: unknown } & (
+/** SQL may have written anything into that column. */
+const isMeta = (meta: unknown): meta is JobMeta => typeof meta === 'object' && meta !== null && !Array.isArray(meta)
+
+type JobRow = ListedRow & { retry: RetryPolicy | null; meta: unknown; errors: unknown } & (
     | { state: 'ready' | 'scheduled'; since: EpochMs }
     | { state: 'dead'; since: EpochMs; reason: DeadReason }
     | ({ state: 'running' } & RunningPart)
@@ -80,7 +87,7 @@ const askJob = defineArgsQuestion<{ id: string }, JobRow>('get_job', (parts, arg
     with found as (
       select
         job.id, job.queue, job.task, job.priority, job.attempt, job.crash_count, job.created_at,
-        ${args('job.args')} as args, job.retry, job.errors,
+        ${args('job.args')} as args, job.retry, job.meta, job.errors,
         case when job.execute_at is null then 'ready' else 'scheduled' end as state,
         coalesce(job.execute_at, job.ready_at) as since, null::text as reason, null::text as mode, null::integer as worker_id
       from ${table('jobs')} as job
@@ -89,19 +96,19 @@ const askJob = defineArgsQuestion<{ id: string }, JobRow>('get_job', (parts, arg
       select
         lease.ids[place.ordinal], lease.queues[place.ordinal], lease.tasks[place.ordinal], lease.priorities[place.ordinal], lease.attempts[place.ordinal],
         lease.crash_counts[place.ordinal], lease.created_ats[place.ordinal], (${args('lease.args')}::json[])[place.ordinal],
-        lease.retries[place.ordinal], lease.errors[place.ordinal], 'running', lease.claimed_at, null, ${modeOfLease}, lease.worker_id
+        lease.retries[place.ordinal], lease.metas[place.ordinal], lease.errors[place.ordinal], 'running', lease.claimed_at, null, ${modeOfLease}, lease.worker_id
       from ${table('leases')} as lease
       cross join lateral array_position(lease.ids, ${param('id')}::bigint) as place (ordinal)
       where place.ordinal is not null and ${isUnsettled(parts, sql`place.ordinal`)}
       union all
       select
         dead.id, dead.queue, dead.task, dead.priority, dead.attempt, dead.crash_count, dead.created_at,
-        ${args('dead.args')}, dead.retry, dead.errors, 'dead', dead.died_at, dead.reason, null, null
+        ${args('dead.args')}, dead.retry, dead.meta, dead.errors, 'dead', dead.died_at, dead.reason, null, null
       from ${table('dead_jobs')} as dead
       where dead.id = ${param('id')}::bigint
     )
     select
       ${listedColumns('job')}, job.state, ${epochMs(sql`job.since`)} as since, job.reason, job.mode, job.worker_id as "workerId",
-      coalesce(worker.hostname, '') as hostname, coalesce(worker.pid, 0) as pid, job.retry, job.errors, job.args
+      coalesce(worker.hostname, '') as hostname, coalesce(worker.pid, 0) as pid, job.retry, job.meta, job.errors, job.args
     from found as job left join ${table('workers')} as worker on worker.id = job.worker_id`
 })

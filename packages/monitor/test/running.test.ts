@@ -1,4 +1,12 @@
-import { acknowledge, hangDoorbell, NotMigratedError, pauseQueue, rescueLostWorkers, resumeQueue } from '@pgq/core'
+import {
+  acknowledge,
+  enqueueMany,
+  hangDoorbell,
+  NotMigratedError,
+  pauseQueue,
+  rescueLostWorkers,
+  resumeQueue,
+} from '@pgq/core'
 import { createDatabase, testDatabase } from '@pgq/test-db'
 import pg from 'pg'
 import { beforeEach, describe, expect, inject, onTestFinished, test } from 'vitest'
@@ -104,6 +112,7 @@ describe('getJob', () => {
       diedAt: await queue.stored('select died_at from pgq.dead_jobs'),
       errors: [{ attempt: 1, at: '2026-01-02T03:04:05.678Z', name: 'Error', message: 'for good' }],
       reason: 'failed',
+      meta: null,
     })
   })
 
@@ -115,6 +124,23 @@ describe('getJob', () => {
     expect(await getJob(queue.pool, id)).toMatchObject({ state: 'ready', ...history })
     await queue.claim(await queue.worker(), 1)
     expect(await getJob(queue.pool, id)).toMatchObject({ state: 'running', ...history })
+  })
+
+  // Mutants: the meta of one place left out, or taken from another job of the lease.
+  test('tells what a job carries beside its args, wherever it is', async () => {
+    await queue.enqueue('mail')
+    const [waiting] = await enqueueMany(queue.pool, 'mail', [{ unique: { key: 'order 7' } }])
+    const id = waiting!.id
+    const carried = { meta: { key: 'order 7' } }
+    expect(await getJob(queue.pool, id)).toMatchObject({ state: 'ready', ...carried })
+    await queue.claim(await queue.worker(), 2)
+    expect(await getJob(queue.pool, id)).toMatchObject({ state: 'running', ...carried })
+    await queue.pool.query(`
+      delete from pgq.leases;
+      insert into pgq.dead_jobs (id, queue, task, meta) values (${id}, 'a', 'b', '{"key": "order 7"}'), (7, 'a', 'b', '"boom"')`)
+    expect(await getJob(queue.pool, id)).toMatchObject({ state: 'dead', ...carried })
+    // SQL may have written anything.
+    expect(await getJob(queue.pool, '7')).toMatchObject({ state: 'dead', meta: null })
   })
 
   // Mutant: a history that SQL wrote taken as it is: the page of such a job stays empty.

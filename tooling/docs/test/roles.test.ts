@@ -80,16 +80,16 @@ test('who may do what, object by object', async () => {
     [`_${database.name}`],
   )
   expect(rows.map(({ line }) => line).join('\n')).toMatchInlineSnapshot(`
-    "shop_monitor: select on dead_jobs (id created_at ready_at died_at priority attempt crash_count reason queue task retry errors)
+    "shop_monitor: select on dead_jobs (id created_at ready_at died_at priority attempt crash_count reason queue task retry meta errors)
     shop_monitor: select on finished_jobs
     shop_monitor: select on idle_workers
     shop_monitor: select on job_keys
     shop_monitor: select on job_positions
     shop_monitor: select on job_stats
     shop_monitor: select on job_stats_id_seq
-    shop_monitor: select on jobs (id position created_at ready_at execute_at priority attempt crash_count queue task retry errors)
+    shop_monitor: select on jobs (id position created_at ready_at execute_at priority attempt crash_count queue task retry meta errors)
     shop_monitor: select on jobs_id_seq
-    shop_monitor: select on leases (worker_id number claimed_at transactional done ids created_ats priorities attempts crash_counts queues tasks retries errors)
+    shop_monitor: select on leases (worker_id number claimed_at transactional done ids created_ats priorities attempts crash_counts queues tasks retries metas errors)
     shop_monitor: select on migrations
     shop_monitor: select on queue_counts
     shop_monitor: select on queues
@@ -262,6 +262,7 @@ describe('who looks', () => {
       const { jobs } = await list(monitor)
       expect(await getJob(monitor, jobs[0]!.id)).toMatchObject({ id: jobs[0]!.id, task: jobs[0]!.task })
       await expect(list(monitor, { withArgs })).rejects.toMatchObject(denied)
+      expect((await list(monitor, { task: 'mail', key: 'of nobody' })).jobs).toEqual([])
       await expect(getJob(monitor, jobs[0]!.id, { withArgs })).rejects.toMatchObject(denied)
       ids.push(jobs[0]!.id)
     }
