@@ -45,11 +45,40 @@ export const DEFAULT_RETRY = Object.freeze({
 /** Limit of a delay: ten years. Keeps every instant inside what timestamps hold. */
 export const MAX_DELAY_MS = 315_576_000_000
 
-/** The task's policy, overridden by the job's own, over the defaults. */
-export const resolveRetry = (
+/** What each number may be, from and to. */
+const RANGES = {
+  maxAttempts: [1, 32_767],
+  minDelayMs: [0, MAX_DELAY_MS],
+  maxDelayMs: [0, MAX_DELAY_MS],
+  factor: [1, 1_000],
+  jitter: [0, 1],
+} satisfies Record<keyof RetryPolicy, readonly [min: number, max: number]>
+
+const NUMBERS = Object.keys(RANGES) as (keyof RetryPolicy)[]
+
+const fits = (name: keyof RetryPolicy, value: unknown): value is number =>
+  typeof value === 'number' &&
+  value >= RANGES[name][0]! &&
+  value <= RANGES[name][1]! &&
+  (name !== 'maxAttempts' || Number.isInteger(value))
+
+/**
+ * The task's policy, overridden by the job's own, over the defaults. A job's own may have been written by SQL: what no enqueue would
+ * have taken does not count, as with it a job might fail for ever, and without a pause.
+ */
+export function resolveRetry(
   task: TaskRetryPolicy | undefined,
   job?: RetryPolicy | null,
-): Required<RetryPolicy> & { backoff?: BackoffFunction } => ({ ...DEFAULT_RETRY, ...task, ...job })
+): Required<RetryPolicy> & { backoff?: BackoffFunction } {
+  const policy = { ...DEFAULT_RETRY, ...task }
+  if (job) {
+    for (const name of NUMBERS) {
+      const own = job[name]
+      if (fits(name, own)) policy[name] = own
+    }
+  }
+  return policy
+}
 
 /** Milliseconds until the next attempt. Pure: random is in [0, 1). A backoff function that throws or
  * answers no number is passed over. */
@@ -84,21 +113,14 @@ export function checkRetryPolicy(policy: TaskRetryPolicy, where: string): void {
     throw new InvalidOptionError(`${where}: retry is ${shown(policy)}; use an object, as in { maxAttempts: 3 }.`)
   }
   checkOptionNames(policy, RETRY_OPTIONS, `${where}: retry`)
-  const check = (name: keyof RetryPolicy, min: number, max: number, integer = false) => {
+  for (const name of NUMBERS) {
     const value = policy[name]
-    if (value === undefined) return
-    const fits = typeof value === 'number' && value >= min && value <= max && (!integer || Number.isInteger(value))
-    if (!fits) {
-      throw new InvalidOptionError(
-        `${where}: retry.${name} is ${shown(value)}; use ${integer ? 'a whole number' : 'a number'} from ${min} to ${max}.`,
-      )
-    }
+    if (value === undefined || fits(name, value)) continue
+    const [min, max] = RANGES[name]
+    throw new InvalidOptionError(
+      `${where}: retry.${name} is ${shown(value)}; use ${name === 'maxAttempts' ? 'a whole number' : 'a number'} from ${min} to ${max}.`,
+    )
   }
-  check('maxAttempts', 1, 32_767, true)
-  check('minDelayMs', 0, MAX_DELAY_MS)
-  check('maxDelayMs', 0, MAX_DELAY_MS)
-  check('factor', 1, 1_000)
-  check('jitter', 0, 1)
   if (policy.backoff !== undefined && typeof policy.backoff !== 'function') {
     throw new InvalidOptionError(`${where}: retry.backoff must be a function (attempt, error) => milliseconds.`)
   }

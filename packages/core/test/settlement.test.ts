@@ -166,6 +166,33 @@ describe('decideSettlement', () => {
   })
 })
 
+describe('resolveRetry', () => {
+  const task = { maxAttempts: 3, minDelayMs: 7, jitter: 0, backoff: () => 5 }
+
+  test('takes of the job what it says, of the task the rest', () => {
+    expect(resolveRetry(task, { maxAttempts: 9, minDelayMs: 0, maxDelayMs: 0, factor: 1.5, jitter: 1 })).toEqual({
+      ...{ maxAttempts: 9, minDelayMs: 0, maxDelayMs: 0, factor: 1.5, jitter: 1 },
+      backoff: task.backoff,
+    })
+    expect(resolveRetry(undefined, { factor: 3 })).toEqual({ ...DEFAULT_RETRY, factor: 3 })
+  })
+
+  // Mutants: a job's own policy taken as it is; only its types looked at.
+  test.each([
+    { maxAttempts: 'many', minDelayMs: 'x', maxDelayMs: true, factor: [], jitter: {}, backoff: 'soon', others: 1 },
+    { maxAttempts: null, minDelayMs: null, maxDelayMs: null, factor: null, jitter: null, backoff: null },
+    { maxAttempts: 0, minDelayMs: -1, maxDelayMs: 1e13, factor: 0, jitter: 2 },
+    { maxAttempts: 1.5, minDelayMs: Number.POSITIVE_INFINITY, maxDelayMs: -1, factor: 1_001, jitter: -0.1 },
+    { maxAttempts: 32_768 },
+    [[1, 2]],
+    'often',
+    5,
+    true,
+  ])('what SQL wrote as the policy of a job and no enqueue takes does not count: %j', (own) => {
+    expect(resolveRetry(task, own as object)).toEqual({ ...DEFAULT_RETRY, ...task })
+  })
+})
+
 describe('retryDelayMs', () => {
   const delay = (policy: TaskRetryPolicy, attempt: number, random = 0) =>
     retryDelayMs(resolveRetry(policy), attempt, error, random)
