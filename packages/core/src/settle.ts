@@ -149,11 +149,13 @@ const LETTER =
 export const inPlaceOfSameId = sql`
   on conflict (id) do update set ${sql.join(LETTER.map((name) => sql`${sql.id(name)} = excluded.${sql.id(name)}`))}`
 
-/** An error history with one more entry, the newest 20 kept. */
+/** An error history with one more entry, the newest 20 kept. One that is no list, which only SQL can write, counts as none. */
 export const errorsWith = (history: ReturnType<typeof sql>, error: ReturnType<typeof sql>) => sql`
   case when ${error} is null then ${history} else (
     select json_agg(entry.error order by entry.place) from (
-      select past.error, past.place from json_array_elements(coalesce(${history}, '[]')) with ordinality as past (error, place)
+      select past.error, past.place from json_array_elements(
+        case when json_typeof(${history}) = 'array' then ${history} else '[]' end
+      ) with ordinality as past (error, place)
       union all select ${error}, 2147483647
       order by place desc limit 20
     ) as entry

@@ -17,6 +17,7 @@ const database = await queueDatabase()
 const { pool } = database
 const jobs = (count: number, options = {}) => Array.from({ length: count }, (_, args) => ({ args, ...options }))
 const done = async () => (await database.rows('select number, done from pgq.leases order by number'))[0]?.done
+const NO_HISTORIES = ['{"attempt": 1}', '"no"', '5', 'null']
 const error = (attempt: number) => ({ attempt, at: new Date(0).toISOString(), name: 'Error', message: `no ${attempt}` })
 
 describe('acknowledge', () => {
@@ -160,6 +161,15 @@ describe('returnJobs', () => {
     await returnAll(workerId, [{ number: 1, ordinal: 1, kind: 'requeue', attempt: 26, delayMs: 0, error: error(26) }])
     expect((await database.rows('select errors from pgq.jobs'))[0].errors).toEqual([...history.slice(6), error(26)])
   })
+
+  // Mutant: the history taken apart whatever it is: the statement fails, and with it all that is settled together.
+  test.each(NO_HISTORIES)('what SQL wrote as the errors of a job and is no list counts as none: %s', async (errors) => {
+    await enqueueMany(pool, 'work', jobs(1))
+    await pool.query('update pgq.jobs set errors = $1', [errors])
+    const { workerId } = await leaseJobs(pool, [])
+    await returnAll(workerId, [{ number: 1, ordinal: 1, kind: 'requeue', attempt: 1, delayMs: 0, error: error(1) }])
+    expect(await database.rows('select errors from pgq.jobs')).toEqual([{ errors: [error(1)] }])
+  })
 })
 
 describe('restoreJobs', () => {
@@ -191,6 +201,14 @@ describe('restoreJobs', () => {
       expect(await database.rows(`select args::text, meta::text from pgq.${table}`)).toEqual([
         { args: String.raw`{"a": "\u0000\ud800"}`, meta: String.raw`{"b":"\u0000\udc00"}` },
       ])
+  })
+
+  test.each(NO_HISTORIES)('errors that are no list count as none: %s', async (errors) => {
+    await enqueueMany(pool, 'work', [{ args: 1 }])
+    await pool.query('update pgq.jobs set errors = $1', [errors])
+    const [job] = await claim()
+    await restoreJobs(pool, 'pgq', [{ job: job!, settlement: { kind: 'bury', reason: 'failed', error: error(1) } }])
+    expect(await database.rows('select errors from pgq.dead_jobs')).toEqual([{ errors: [error(1)] }])
   })
 
   test('a handler that changed its args has not changed the job', async () => {
