@@ -204,7 +204,12 @@ const rescueStatement = defineStatement<Required<RescueRequest>, Rescue>('rescue
         select (extract(epoch from now() - beat_at) * 1000)::double precision from ${table('workers')} where id = ${param('workerId')}
       ) as "silentForMs",
       (select backends from ended)::integer as "endedBackends",
-      (select count(distinct worker_id) from ${table('leases')} where worker_id <> ${param('workerId')})::integer as busy,
+      (
+        select count(*) from (select distinct worker_id from ${table('leases')} where worker_id <> ${param('workerId')}) as holder
+        where exists (
+          select from ${table('leases')} as held where held.worker_id = holder.worker_id and held.ids <> '{}' ${oneByOne}
+        )
+      )::integer as busy,
       array(select id from gone) as workers,
       (select count(*) from requeued)::integer as requeued,
       (select count(*) from buried)::integer as buried,

@@ -109,11 +109,13 @@ export async function lookAtOthers(executor: Executor, schema: string, workerId:
   return row!
 }
 
+// The leases on both sides of its own, each by the index. An empty one is a claim that was taken back: see fenceLease.
 const othersStatement = defineStatement<{ workerId: number }, OthersSeen>(
   'look_at_others',
   ({ table, param }) => sql`
     select (select count(*) from ${table('workers')} where id <> ${param('workerId')})::integer as others,
-      exists (select from ${table('leases')} where worker_id <> ${param('workerId')})
+      exists (select from ${table('leases')} where worker_id < ${param('workerId')} and ids <> '{}')
+        or exists (select from ${table('leases')} where worker_id > ${param('workerId')} and ids <> '{}')
         or exists (select from ${table('cancellations')}) as busy`,
 )
 

@@ -175,7 +175,9 @@ describe.each(Object.keys(statistics))('%s', (name) => {
     const leased = await claimIntoLease(pool, 'pgq', { ...claim, number: 1 })
     expect(leased.length).toBeGreaterThan(1)
     // The worker's own open leases may be read, nobody else's.
-    await pool.query(`insert into pgq.leases (worker_id, number) select 0, n from generate_series(1, 1000) as n`)
+    await pool.query(
+      `insert into pgq.leases (worker_id, number, ids) select 0, n, array[n] from generate_series(1, 1000) as n`,
+    )
     for (let number = 2; number <= OWN_LEASES; number++)
       await claimIntoLease(pool, 'pgq', { ...claim, limit: 1, number })
     const returns = [1, 2].map((ordinal) => ({ number: 1, ordinal, kind: 'requeue' as const, attempt: 1, delayMs: 0 }))

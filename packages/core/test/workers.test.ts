@@ -114,12 +114,15 @@ test('PostgreSQL 14 is not asked when its statistics were reset', async () => {
 test('a look at the others: how many, and whether any holds jobs', async () => {
   const workerId = await newWorker(pool)
   const seen = () => lookAtOthers(pool, 'pgq', workerId)
-  await pool.query('insert into pgq.leases (worker_id, number) values ($1, 1)', [workerId])
+  await pool.query('insert into pgq.leases (worker_id, number, ids) values ($1, 1, array[7])', [workerId])
   expect(await seen()).toEqual({ others: 0, busy: false })
   await newWorker(pool)
   expect(await seen()).toEqual({ others: 1, busy: false })
-  await pool.query('insert into pgq.leases (worker_id, number) values (0, 1)')
-  expect(await seen()).toEqual({ others: 1, busy: true })
+  for (const other of [workerId - 1, workerId + 1]) {
+    await pool.query('insert into pgq.leases (worker_id, number, ids) values ($1, 1, array[7])', [other])
+    expect(await seen()).toEqual({ others: 1, busy: true })
+    await pool.query('delete from pgq.leases where worker_id = $1', [other])
+  }
 })
 
 /** What the statistics say. */
@@ -158,7 +161,9 @@ describe('rescue', () => {
     expect(await isNeeded()).toBe(false)
     await pool.query('insert into pgq.cancellations (job_id) values (1)')
     expect(await isNeeded()).toBe(true)
-    await pool.query('delete from pgq.cancellations; insert into pgq.leases (worker_id, number) values (0, 1)')
+    await pool.query(
+      'delete from pgq.cancellations; insert into pgq.leases (worker_id, number, ids) values (0, 1, array[7])',
+    )
     expect(await isNeeded()).toBe(true)
     await pool.query('delete from pgq.leases')
     await newWorker(await database.connect())
@@ -356,6 +361,15 @@ describe('rescue', () => {
     expect(await database.rows('select from pgq.jobs')).toHaveLength(2)
     await removeWorker(client, 'pgq', { workerId })
     expect(await database.rows('select from pgq.workers')).toEqual([])
+  })
+
+  // Mutant: an empty lease counts: for the life of a worker that took one back, all others would look for what there is to rescue.
+  test('a worker whose claim was taken back holds nothing', async () => {
+    const { workerId } = await workerWithLease(0)
+    const { workerId: rescuer } = await workerWithLease(0)
+    await fenceLease(pool, 'pgq', { workerId, number: 1 })
+    expect(await lookAtOthers(pool, 'pgq', rescuer)).toEqual({ others: 1, busy: false })
+    expect(await rescue({ workerId: rescuer })).toMatchObject({ others: 1, busy: 0 })
   })
 
   // Mutant: the beat judged without the epoch: after an outage that is longer than the lease, everybody looks silent.
