@@ -181,6 +181,31 @@ describe('coalescing', () => {
     }
   })
 
+  // Mutants: the ids that came back answered for the jobs in order, whatever their number; a job that is not there answered as enqueued.
+  test('a call of which a trigger of the user leaves out a job fails alone, whole', async () => {
+    await pool.query(`
+      create function leave_out() returns trigger language plpgsql as
+        $$ begin if new.args::text = '13' then return null; end if; return new; end $$;
+      create trigger leave_out before insert on pgq.jobs for each row execute function leave_out()`)
+    try {
+      const settled = await Promise.allSettled([
+        work.enqueueMany(pool, numbers(3).map((args) => ({ args }))), // biome-ignore format: short
+        work.enqueueMany(pool, numbers(3, 12).map((args) => ({ args }))), // biome-ignore format: short
+        work.enqueue(pool, 20),
+      ])
+      expect(settled.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled'])
+      const reason = { code: '09000', message: expect.stringContaining('A trigger on pgq.jobs left out') }
+      expect(settled[1]).toMatchObject({ reason })
+      await expect(work.enqueue(pool, 13)).rejects.toMatchObject(reason)
+      await expect(work.enqueue(pool, 13, { unique: { key: 'a' } })).rejects.toMatchObject(reason)
+      await expect(work.enqueueMany(pool, [{ args: 13 }, { args: 13 }])).rejects.toMatchObject(reason)
+      await expect(pool.query(`select pgq.enqueue_many('[{"task": "a", "args": 13}]')`)).rejects.toMatchObject(reason)
+      expect(await stored()).toEqual([0, 1, 2, 20])
+    } finally {
+      await pool.query('drop trigger leave_out on pgq.jobs; drop function leave_out')
+    }
+  })
+
   test('a call with invalid args or options disturbs no other', async () => {
     const calls = [work.enqueue(pool, 1), work.enqueue(pool, 2n), work.enqueue(pool, 3, { priority: 0.5 })]
     expect((await Promise.allSettled(calls)).map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'rejected'])

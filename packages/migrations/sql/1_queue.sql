@@ -355,6 +355,9 @@ begin
         $1, $2, $3, $4, nullif(greatest(coalesce($5, now() + $6 * interval '1 ms'), now()), now()), %1$I.checked_retry($7), $8
       )
       returning id, exists (select from %1$I.idle_workers) into inserted, somebody_idle; -- a statement of its own costs 3 us more
+      if inserted is null then
+        raise 'A trigger on %1$I.jobs left out the job: it is not enqueued.' using errcode = 'triggered_action_exception';
+      end if;
       if somebody_idle then
         perform %1$I.ring_doorbell(array[$3]);
       end if;
@@ -375,6 +378,7 @@ begin
     as $body$
     #variable_conflict use_column
     declare
+      given_args text[] := string_to_array($1, chr(31));
       given_queues text[] := $2;
       given_tasks text[] := $3;
       given_priorities smallint[] := $4;
@@ -401,7 +405,7 @@ begin
             case when cardinality(given_metas) = 1 then given_metas[1] else meta end as meta
           from (
             select
-              unnest(string_to_array($1, chr(31))) as args, unnest(given_queues) as queue, unnest(given_tasks) as task,
+              unnest(given_args) as args, unnest(given_queues) as queue, unnest(given_tasks) as task,
               unnest(given_priorities) as priority, unnest(given_execute_ats) as execute_at, unnest(given_delays_ms) as delay_ms,
               unnest(given_retries) as retry, unnest(given_metas) as meta
           ) as given
@@ -409,6 +413,11 @@ begin
         returning id
       )
       select array_agg(id) into inserted from job;
+      if cardinality(inserted) is distinct from cardinality(given_args) then
+        raise 'A trigger on %1$I.jobs left out %% of %% jobs: none of them is enqueued.',
+          cardinality(given_args) - coalesce(cardinality(inserted), 0), cardinality(given_args)
+          using errcode = 'triggered_action_exception', hint = 'An answer that has fewer ids than jobs would not say which of them is whose.';
+      end if;
       if rings and exists (select from %1$I.idle_workers) then
         perform %1$I.ring_doorbell(given_queues);
       end if;
