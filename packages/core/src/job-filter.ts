@@ -80,6 +80,11 @@ export function filterParams<Kind extends keyof JobFilters>(
   if (!Number.isInteger(limit) || limit < 1 || limit > maxLimit) {
     throw new InvalidOptionError(`limit is ${shown(limit)}; use a whole number from 1 to ${maxLimit}.`)
   }
+  if (asOf !== undefined && !isInstant(asOf)) {
+    throw new InvalidOptionError(
+      `asOf is ${shown(asOf)}; use an instant that databaseTime() answered, as "2030-01-02T03:04:05.678901Z".`,
+    )
+  }
   const { ids, queue, task, key, state, reason, error } = filter as UnfinishedJobFilter & DeadJobFilter
   for (const [name, text] of Object.entries({ queue, task, key, error })) checkText(name, text)
   if (key !== undefined && task === undefined) {
@@ -99,6 +104,9 @@ export function filterParams<Kind extends keyof JobFilters>(
     asOf: asOf ?? null,
   }
 }
+
+const isInstant = (text: unknown): boolean =>
+  typeof text === 'string' && /^\d{4}-\d\d-\d\dT.+(Z|[+-]\d\d:\d\d)$/.test(text) && !Number.isNaN(Date.parse(text))
 
 function checkIds(ids: readonly string[]): readonly string[] {
   if (!Array.isArray(ids)) throw new InvalidOptionError("ids must be a list of job ids: ['1', '2'].")

@@ -118,6 +118,33 @@ test('setPriority comes to an end', async () => {
 })
 
 describe('asOf: what came, or came back, since is left out', () => {
+  // Mutant: whatever it is goes to the database, which has an error of its own for it.
+  test.each([
+    'yesterday',
+    '',
+    'now',
+    '2030-01-01',
+    '2030-13-01T00:00:00Z',
+    5,
+    new Date(0),
+    null,
+    '2030-01-01T00:00:00',
+  ])('what is no instant is refused: %j', async (asOf) => {
+    await expect(redriveDeadJobs(pool, { task: 'work' }, { asOf: asOf as string })).rejects.toMatchObject({
+      code: 'PGQ_INVALID_OPTION',
+      message: expect.stringMatching(/^asOf is .+; use an instant that databaseTime\(\) answered, as "20/),
+    })
+  })
+
+  test.each([
+    '2030-01-01T00:00:00Z',
+    '2030-01-01T00:00:00.123456Z',
+    '2030-01-01T05:30:00+05:30',
+    new Date().toISOString(),
+  ])('an instant is taken: %s', async (asOf) => {
+    expect(await countMatching(pool, 'dead', { task: 'nobody' }, { asOf })).toBe(0)
+  })
+
   // Mutant: dead letters by another instant: one that was redriven and died again is taken before those that were not.
   test('of dead letters', async () => {
     await bury(3)
