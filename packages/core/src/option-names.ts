@@ -15,14 +15,15 @@ export function checkOptionNames(options: object, known: ReadonlySet<string>, wh
       `${where}: the options are ${shown(options)}; give an object with ${[...known].join(', ')}.`,
     )
   }
-  for (const name in options) if (!known.has(name)) throw unknownOption(name, known, where)
+  for (const name in options) if (!known.has(name)) throw unknownName('option', name, known, where)
 }
 
-function unknownOption(name: string, known: ReadonlySet<string>, where: string): InvalidOptionError {
+/** The error for a name that does not exist, with the one that is nearest to it. */
+export function unknownName(kind: string, name: string, known: ReadonlySet<string>, where: string): InvalidOptionError {
   const all = [...known]
   const nearest = all.reduce((best, other) => (likeness(name, other) > likeness(name, best) ? other : best))
   const guess = likeness(name, nearest) > 0 ? `; did you mean ${nearest}?` : '.'
-  return new InvalidOptionError(`${where}: unknown option ${name}${guess} The options are ${all.join(', ')}.`)
+  return new InvalidOptionError(`${where}: unknown ${kind} ${name}${guess} The ${kind}s are ${all.join(', ')}.`)
 }
 
 /** Dice's coefficient of the pairs of letters, ends too, 0 to 1: it finds executeAt for runAt, which share a word and not much else. */

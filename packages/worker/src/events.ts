@@ -1,5 +1,15 @@
 import { EventEmitter } from 'node:events'
-import type { DeliveryModeName, JobEnd, LostLeaseError, Outcome, Settlement } from '@pgq/core'
+import {
+  type DeliveryModeName,
+  InvalidOptionError,
+  type JobEnd,
+  type LostLeaseError,
+  type Outcome,
+  optionNames,
+  type Settlement,
+  shown,
+  unknownName,
+} from '@pgq/core'
 
 /** A job in an event: enough to find it, and nothing of its args. */
 export interface JobLabel {
@@ -69,13 +79,44 @@ export interface WorkerEvents {
   'database.restored': { readonly downMs: number }
 }
 
+const NAMES = optionNames<WorkerEvents>({
+  'worker.started': true,
+  'worker.stopping': true,
+  'worker.stopped': true,
+  'worker.replaced': true,
+  'worker.blocked': true,
+  'jobs.claimed': true,
+  'job.started': true,
+  'job.settled': true,
+  'jobs.settled': true,
+  'job.released': true,
+  'job.lost': true,
+  'job.unsettled': true,
+  'job.stuck': true,
+  'tasks.unknown': true,
+  'schedule.failed': true,
+  'workers.rescued': true,
+  'capability.missed': true,
+  'listener.lost': true,
+  'listener.restored': true,
+  'database.lost': true,
+  'database.restored': true,
+})
+
 /** Hands events to observers. An observer that throws or rejects is reported, and cannot disturb the work. */
 export class Events {
   readonly #emitter = new EventEmitter<{ [Name in keyof WorkerEvents]: [WorkerEvents[Name]] }>()
 
   constructor(private readonly onObserverError: (error: unknown, event: string) => void) {}
 
+  /** Throws InvalidOptionError for an event that does not exist, which JavaScript would listen to for ever, and an observer that is no function. */
   on<Name extends keyof WorkerEvents>(name: Name, observer: (event: WorkerEvents[Name]) => void): () => void {
+    if (!NAMES.has(name)) throw unknownName('event', String(name), NAMES, 'worker.on')
+    if (typeof observer !== 'function') {
+      throw new InvalidOptionError(
+        `worker.on(${JSON.stringify(name)}): the observer is ${shown(observer)}; give a function: (event) => ...`,
+      )
+    }
     const guarded = (event: WorkerEvents[Name]) => {
       try {
         const answer: unknown = observer(event)

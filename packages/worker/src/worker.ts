@@ -47,7 +47,7 @@ export interface Worker {
    * job that did not end is a dead letter.
    */
   stop(): Promise<void>
-  /** Calls the observer on each such event; answers how to stop that. */
+  /** Calls the observer on each such event; answers how to stop that. Throws InvalidOptionError when there is no such event. */
   on<Name extends keyof WorkerEvents>(name: Name, observer: (event: WorkerEvents[Name]) => void): () => void
 }
 

@@ -69,6 +69,33 @@ describe('observers', () => {
     expect(reported).toEqual(['worker.started: later'])
   })
 
+  // Mutants: a name that no event has is listened to for ever; only the first letter compared; an observer that fails at the first event.
+  test('of an event that does not exist, and those that are no function, are refused', () => {
+    const { events: all } = events()
+    const on = all.on.bind(all) as (name: unknown, observer: unknown) => unknown
+    const observer = () => {}
+    for (const [name, given, message] of [
+      [
+        'job.setled',
+        observer,
+        'worker.on: unknown event job.setled; did you mean job.settled? The events are worker.started, ',
+      ],
+      ['failed', observer, 'unknown event failed; did you mean schedule.failed?'],
+      ['zzz', observer, 'unknown event zzz. The events are'],
+      ['toString', observer, 'unknown event toString'],
+      [undefined, observer, 'unknown event undefined'],
+      [
+        'job.settled',
+        undefined,
+        'worker.on("job.settled"): the observer is undefined; give a function: (event) => ...',
+      ],
+      ['job.settled', { handle: observer }, 'the observer is {"handle"'],
+    ] as const)
+      expect(() => on(name, given)).toThrow(
+        expect.objectContaining({ code: 'PGQ_INVALID_OPTION', message: expect.stringContaining(message) }),
+      )
+  })
+
   test('that throw when nobody listens to the report change nothing', () => {
     const all = new Events(fail('the logger is broken'))
     all.on('worker.started', fail('mine'))
