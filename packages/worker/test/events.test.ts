@@ -89,7 +89,7 @@ describe('observers', () => {
         undefined,
         'worker.on("job.settled"): the observer is undefined; give a function: (event) => ...',
       ],
-      ['job.settled', { handle: observer }, 'the observer is {"handle"'],
+      ['job.settled', { handle: observer }, 'the observer is [object Object]'],
     ] as const)
       expect(() => on(name, given)).toThrow(
         expect.objectContaining({ code: 'PGQ_INVALID_OPTION', message: expect.stringContaining(message) }),
