@@ -38,6 +38,7 @@ import { sigterm } from './tests/sigterm.js'
 import { terminateBackend } from './tests/terminate-backend.js'
 import { serialKey } from './tests/to-come.js'
 import { transactionalEnqueue } from './tests/transactional-enqueue.js'
+import { uniqueKeys } from './tests/unique-keys.js'
 import { vacuumHorizon } from './tests/vacuum-horizon.js'
 import { zombieStatement } from './tests/zombie-statement.js'
 
@@ -84,4 +85,5 @@ export const tests: readonly BatteryTest[] = [
   notifyFlood,
   memorySoak,
   connectionExhaustion,
+  uniqueKeys,
 ]

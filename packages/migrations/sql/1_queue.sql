@@ -171,10 +171,10 @@ create table schedules (
   priority    smallint    not null default 0,
   retry       json,
   cron        text,                                -- at these times in time_zone; or
-  every_ms    bigint      check (every_ms > 0),    -- again after so many ms
+  every_ms    bigint      check (every_ms between 1000 and 315576000000), -- again after so many ms
   time_zone   text        not null default 'UTC',
   catch_up    text        not null default 'one' check (catch_up in ('skip', 'one', 'all')),
-  next_at     timestamptz not null,                -- the next slot; infinity: there is none
+  next_at     timestamptz not null check (next_at > 'epoch'), -- the next slot; infinity: there is none
   paused_at   timestamptz,
   last_at     timestamptz,                         -- when a slot's job was enqueued, and which it was
   last_job_id bigint,
