@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto'
-import { readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { InvalidOptionError } from '@pgq/core'
 
 /** The built front end. */
 export interface Assets {
@@ -18,8 +19,19 @@ const TYPES: Readonly<Record<string, string>> = {
   '.txt': 'text/plain; charset=utf-8',
 }
 
-// From src/ and from dist/ alike.
-const folder = fileURLToPath(new URL('../dist/client/', import.meta.url))
+/** From src/ and from dist/ alike. Of a bundle, which may have no address of its own, somewhere else. */
+const folderOf = (module: string | undefined): string =>
+  module ? fileURLToPath(new URL('../dist/client/', module)) : '../dist/client/'
+
+const folder = folderOf(import.meta.url)
+
+/** Throws InvalidOptionError when they are not there, as in a bundle, where each page would fail. */
+export function checkAssets(): void {
+  if (existsSync(`${folder}index.html`)) return
+  throw new InvalidOptionError(
+    `The dashboard's files are not at ${folder}: do not bundle @pgq/dashboard (serverExternalPackages in Next, external in esbuild).`,
+  )
+}
 
 let loaded: Assets | undefined
 

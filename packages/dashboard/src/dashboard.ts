@@ -4,7 +4,7 @@ import { type Context, Hono } from 'hono'
 import { getCookie, setCookie } from 'hono/cookie'
 import { ACTIONS, type ActionDone, isAction, readTarget, runAction } from './actions.js'
 import { answers } from './answers.js'
-import { loadAssets } from './assets.js'
+import { checkAssets, loadAssets } from './assets.js'
 import { audit } from './audit.js'
 import { type DashboardOptions, type ResolvedOptions, resolveOptions } from './options.js'
 import type { Permission } from './permissions.js'
@@ -18,10 +18,12 @@ interface Env {
 
 /**
  * A dashboard as a fetch handler, to be mounted where requests are served. It holds nothing open: no timer, no connection.
- * Throws InvalidOptionError when the options cannot be, and when it is called with what is no Request.
+ * Throws InvalidOptionError when the options cannot be, when its files are not beside it, as in a bundle, and when it is called with
+ * what is no Request.
  */
 export function dashboard(options: DashboardOptions): (request: Request) => Promise<Response> {
   const resolved = resolveOptions(options)
+  checkAssets()
   const app = routes(resolved)
   return (request) => {
     checkRequest(request)
