@@ -6,6 +6,7 @@ import { ACTIONS, type ActionDone, isAction, readTarget, runAction } from './act
 import { answers } from './answers.js'
 import { checkAssets, loadAssets } from './assets.js'
 import { audit } from './audit.js'
+import { Failures } from './failures.js'
 import { type DashboardOptions, type ResolvedOptions, resolveOptions } from './options.js'
 import type { Permission } from './permissions.js'
 import { explain } from './questions.js'
@@ -41,6 +42,7 @@ function checkRequest(request: Request): void {
 
 function routes(options: ResolvedOptions): Hono<Env> {
   const { basePath, logger, executor, redact, schema } = options
+  const failures = new Failures(logger)
   const app = new Hono<Env>({ getPath: (request) => pathBelow(basePath, new URL(request.url).pathname) })
 
   app.use(async (c, next) => {
@@ -70,6 +72,11 @@ function routes(options: ResolvedOptions): Hono<Env> {
       token: tokenOf(c, basePath),
     }),
   )
+  // Only what asks the database follows.
+  app.use('/api/*', async (c, next) => {
+    await next()
+    if (c.res.ok) failures.answered(questionOf(c))
+  })
   app.route('/api', answers(options))
 
   app.post('/api/actions/:name', async (c) => {
@@ -102,15 +109,19 @@ function routes(options: ResolvedOptions): Hono<Env> {
   app.onError((error, c) => failure(c, error))
   return app
 
-  /** Tells the page, and the log when it is no fault of the request. */
+  /** Tells the page, and the log when it is no fault of the request: of an action each time, of what pages ask again and again once. */
   function failure(c: Context, error: unknown, jobsBefore = 0): Response {
     const { status, message } = explain(error)
     const { name, message: reason } = error as Error
-    if (status !== 400) logger.error({ err: { name, message: reason } }, 'dashboard: a question failed')
+    if (status !== 400 && c.req.method === 'GET') failures.failed(questionOf(c), error)
+    else if (status !== 400) logger.error({ err: { name, message: reason } }, 'dashboard: an action failed')
     const before = jobsBefore > 0 ? `${jobsBefore.toLocaleString('en')} jobs were changed; then: ` : ''
     return c.json({ error: `${before}${message}` }, status)
   }
 }
+
+/** Of all jobs one question. */
+const questionOf = (c: Context): string => c.req.path.replace(/\/\d+$/, '')
 
 /** Answers a response when he may not come in. What the application throws is for its log: a stranger reads the answer. */
 async function letIn(c: Context<Env>, options: ResolvedOptions): Promise<Response | undefined> {

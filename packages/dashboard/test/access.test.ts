@@ -9,6 +9,7 @@ import {
   PERMISSIONS,
   serveDashboard,
 } from '../src/index.js'
+import { SlowDatabaseError } from '../src/questions.js'
 import { bury, threeDeadLetters } from './shop.js'
 
 const { database, pool, ids } = await threeDeadLetters()
@@ -191,6 +192,51 @@ test.each<[string, Partial<DashboardOptions>]>([
     expect(answer.headers.get('cache-control')).toBe('no-store')
   }
   expect(logged).toEqual([{ err: expect.any(Error) }, { err: expect.any(Error) }])
+})
+
+// Mutants: a line for each poll of each page; the end not told; one question that is refused told as a database that is away.
+test('what fails again and again is in the log when it begins, and when it is over', async () => {
+  const logged: [string, object][] = []
+  let broken: object | undefined
+  const { get, post } = open({
+    executor: { query: (text, params) => (broken ? Promise.reject(broken) : pool.query(text, params)) },
+    logger: {
+      info: (fields, message) => void logged.push([message, fields]),
+      error: (fields, message) => void logged.push([message, fields]),
+    },
+  })
+  const poll = async (...paths: string[]) => {
+    for (const path of [...paths, ...paths]) await get(`/api/${path}`)
+    return logged.splice(0)
+  }
+  const refused = { message: 'connect ECONNREFUSED', name: 'Error' }
+  const down = { downMs: expect.any(Number) }
+
+  expect(await poll('health', 'workers', 'session')).toEqual([])
+  broken = Object.assign(new Error(refused.message), { code: 'ECONNREFUSED' })
+  expect(await poll('health', 'workers', 'jobs/1', 'session')).toEqual([
+    ['dashboard: the database cannot be reached', { err: refused }],
+  ])
+  await get('/api/jobs?state=none')
+  broken = Object.assign(new Error('terminating connection'), { code: '57P01' })
+  expect(await poll('health')).toEqual([])
+  broken = undefined
+  expect(await poll('session', 'workers', 'health')).toEqual([['dashboard: the database answers again', down]])
+
+  broken = new SlowDatabaseError(5)
+  expect(await poll('health')).toMatchObject([['dashboard: a question failed', {}]])
+  broken = undefined
+  expect(await poll('workers', 'health')).toEqual([['dashboard: the question that failed is answered again', down]])
+
+  broken = Object.assign(new Error('permission denied'), { code: '42501' })
+  const denied = ['dashboard: a question failed', { err: { name: 'Error', message: 'permission denied' } }]
+  expect(await poll('health', 'jobs/1', 'jobs/2')).toEqual([denied, denied])
+  await post('/api/actions/redrive', { task: 'mail' })
+  await post('/api/actions/redrive', { task: 'mail' })
+  expect(logged.splice(0).filter(([message]) => message === 'dashboard: an action failed')).toHaveLength(2)
+  broken = undefined
+  const again = ['dashboard: the question that failed is answered again', down]
+  expect(await poll('workers', 'health', 'schedules')).toEqual([again])
 })
 
 // Mutant: no limit on this side: the page waits for that question for ever.
