@@ -60,14 +60,14 @@ export function answers({ executor, schema, redact, questionTimeoutMs }: Resolve
     const filter = filterOf(c.req.query())
     return c.json(
       await ask(`statistics ${JSON.stringify([name, filter])}`, () =>
-        statistics(executor, { ...filter, since: hoursAgo(hours), stepMs }, where),
+        statistics(executor, { ...filter, lastMs: hours * HOUR_MS, stepMs }, where),
       ),
     )
   })
 
   app.get('/tasks', async (c) => {
     const { name, hours } = readRange(c)
-    return c.json(await ask(`tasks ${name}`, () => statisticsByTask(executor, { since: hoursAgo(hours) }, where)))
+    return c.json(await ask(`tasks ${name}`, () => statisticsByTask(executor, { lastMs: hours * HOUR_MS }, where)))
   })
 
   const lists: Record<JobState, (request: Request) => Promise<Page<ListedJob>>> = {
@@ -159,7 +159,7 @@ function readRange(c: Context) {
   return { name, ...range }
 }
 
-const hoursAgo = (hours: number): Date => new Date(Date.now() - hours * 3_600_000)
+const HOUR_MS = 3_600_000
 
 function readList(c: Context): { state: JobState; request: Request } {
   const { state = 'ready', text, after } = c.req.query()

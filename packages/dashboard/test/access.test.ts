@@ -1,6 +1,6 @@
 import { defineTask, InvalidOptionError, typed } from '@pgq/core'
 import { startProxy } from '@pgq/test-db'
-import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
+import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest'
 import {
   type AuditEvent,
   basicAuth,
@@ -193,6 +193,21 @@ test.each<[string, Partial<DashboardOptions>]>([
   }
   expect(logged).toEqual([{ err: expect.any(Error) }, { err: expect.any(Error) }])
 })
+
+// Mutant: the last hour by the clock of this process: the charts stay empty where that is off.
+test.each([-6, 6])(
+  'charts are of the last hour by the clock of the database, also where that of the process is off by %d h',
+  async (hours) => {
+    await pool.query(`insert into pgq.job_stats (queue, task, completed, begun_at)
+      values ('default', 'mail', 3, now()), ('default', 'mail', 4, now() - interval '90 minutes')`)
+    vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + hours * 3_600_000 })
+    onTestFinished(() => void vi.useRealTimers())
+    const { get } = open()
+    const ask = async (path: string): Promise<any> => (await get(`/api/${path}`)).json()
+    expect((await ask('statistics')).total).toMatchObject({ completed: 3 })
+    expect(await ask('tasks?range=1h')).toMatchObject([{ task: 'mail', completed: 3 }])
+  },
+)
 
 // Mutants: a line for each poll of each page; the end not told; one question that is refused told as a database that is away.
 test('what fails again and again is in the log when it begins, and when it is over', async () => {

@@ -12,13 +12,15 @@ import { checkCall, dateOf, defineQuestion, type JobsFilter, type MonitorOptions
 
 /** Which time. Workers keep minutes for two hours, five minutes for a day, then hours for 30 days. */
 export interface StatisticsRequest extends JobsFilter {
-  /** Default: an hour before `until`. */
+  /** By the caller's clock. Default: `lastMs` before `until`. */
   readonly since?: Date
+  /** In place of `since`: so many ms before `until`, by the database's clock. Default 3,600,000 (an hour). */
+  readonly lastMs?: number
   /** Default: now, by the database's clock. */
   readonly until?: Date
 }
 
-const TASK_OPTIONS = optionNames<StatisticsRequest>({ queue: true, task: true, since: true, until: true })
+const TASK_OPTIONS = optionNames<StatisticsRequest>({ queue: true, task: true, since: true, lastMs: true, until: true })
 const STEP_OPTIONS: ReadonlySet<string> = new Set([...TASK_OPTIONS, 'stepMs'])
 
 /** How jobs ended in some time. */
@@ -68,19 +70,21 @@ const FIVE_MINUTES_MS = 300_000
 const HOUR_MS = 3_600_000
 const DAY_MS = 86_400_000
 const MAX_STEPS = 1_500
+/** Ten years: more than is kept, and what every instant can bear. */
+const MAX_LAST_MS = 315_576_000_000
 
 /** How long the finer grains are kept, and the next one. */
 const KEPT = [
-  { forMs: DAY_MS, grainMs: HOUR_MS, why: 'since is more than a day ago, where only hours are kept' },
+  { forMs: DAY_MS, grainMs: HOUR_MS, why: 'It begins more than a day ago, where only hours are kept' },
   {
     forMs: 2 * HOUR_MS,
     grainMs: FIVE_MINUTES_MS,
-    why: 'since is more than two hours ago, where minutes are no longer kept',
+    why: 'It begins more than two hours ago, where minutes are no longer kept',
   },
 ]
 
 /**
- * Adds up how jobs ended, in steps of `stepMs` (whole minutes; default one) from `since` to `until`. Both are widened to whole
+ * Adds up how jobs ended, in steps of `stepMs` (whole minutes; default one) from `since`, or `lastMs` before, to `until`. Both are widened to whole
  * steps. Workers write every few seconds: the newest jobs are missing for that long. Throws InvalidOptionError when there
  * were more than 1,500 steps, or steps shorter than what is kept of that time.
  */
@@ -90,9 +94,9 @@ export async function statistics(
   options: MonitorOptions = {},
 ): Promise<Statistics> {
   checkCall('statistics', request, STEP_OPTIONS, options)
-  checkInstants(request)
-  const { since, until, stepMs = MINUTE_MS } = request
-  checkSteps(stepMs, since, until)
+  checkTime(request)
+  const { stepMs = MINUTE_MS } = request
+  checkSteps(stepMs, request)
   const rows = await askSteps(executor, options, paramsOf(request, stepMs))
   return {
     stepMs,
@@ -108,23 +112,26 @@ export async function statisticsByTask(
   options: MonitorOptions = {},
 ): Promise<TaskStatistics[]> {
   checkCall('statisticsByTask', request, TASK_OPTIONS, options)
-  checkInstants(request)
+  checkTime(request)
   const rows = await askTasks(executor, options, paramsOf(request, MINUTE_MS))
   return rows.map((row) => ({ queue: row.queue, task: row.task, ...jobsEnded([row]) }))
 }
 
-function checkInstants({ since, until }: StatisticsRequest): void {
+function checkTime({ since, lastMs, until }: StatisticsRequest): void {
+  if (since !== undefined && lastMs !== undefined) throw new InvalidOptionError('Give since or lastMs, not both.')
+  if (lastMs !== undefined && !(typeof lastMs === 'number' && lastMs > 0 && lastMs <= MAX_LAST_MS))
+    throw new InvalidOptionError(`lastMs is ${shown(lastMs)}; use milliseconds over 0, up to ${MAX_LAST_MS}.`)
   for (const [name, instant] of Object.entries({ since, until })) {
     if (instant === undefined || (instant instanceof Date && !Number.isNaN(instant.getTime()))) continue
     throw new InvalidOptionError(`${name} is ${shown(instant)}; use a valid Date.`)
   }
 }
 
-function checkSteps(stepMs: number, since: Date | undefined, until: Date | undefined): void {
+function checkSteps(stepMs: number, { since, lastMs = HOUR_MS, until }: StatisticsRequest): void {
   if (!Number.isInteger(stepMs / MINUTE_MS) || stepMs < MINUTE_MS)
     throw new InvalidOptionError(`stepMs is ${shown(stepMs)}; use whole minutes: a multiple of 60000.`)
   const end = until?.getTime() ?? Date.now()
-  const start = since?.getTime() ?? end - HOUR_MS
+  const start = since?.getTime() ?? end - lastMs
   if (!(start < end)) throw new InvalidOptionError('since must be before until.')
   if ((end - start) / stepMs > MAX_STEPS)
     throw new InvalidOptionError(
@@ -134,10 +141,14 @@ function checkSteps(stepMs: number, since: Date | undefined, until: Date | undef
   if (kept) throw new InvalidOptionError(`${kept.why}: let stepMs be a multiple of ${kept.grainMs}.`)
 }
 
-const paramsOf = ({ queue, task, since, until }: StatisticsRequest, stepMs: number): StatisticsParams => ({
+const paramsOf = (
+  { queue, task, since, lastMs = HOUR_MS, until }: StatisticsRequest,
+  stepMs: number,
+): StatisticsParams => ({
   queue: queue ?? null,
   task: task ?? null,
   sinceMs: since?.getTime() ?? null,
+  lastMs,
   untilMs: until?.getTime() ?? null,
   stepMs,
 })
@@ -171,6 +182,7 @@ interface StatisticsParams {
   readonly queue: string | null
   readonly task: string | null
   readonly sinceMs: number | null
+  readonly lastMs: number
   readonly untilMs: number | null
   readonly stepMs: number
 }
@@ -186,7 +198,7 @@ const rowsInSteps = ({ table, param }: StatementParts<StatisticsParams>): RawBui
       coalesce(${param('untilMs')}::double precision, extract(epoch from statement_timestamp()) * 1000) as until
   ), span as (
     select
-      step, floor(coalesce(${param('sinceMs')}::double precision, until - ${sql.lit(HOUR_MS)}) / step) * step as since,
+      step, floor(coalesce(${param('sinceMs')}::double precision, until - ${param('lastMs')}::double precision) / step) * step as since,
       ceil(until / step) * step as until
     from asked
   ), stat as (

@@ -1,6 +1,6 @@
 import { bucketEndMs, bucketOf, InvalidOptionError, recordStats } from '@pgq/core'
 import { testDatabase } from '@pgq/test-db'
-import { beforeEach, describe, expect, test } from 'vitest'
+import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { statistics, statisticsByTask } from '../src/index.js'
 import { percentilesOf } from '../src/percentiles.js'
 import { openQueue } from './queue.js'
@@ -108,6 +108,32 @@ describe('statistics', () => {
     expect(total.completed).toBe(1)
   })
 
+  // Mutant: lastMs counted back from the clock of this process.
+  test.each([-6, 6])(
+    'is of the last so many ms by the clock of the database, however that of the process is off: %d h',
+    async (hours) => {
+      await ended(new Date().toISOString(), { completed: 1 })
+      await ended(new Date(Date.now() - 30 * 60_000).toISOString(), { completed: 2 })
+      await ended(new Date(Date.now() - 90 * 60_000).toISOString(), { completed: 4 })
+      vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + hours * 3_600_000 })
+      onTestFinished(() => void vi.useRealTimers())
+      const completed = async (lastMs: number) => [
+        (await statistics(pool, { lastMs, stepMs: 300_000 })).total.completed,
+        (await statisticsByTask(pool, { lastMs }))[0]!.completed,
+      ]
+      expect(await completed(600_000)).toEqual([1, 1])
+      expect(await completed(3_600_000)).toEqual([3, 3])
+      expect(await completed(2 * 3_600_000)).toEqual([7, 7])
+    },
+  )
+
+  test('is of the last so many ms before until', async () => {
+    await ended(at(0), { completed: 1 })
+    await ended(at(5), { completed: 2 })
+    const { steps, total } = await statistics(pool, { lastMs: 180_000, until: after(7) })
+    expect([steps[0]!.at, steps.length, total.completed]).toEqual([after(4), 3, 2])
+  })
+
   test('counts what workers took with them', async () => {
     await ended(at(0), {})
     await pool.query('update pgq.job_stats set crashed = 1, lost = 3')
@@ -121,6 +147,11 @@ describe('statistics', () => {
     await refused({ stepMs: 90_000 }).toThrow(/whole minutes/)
     await refused({ stepMs: 0 }).toThrow(InvalidOptionError)
     await refused({ since: after(1), until: after(1) }).toThrow(/before until/)
+    await refused({ lastMs: 5, since: after(0) }).toThrow(/since or lastMs, not both/)
+    for (const lastMs of [0, -1, '1h', Number.NaN, Number.POSITIVE_INFINITY, null])
+      await refused({ lastMs }).toThrow(/^lastMs is .*; use milliseconds over 0/)
+    await expect(statisticsByTask(pool, { lastMs: 0 })).rejects.toThrow(/^lastMs is 0/)
+    await refused({ lastMs: 25 * 3_600_000, stepMs: 300_000 }).toThrow(/multiple of 3600000/)
     await refused({ since: new Date(Number.NaN) }).toThrow(/valid Date/)
     await refused({ since: after(-25 * 60) }).toThrow(/more than 1500 steps/)
     await refused({ since: after(-25 * 60), stepMs: 300_000 }).toThrow(/multiple of 3600000/)
