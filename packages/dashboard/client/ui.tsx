@@ -105,8 +105,8 @@ interface ActionProps {
   readonly permission: Permission
   readonly target: object
   readonly children: ComponentChildren
-  /** What to say when it is done; `{jobs}` stands for how many it changed. A job that was enqueued is named after it. */
-  readonly done: string
+  /** What to say when it is done, perhaps with the jobs that it changed: "3 jobs". A job that was enqueued is named after it. */
+  readonly done: string | ((changed: string) => string)
   /** A question to ask first. Without one it is done at once. */
   readonly confirm?: string
   readonly danger?: boolean
@@ -125,10 +125,8 @@ export function Action({ action, permission, target, children, done, confirm, da
     setBusy(true)
     try {
       const { jobs: changed, ...more } = await act(session, action, target)
-      notify(
-        changed === 0 ? 'Nothing to do: somebody, or a worker, was faster.' : done.replace('{jobs}', jobs(changed)),
-        more,
-      )
+      const said = typeof done === 'string' ? done : done(jobs(changed))
+      notify(changed === 0 ? 'Nothing to do: somebody, or a worker, was faster.' : said, more)
       onDone?.()
     } catch (error) {
       notify((error as Error).message, { isBad: true })

@@ -144,6 +144,15 @@ describe.skipIf(!chromiumPath)('in a browser', { timeout: BROWSER_MS }, () => {
     await row.getByText('paused').waitFor()
   })
 
+  // Mutant: what a name holds taken for the place of a number: “1 job” is paused.
+  test('a queue is told by its name, whatever that is', async () => {
+    await pool.query(`insert into pgq.jobs (queue, task) values ('{jobs}', 'x')`)
+    const page = await browser.page(`${served.url}/queues`)
+    await page.getByRole('row', { name: '{jobs}' }).getByRole('button', { name: 'Pause' }).click()
+    await confirm(page, 'Pause')
+    await page.getByText('“{jobs}” is paused.').waitFor()
+  })
+
   // Mutants: a question on one line, as the cell of its button is; a name that turns the words after it around.
   test('a question is read whole, whatever the queue is called', async () => {
     const name = `${'q'.repeat(150)}\u202e`

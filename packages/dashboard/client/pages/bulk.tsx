@@ -38,7 +38,7 @@ export function Bulk({
           permission="run-now"
           target={names}
           confirm={`Make ${these} that fit this filter ready now?`}
-          done="Made {jobs} ready."
+          done={(changed) => `Made ${changed} ready.`}
           onDone={onChanged}
         >
           Run {these} now
@@ -54,7 +54,9 @@ export function Bulk({
             ? `Ask the handlers of ${these} that fit this filter to stop?`
             : `Cancel ${these} that fit this filter? They become dead letters.`
         }
-        done={state === 'running' ? 'Asked the handlers of {jobs} to stop.' : 'Cancelled {jobs}.'}
+        done={(changed) =>
+          state === 'running' ? `Asked the handlers of ${changed} to stop.` : `Cancelled ${changed}.`
+        }
         danger
         onDone={onChanged}
       >
@@ -66,7 +68,7 @@ export function Bulk({
           permission="delete"
           target={{ ...names, state }}
           confirm={`Delete ${these} that fit this filter for good?`}
-          done="Deleted {jobs}."
+          done={(changed) => `Deleted ${changed}.`}
           danger
           onDone={onChanged}
         >
@@ -96,7 +98,7 @@ const DeadOnes = ({ these, ...about }: Part) => (
       action="redrive"
       permission="redrive"
       confirm={`Put ${these} that fit this filter back into their queues?`}
-      done="Redrove {jobs}."
+      done={(changed) => `Redrove ${changed}.`}
     >
       Redrive {these}
     </Action>
@@ -105,7 +107,7 @@ const DeadOnes = ({ these, ...about }: Part) => (
       action="delete-dead"
       permission="delete"
       confirm={`Delete ${these} that fit this filter for good?`}
-      done="Deleted {jobs}."
+      done={(changed) => `Deleted ${changed}.`}
       danger
     >
       Delete {these}
@@ -133,7 +135,7 @@ function Priority({ target, these, onDone }: Part) {
           permission="set-priority"
           target={{ ...target, priority }}
           confirm={`Give ${these} that fit this filter the priority ${priority}?`}
-          done={`{jobs} changed to priority ${priority}.`}
+          done={(changed) => `${changed} changed to priority ${priority}.`}
           onDone={onDone}
         >
           Set for {these}

@@ -77,7 +77,7 @@ function Group({ group, onDone }: { group: Wire<DeadGroup>; onDone: () => void }
             permission="redrive"
             target={{ ids }}
             confirm={`Put ${jobs(ids.length)} of “${task}” back into ${queues.join(', ')}? Attempts count from zero again.`}
-            done="Redrove {jobs}."
+            done={(changed) => `Redrove ${changed}.`}
             onDone={onDone}
           >
             Redrive
@@ -87,7 +87,7 @@ function Group({ group, onDone }: { group: Wire<DeadGroup>; onDone: () => void }
             permission="delete"
             target={{ ids }}
             confirm={`Delete ${jobs(ids.length)} of “${task}” for good?`}
-            done="Deleted {jobs}."
+            done={(changed) => `Deleted ${changed}.`}
             danger
             onDone={onDone}
           >
