@@ -3,10 +3,12 @@ import {
   backlog,
   countFitting,
   countJobs,
+  type Fitting,
   type FoundJob,
   getJob,
   getSchedule,
   health,
+  type KeyedJobsFilter,
   type ListedJob,
   listDead,
   listReady,
@@ -87,16 +89,19 @@ export function answers({ executor, schema, redact, questionTimeoutMs }: Resolve
 
   /** How many an action over this filter would hit, as far as a look at a part of a long queue tells. */
   app.get('/jobs/count', async (c) => {
-    const { state } = readList(c)
-    const filter = filterOf(c.req.query())
-    return c.json(
-      await ask(`count ${JSON.stringify([state, filter])}`, async () =>
-        state === 'running'
-          ? { jobs: await countMatching(executor, 'unfinished', { ...filter, state }, where), isWhole: true }
-          : countFitting(executor, state, filter, where),
-      ),
-    )
+    const { state, filter } = readList(c)
+    return c.json(await ask(`count ${JSON.stringify([state, filter])}`, () => countAll(state, filter)))
   })
+
+  // What runs, and what has a key, is soon counted to the end.
+  const countAll = async (state: JobState, filter: KeyedJobsFilter): Promise<Fitting> => {
+    if (filter.key === undefined && state !== 'running') return countFitting(executor, state, filter, where)
+    const jobs =
+      state === 'dead'
+        ? await countMatching(executor, 'dead', filter, where)
+        : await countMatching(executor, 'unfinished', { ...filter, state }, where)
+    return { jobs, isWhole: true }
+  }
 
   app.get('/jobs/:id', async (c) => {
     const withArgs = c.var.permissions.includes('view-args')
@@ -138,9 +143,7 @@ export function answers({ executor, schema, redact, questionTimeoutMs }: Resolve
   return app
 }
 
-interface Request {
-  readonly queue?: string
-  readonly task?: string
+interface Request extends KeyedJobsFilter {
   readonly argsText?: string
   readonly after?: string
   readonly limit: number
@@ -161,13 +164,14 @@ function readRange(c: Context) {
 
 const HOUR_MS = 3_600_000
 
-function readList(c: Context): { state: JobState; request: Request } {
-  const { state = 'ready', text, after } = c.req.query()
+function readList(c: Context): { state: JobState; filter: KeyedJobsFilter; request: Request } {
+  const { state = 'ready', key, text, after } = c.req.query()
   if (!isState(state)) {
     throw new InvalidOptionError(`state is ${JSON.stringify(state)}; use ${STATES.join(', ')}.`)
   }
   const more = { ...(text && { argsText: text }), ...(after && { after }) }
-  return { state, request: { ...filterOf(c.req.query()), ...more, limit: PAGE } }
+  const filter = { ...filterOf(c.req.query()), ...(key && { key }) }
+  return { state, filter, request: { ...filter, ...more, limit: PAGE } }
 }
 
 const STATES: readonly JobState[] = ['ready', 'scheduled', 'running', 'dead']

@@ -603,6 +603,8 @@ test('a job that two lost workers held is said to run alone; a dead one runs no 
 test.each([
   ['a character that no text has', 'jobs?state=ready&queue=%00'],
   ['the same, in a count', 'jobs/count?state=dead&task=a%00b'],
+  ['a key of no task', 'jobs?state=ready&key=a'],
+  ['the same, in a count', 'jobs/count?state=ready&key=a'],
   ['a place beyond all places', 'jobs?state=ready&after=9999999999999999999'],
   ['an instant beyond all instants', 'jobs?state=dead&after=9999-99-99T00:00:00 1'],
   ['an instant that is none', 'jobs?state=scheduled&after=:::::::::::: 1'],

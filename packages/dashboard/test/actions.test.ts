@@ -345,6 +345,21 @@ describe.skipIf(!chromiumPath)('in a browser', { timeout: BROWSER_MS }, () => {
     ])
   })
 
+  // Mutants: a key that is passed over on the way to the preview, or to the action.
+  test('cancel the job of a key, after a preview', async () => {
+    const page = await browser.page(`${served.url}/jobs?state=scheduled&task=charge-card&key=renewal+2`)
+    await press(page, 'Cancel all 1')
+    await confirm(page, 'Cancel all 1')
+    await page.getByText('Cancelled 1 job.').waitFor()
+    expect(events).toMatchObject([{ target: { task: 'charge-card', key: 'renewal 2', state: 'scheduled' }, jobs: 1 }])
+    const { rows } = await pool.query(`select meta ->> 'key' as key from pgq.dead_jobs where reason = 'cancelled'`)
+    expect(rows).toEqual([{ key: 'renewal 2' }])
+    await page.goto(`${served.url}/jobs?state=dead&task=charge-card&key=renewal+2`)
+    await press(page, 'Delete all 1')
+    await confirm(page, 'Delete all 1')
+    await page.getByText('Deleted 1 job.').waitFor()
+  })
+
   test('ask all that run and fit a filter to stop', async () => {
     const page = await browser.page(`${served.url}/jobs?state=running&task=charge-card`)
     await press(page, 'Cancel all 2')

@@ -36,6 +36,7 @@ const PAGES = [
   ['running', () => '/jobs?state=running', 'web-7f9c · 214'],
   ['scheduled', () => '/jobs?state=scheduled', 'PaymentError: card 4242'],
   ['job', () => `/jobs/${shop.retrying[0]}`, 'The bank did not answer'],
+  ['of-schedule', () => `/jobs/${shop.report}`, 'daily-report'],
   ['dead', () => '/dead', '550 mailbox'],
   ['schedules', () => '/schedules', 'every 5 minutes'],
   ['schedule', () => '/schedules?name=daily-report', 'Wed, '],
@@ -158,6 +159,37 @@ describe.skipIf(!chromiumPath)('in a browser', { timeout: BROWSER_MS }, () => {
     await page.getByText('Workers try again').waitFor()
     expect(await isAsWide()).toBe(true)
     await pool.query('delete from pgq.schedules where name = $1', [long])
+  })
+
+  // Mutants: a key as long as it likes; a link to the schedule of another name.
+  test.each([390, 1280])('what a job carries leaves the page as wide as a screen of %d px', async (width) => {
+    const long = 'x'.repeat(190)
+    const meta = { key: long, schedule: long, slot: long, [long]: long }
+    await pool.query(`insert into pgq.dead_jobs (id, task, queue, meta) values (4711, 'long', 'long', $1)`, [meta])
+    const page = await browser.page(`${served.url}/jobs/4711`, { viewport: { width, height: 860 } })
+    await expect.poll(() => page.getByRole('link', { name: long }).count()).toBe(2)
+    expect(await page.evaluate('document.documentElement.scrollWidth <= innerWidth')).toBe(true)
+    await pool.query('delete from pgq.dead_jobs where id = 4711')
+  })
+
+  test('a job leads to its schedule, and to the jobs of its key', async () => {
+    const page = await browser.page(`${served.url}/jobs/${shop.report}`, { timezoneId: 'Europe/Berlin' })
+    await page.getByText('2 Mar 2026, 06:00:00').waitFor()
+    await page.getByText('"traceparent": "00-0af76519').waitFor()
+    await page.getByRole('link', { name: 'daily-report' }).click()
+    await page.getByRole('heading', { name: 'Next slots' }).waitFor()
+    await page.goto(`${served.url}/jobs/${shop.retrying[1]}`)
+    await page.getByRole('link', { name: 'renewal 2' }).click()
+    const rows = page.locator('tbody tr')
+    await expect.poll(() => rows.count()).toBe(1)
+    await page.getByRole('link', { name: shop.retrying[1]! }).waitFor()
+    // Mutant: a key that goes on to count where its task does not.
+    await page.getByLabel('Key').fill('renewal 3')
+    await page.getByRole('link', { name: shop.retrying[2]! }).waitFor()
+    await page.getByLabel('Task').fill('')
+    await page.getByText('sync-stock').first().waitFor()
+    expect(await page.getByLabel('Key').count()).toBe(0)
+    expect(page.url()).not.toContain('key=')
   })
 
   // Mutants: a choice that the charts do not hear of; one that the address does not keep.

@@ -7,13 +7,14 @@ import { buildClient } from '../client/build.mjs'
 /** A shop's queue in the middle of its day: jobs in every state, workers, statistics of the last hour. */
 export async function stageShop(pool: pg.Pool) {
   const tasks = ['send-receipt', 'charge-card', 'sync-stock', 'resize-image', 'build-report']
-  const enqueue = async (task: string, count: number, job: object) => {
+  const enqueue = async (task: string, count: number, job: object, keyOf?: (n: number) => string) => {
     const results = await enqueueMany(
       pool,
       task,
       Array.from({ length: count }, (_, n) => ({
         args: { orderId: 40_000 + n, card: { number: '4242', brand: 'visa' } },
         ...job,
+        ...(keyOf && { unique: { key: keyOf(n + 1) } }),
       })),
     )
     return results.map(({ id }) => id!)
@@ -25,7 +26,7 @@ export async function stageShop(pool: pg.Pool) {
   const ready = await enqueue('send-receipt', 64, { queue: 'mail' })
   await enqueue('resize-image', 12, { queue: 'images', priority: 5 })
   const scheduled = await enqueue('sync-stock', 9, { delayMs: 5_400_000 })
-  const retrying = await enqueue('charge-card', 3, { delayMs: 90_000 })
+  const retrying = await enqueue('charge-card', 3, { delayMs: 90_000 }, (renewal) => `renewal ${renewal}`)
   await pool.query(`
     update pgq.jobs set ready_at = now() - (id % 40) * interval '1 second' where execute_at is null;
     update pgq.jobs set created_at = ready_at where execute_at is null`)
@@ -46,7 +47,7 @@ export async function stageShop(pool: pg.Pool) {
   ])
   await recordHour(pool, tasks)
   await stageSchedules(pool, report!)
-  return { ready, scheduled, retrying, running, dead }
+  return { ready, scheduled, retrying, running, report: report!, dead }
 }
 
 /** Of each kind, and in each state. */
@@ -64,6 +65,11 @@ async function stageSchedules(pool: pg.Pool, lastJobId: string): Promise<void> {
   await task('charge-card').schedule(pool, {}, { name: 'charge-renewals', cron: '15 * * * *', catchUp: 'all' })
   await pool.query(
     `update pgq.schedules set last_at = now() - interval '14 s', last_job_id = $1 where name = 'daily-report'`,
+    [lastJobId],
+  )
+  await pool.query(
+    `update pgq.leases set metas = array[json_build_object('schedule', 'daily-report', 'slot', '2026-03-02T05:00:00.000Z', 'traceparent', '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01')]
+     where ids = array[$1::bigint]`,
     [lastJobId],
   )
   await pool.query(`

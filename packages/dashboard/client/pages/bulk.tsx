@@ -13,14 +13,16 @@ export function Bulk({
   state,
   queue,
   task,
+  uniqueKey = '',
   onDone,
 }: {
   state: JobState
   queue: string
   task: string
+  uniqueKey?: string
   onDone: () => void
 }) {
-  const names = { ...(queue && { queue }), ...(task && { task }) }
+  const names = { ...(queue && { queue }), ...(task && { task }), ...(uniqueKey && { key: uniqueKey }) }
   const preview = usePoll<Wire<Fitting>>(`jobs/count?${new URLSearchParams({ state, ...names })}`, 5_000)
   const { jobs: found, isWhole } = preview.data ?? { jobs: 0, isWhole: true }
   if (found === 0 && isWhole) return null

@@ -98,6 +98,7 @@ function Details({ job, answer }: { job: Present; answer: Polled<Found> }) {
                   </dd>
                 </>
               )}
+              <Meta job={job} />
             </dl>
           </section>
           <section class="card">
@@ -109,6 +110,50 @@ function Details({ job, answer }: { job: Present; answer: Polled<Found> }) {
     </>
   )
 }
+
+/** What it carries beside its args. SQL may have written anything there. */
+function Meta({ job: { state, task, meta } }: { job: Present }) {
+  const all: [name: string, value: unknown][] = Object.entries(meta ?? {})
+  const isNamed = ([name, value]: (typeof all)[number]) => NAMED.includes(name) && typeof value === 'string'
+  const { key, schedule, slot } = Object.fromEntries(all.filter(isNamed)) as Record<string, string | undefined>
+  const more = all.filter((entry) => !isNamed(entry))
+  return (
+    <>
+      {key !== undefined && (
+        <>
+          <dt>Key</dt>
+          <dd>
+            <a href={linkTo('jobs', { state, task, key })}>{key}</a>
+          </dd>
+        </>
+      )}
+      {schedule !== undefined && (
+        <>
+          <dt>Schedule</dt>
+          <dd>
+            <a href={linkTo('schedules', { name: schedule })}>{schedule}</a>
+          </dd>
+        </>
+      )}
+      {slot !== undefined && (
+        <>
+          <dt>Slot</dt>
+          <dd>{isInstant(slot) ? moment(slot) : slot}</dd>
+        </>
+      )}
+      {more.length > 0 && (
+        <>
+          <dt>Meta</dt>
+          <dd>
+            <pre>{JSON.stringify(Object.fromEntries(more), null, 2)}</pre>
+          </dd>
+        </>
+      )}
+    </>
+  )
+}
+
+const NAMED = ['key', 'schedule', 'slot']
 
 const isInstant = (text: string): boolean => !Number.isNaN(Date.parse(text))
 

@@ -25,11 +25,14 @@ const ORDER: Record<JobState, string> = {
 export function Jobs({ query }: { query: Readonly<Record<string, string>> }) {
   const state = STATES.find((one) => one === query.state) ?? 'ready'
   const { queue = '', task = '', text = '', after } = query
+  // One of the task's: without it, it says nothing.
+  const key = (task && query.key) ?? ''
   const { searchesArgs } = useContext(SessionContext)
   const answer = usePoll<JobsAnswer>(
-    `jobs?${new URLSearchParams({ state, queue, task, text, ...(after && { after }) })}`,
+    `jobs?${new URLSearchParams({ state, queue, task, key, text, ...(after && { after }) })}`,
   )
-  const to = (change: Record<string, string | undefined>) => linkTo('jobs', { state, queue, task, text, ...change })
+  const to = (change: Record<string, string | undefined>) =>
+    linkTo('jobs', { state, queue, task, key, text, ...change })
   return (
     <>
       <Heading title="Jobs">
@@ -44,13 +47,14 @@ export function Jobs({ query }: { query: Readonly<Record<string, string>> }) {
           ))}
         </nav>
         <Filter label="Queue" value={queue} onChange={(value) => go(to({ queue: value }))} />
-        <Filter label="Task" value={task} onChange={(value) => go(to({ task: value }))} />
+        <Filter label="Task" value={task} onChange={(value) => go(to({ task: value, key: '' }))} />
+        {task && <Filter label="Key" value={key} onChange={(value) => go(to({ key: value }))} />}
         {searchesArgs && <Filter label="Text in args" value={text} onChange={(value) => go(to({ text: value }))} />}
       </div>
       {/* No action takes a text: it would hit more than what is shown. */}
       {(queue || task) && !text && (
         <div class="bar">
-          <Bulk key={state} state={state} queue={queue} task={task} onDone={answer.refresh} />
+          <Bulk key={state} state={state} queue={queue} task={task} uniqueKey={key} onDone={answer.refresh} />
         </div>
       )}
       <Loaded of={answer}>
