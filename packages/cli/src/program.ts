@@ -57,6 +57,7 @@ export function pgqProgram(ended: (exitCode: number) => void, json = false): Com
     .argument('[id]', 'show this job, wherever it is')
     .addOption(queue())
     .addOption(task())
+    .addOption(key())
     .addOption(state('ready', 'scheduled', 'running', 'dead'))
     .option('-l, --limit <n>', 'at most so many', wholeNumber(1), 20)
     .option('--after <cursor>', 'go on after a page, with --state')
@@ -147,6 +148,7 @@ export function pgqProgram(ended: (exitCode: number) => void, json = false): Com
       .argument('[ids...]', 'these jobs')
       .addOption(queue())
       .addOption(task())
+      .addOption(key())
       .option('-n, --dry-run', 'only say how many it would be')
       .option('-y, --yes', 'do not ask')
   }
@@ -159,6 +161,7 @@ const watchable = (command: Command): Command =>
 
 const queue = (): Option => new Option('-q, --queue <name>', 'of this queue')
 const task = (): Option => new Option('-t, --task <name>', 'of this task')
+const key = (): Option => new Option('-k, --key <key>', 'with --task: the unique job of this key')
 const state = (...states: string[]): Option => choice('-s, --state <state>', 'in this state', ...states)
 const logLevel = (): Option =>
   choice('--log-level <level>', 'log from here on (default: info)', 'debug', 'info', 'warn', 'error')

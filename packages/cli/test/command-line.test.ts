@@ -66,7 +66,7 @@ test.each<[string, string[], string]>([
   [
     'jobs that nobody names',
     ['cancel'],
-    'Which jobs? Name their ids, or give at least one of --queue, --task, --state',
+    'Which jobs? Name their ids, or give at least one of --queue, --task, --key, --state',
   ],
   ['a filter beside an id', ['jobs', '17', '--queue', 'mail'], '--queue is for lists'],
   ['what is no id', ['jobs', 'abc'], 'abc is no job id: ids are digits. For lists'],

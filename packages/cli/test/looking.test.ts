@@ -80,6 +80,27 @@ describe('jobs', () => {
     expect(JSON.parse((await run('jobs', '1', '--json')).stdout)).not.toHaveProperty('args')
   })
 
+  // Mutants: a key that is passed over; one of another task.
+  test('the one of a key is found, and says what it came of', async () => {
+    await enqueue(pool, 1)
+    await enqueue(pool, 1, { unique: { key: 'order 7' }, delayMs: 60_000 })
+    const { jobs } = JSON.parse((await run('jobs', '--task', 'send', '--key', 'order 7', '--json')).stdout)
+    expect(jobs).toMatchObject([{ id: '2', state: 'scheduled' }])
+    expect((await run('jobs', '--task', 'other', '--key', 'order 7')).stdout).toContain('No such job')
+    expect(await run('jobs', '--key', 'order 7')).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('A key is one of a task: give task beside key.'),
+    })
+    expect((await run('jobs', '1')).stdout).not.toMatch(/^(key|schedule|slot)/m)
+    expect((await run('jobs', '2')).stdout).toMatch(/^key +order 7$/m)
+    const meta = { schedule: 'nightly', slot: '2026-01-02T03:00:00.000Z', key: 7 }
+    await pool.query('update pgq.jobs set meta = $1 where id = 2', [meta])
+    expect((await run('jobs', '2')).stdout).toMatch(
+      /^key +7\nschedule +nightly\nslot +2026-01-02T03:00:00.000Z\nargs +hidden/m,
+    )
+    expect(JSON.parse((await run('jobs', '2', '--json')).stdout)).toMatchObject({ meta })
+  })
+
   test('one that is not there fails', async () => {
     expect(await run('jobs', '99')).toMatchObject({ code: 1, stdout: expect.stringContaining('Job 99 is not there') })
     expect(await run('jobs', 'x')).toMatchObject({ code: 2, stderr: expect.stringContaining('is no job id') })
@@ -112,7 +133,11 @@ const OBEYED = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u20
 // Mutant: any of these places without plain().
 test('what jobs are called and died of cannot steer a terminal', async () => {
   await enqueue(pool, 1, { queue: HOSTILE })
-  await pool.query('update pgq.jobs set task = $1, args = $2', [HOSTILE, JSON.stringify({ [HOSTILE]: HOSTILE })])
+  await pool.query('update pgq.jobs set task = $1, args = $2, meta = $3', [
+    HOSTILE,
+    JSON.stringify({ [HOSTILE]: HOSTILE }),
+    JSON.stringify({ key: HOSTILE, schedule: HOSTILE, slot: { [HOSTILE]: HOSTILE } }),
+  ])
   await bury(pool, 1, { name: HOSTILE, message: HOSTILE })
   await pool.query('update pgq.dead_jobs set task = $1, queue = $1', [HOSTILE])
   await pool.query(
@@ -129,6 +154,7 @@ test('what jobs are called and died of cannot steer a terminal', async () => {
     ['jobs', '--args'],
     ['jobs', '1', '--args'],
     ['jobs', '2', '--args'],
+    ['jobs', '1', '--json'],
     ['doctor'],
     ['status', '--json'],
     ['pause', HOSTILE, `no${HOSTILE}`],

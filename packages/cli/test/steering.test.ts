@@ -35,6 +35,21 @@ test('conditions are heeded, and a dry run changes nothing', async () => {
   expect((await run('cancel', '--queue', QUEUE, '--state', 'scheduled', '-n')).stdout).toMatch(/^2 jobs would be/)
 })
 
+// Mutant: a key that is passed over: all jobs of the task are hit.
+test('retry, cancel and redrive take the job of a key', async () => {
+  await enqueue(pool, 2, { delayMs: 60_000 })
+  await enqueue(pool, 1, { delayMs: 60_000, unique: { key: 'order 7' } })
+  const ofKey = ['--task', 'send', '--key', 'order 7', '--yes']
+  expect((await run('retry', ...ofKey)).stdout).toBe('1 job made ready.\n')
+  expect((await run('cancel', ...ofKey)).stdout).toBe('1 job cancelled, or asked to end.\n')
+  expect((await run('redrive', ...ofKey)).stdout).toBe('1 job redriven.\n')
+  expect(await count('jobs', `execute_at is null and meta ->> 'key' = 'order 7'`)).toBe(1)
+  expect(await run('cancel', '--key', 'order 7')).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('A key is one of a task: give task beside key.'),
+  })
+})
+
 // Mutants: a dead letter that one is sent to look for; those that this has cancelled told as such; 0 when nothing was done.
 test('an id that does not fit is said, and where none does, the command fails', async () => {
   await bury(pool, 2)

@@ -10,11 +10,12 @@ interface JobOptions extends DatabaseOptions, WatchOptions {
   readonly args?: boolean
   readonly queue?: string
   readonly task?: string
+  readonly key?: string
   readonly state?: string
   readonly after?: string
 }
 
-const OF_LISTS = ['queue', 'task', 'state', 'after'] as const
+const OF_LISTS = ['queue', 'task', 'key', 'state', 'after'] as const
 
 /** Shows one job with all that is known of it; its args only when they are asked for. */
 export function job(id: string, options: JobOptions): Promise<number> {
@@ -54,9 +55,18 @@ function fieldsOf(found: Present): [name: string, value: string][] {
     ['crashes', String(found.crashCount)],
     ['created', instant(found.createdAt)],
     ...(found.retry ? [['retry', plain(JSON.stringify(found.retry))] as [string, string]] : []),
+    ...metaOf(found),
     ['args', 'args' in found ? indented(JSON.stringify(found.args, null, 2)) : 'hidden; --args shows them'],
   ]
 }
+
+/** What it carries beside its args. SQL may have written anything there. */
+function metaOf({ meta }: Present): [name: string, value: string][] {
+  const named = Object.entries({ key: meta?.key, schedule: meta?.schedule, slot: meta?.slot })
+  return named.flatMap(([name, value]) => (value === undefined ? [] : [[name, plain(textOfMeta(value))]]))
+}
+
+const textOfMeta = (value: unknown): string => (typeof value === 'string' ? value : JSON.stringify(value))
 
 function stateOf(found: Present): string {
   switch (found.state) {

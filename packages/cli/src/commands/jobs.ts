@@ -22,6 +22,7 @@ import { show, type WatchOptions } from '../watch.js'
 interface JobsOptions extends DatabaseOptions, WatchOptions {
   readonly queue?: string
   readonly task?: string
+  readonly key?: string
   readonly state?: JobState
   readonly limit: number
   readonly after?: string
@@ -56,11 +57,12 @@ async function list(session: Session, options: JobsOptions): Promise<Page<Listed
 
 /** A page of monitor looks at a part of a long queue, and may find nothing there: goes on until there are as many as asked for. */
 async function listState({ client, schema }: Session, state: JobState, options: JobsOptions): Promise<Page<Listed>> {
-  const { queue, task, limit, args } = options
+  const { queue, task, key, limit, args } = options
   const request: PageRequest = {
     withArgs: args ?? false,
     ...(queue !== undefined && { queue }),
     ...(task !== undefined && { task }),
+    ...(key !== undefined && { key }),
   }
   const found: Listed[] = []
   let after = options.after

@@ -11,7 +11,7 @@ import { UsageError } from '../failure.js'
 
 /** Makes scheduled jobs (delayed ones, and those that wait for a retry) ready now. */
 export function retry(ids: readonly string[], options: BulkOptions & JobFilter): Promise<number> {
-  const filter = jobsOf(ids, options, ['queue', 'task'])
+  const filter = jobsOf(ids, options, ['queue', 'task', 'key'])
   return runBulk(RETRY, { ...filter, state: 'scheduled' }, options)
 }
 
@@ -23,13 +23,13 @@ const RETRY: BulkAction<'waiting'> = {
 
 /** Cancels jobs that wait, and asks those that run to end. */
 export const cancel = (ids: readonly string[], options: BulkOptions & UnfinishedJobFilter): Promise<number> =>
-  runBulk(CANCEL, jobsOf<UnfinishedJobFilter>(ids, options, ['queue', 'task', 'state']), options)
+  runBulk(CANCEL, jobsOf<UnfinishedJobFilter>(ids, options, ['queue', 'task', 'key', 'state']), options)
 
 const CANCEL: BulkAction<'unfinished'> = { done: 'cancelled, or asked to end', kind: 'unfinished', run: cancelJobs }
 
 /** Puts dead letters back into their queues. */
 export const redrive = (ids: readonly string[], options: BulkOptions & DeadJobFilter): Promise<number> =>
-  runBulk(REDRIVE, jobsOf<DeadJobFilter>(ids, options, ['queue', 'task', 'reason', 'error']), options)
+  runBulk(REDRIVE, jobsOf<DeadJobFilter>(ids, options, ['queue', 'task', 'key', 'reason', 'error']), options)
 
 const REDRIVE: BulkAction<'dead'> = { done: 'redriven', kind: 'dead', run: redriveDeadJobs }
 
