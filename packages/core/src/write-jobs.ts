@@ -36,9 +36,10 @@ export interface EnqueueResult {
 
 /** Writes jobs, all or none, together with whatever else waits for the same executor. */
 export function writeJobs(executor: Executor, schema: string, jobs: readonly NewJob[]): Promise<EnqueueResult[]> {
-  const line = lineOf(executor, schema)
+  const hasKeys = jobs.some(({ unique }) => unique)
+  const line = lineOf(executor, schema, hasKeys)
   return new Promise((resolve, reject) => {
-    line.waiting.push({ jobs, length: lengthOf(jobs), hasKeys: jobs.some(({ unique }) => unique), resolve, reject })
+    line.waiting.push({ jobs, length: lengthOf(jobs), hasKeys, resolve, reject })
     if (!line.flushing) void flush(executor, schema, line)
   })
 }
@@ -61,11 +62,13 @@ interface Line {
 
 const lines = new WeakMap<object, Map<string, Line>>()
 
-function lineOf(executor: Executor, schema: string): Line {
-  const known = lines.get(executor)?.get(schema)
+/** Keys may be locked for as long as somebody's transaction takes: where there are more connections, all other jobs go past them. */
+function lineOf(executor: Executor, schema: string, hasKeys: boolean): Line {
+  const name = hasKeys && isPool(executor) ? `${schema} unique` : schema
+  const known = lines.get(executor)?.get(name)
   if (known) return known
   const line: Line = { flushing: false, waiting: [], doorbell: new Doorbell() }
-  lines.set(executor, new Map(lines.get(executor)).set(schema, line))
+  lines.set(executor, new Map(lines.get(executor)).set(name, line))
   return line
 }
 

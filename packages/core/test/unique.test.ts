@@ -191,6 +191,17 @@ test('in a transaction: others wait for how it ends, and an undone one has taken
   expect((await jobs()).map(({ args }) => args.n)).toEqual([2])
 })
 
+test('a key that is locked holds up no jobs without one on the same pool', async () => {
+  let waiting: Promise<unknown> = Promise.resolve()
+  await inTransaction(pool, 'commit', async (client) => {
+    await task.enqueue(client, { n: 1 }, { unique: { key: 'a' } })
+    waiting = put(2)
+    while ((await rows(`select from pg_stat_activity where wait_event_type = 'Lock'`)).length === 0);
+    expect(await task.enqueue(pool, { n: 3 })).toMatchObject({ status: 'inserted' })
+  })
+  expect(await waiting).toMatchObject({ status: 'duplicate' })
+})
+
 test('with adapters of texts alone, and calls in flight together', async () => {
   const sent: string[] = []
   const executor = {
