@@ -272,7 +272,16 @@ test('from SQL', async () => {
   ] as const) {
     await expect(call(rest)).rejects.toThrow(message)
   }
-  await expect(rows(`select pgq.enqueue_unique('work', '')`)).rejects.toThrow('key is "": use'.replace(':', ';'))
+  for (const [key, shown] of [
+    [`''`, '""'],
+    ['null', 'null'],
+    [`repeat('x', 201)`, 'xxx"'],
+    [`repeat('😀', 101)`, '😀"'],
+  ]) {
+    const wrong = `${shown}; use a text of 1 to 200 characters.`
+    await expect(rows(`select pgq.enqueue_unique('work', ${key})`), key).rejects.toThrow(wrong)
+  }
+  await rows(`select pgq.enqueue_unique('work', repeat('😀', 100)), pgq.enqueue_unique('work', repeat('ü', 200))`)
 })
 
 test('steering by key', async () => {

@@ -432,7 +432,9 @@ begin
     language plpgsql immutable
     as $body$
     begin
-      if key is null or key = '' or octet_length(key) > 800 then
+      if (
+        select count(*) + count(*) filter (where octet_length(letter) = 4) from unnest(string_to_array(key, null)) as letter
+      ) not between 1 and 200 then
         raise 'key is %%; use a text of 1 to 200 characters.', coalesce(to_json(key)::text, 'null') using errcode = 'invalid_parameter_value';
       elsif until is null or until not in ('finished', 'started') then
         raise 'until is %%; use finished or started.', coalesce(until, 'null') using errcode = 'invalid_parameter_value';
@@ -455,10 +457,11 @@ begin
   -- Enqueue of jobs of which some have keys. Each element of jobs is one as enqueue_many takes it, with key, until ('finished' or
   -- 'started'), for_ms and if_waiting ('keep' or 'replace') where it is unique. Answers [id, status] for each, in the order given:
   -- inserted; duplicate, with the id of the job that has the key; or replaced, with the id of the waiting one that is this one now.
-  -- Keys stay locked until the caller's transaction ends: who enqueues one of them meanwhile waits, and knows then.
+  -- Keys stay locked until the caller's transaction ends: who enqueues one of them meanwhile waits, and knows then. The setting, as of
+  -- finish_job: a session that planned this while the tables were empty would read all of them for each job, until the next autovacuum.
   execute format($sql$
     create function %1$I.insert_unique_jobs(jobs json) returns json
-    language plpgsql volatile
+    language plpgsql volatile set enable_seqscan = off
     as $body$
     declare
       job record;
