@@ -10,7 +10,7 @@ export interface JobFilter {
   readonly ids?: readonly string[]
   readonly queue?: string
   readonly task?: string
-  /** The unique job of this key, which is one of the task's: name that, too. */
+  /** The unique job of this key, which is one of the task's: name that, too. Of dead letters all that had it. */
   readonly key?: string
 }
 
@@ -143,13 +143,21 @@ const idOfKey = ({ table, param }: Parts): RawBuilder<unknown> =>
 export const wasThere = ({ param }: Parts, cameAt: RawBuilder<unknown>): RawBuilder<unknown> =>
   sql`(${param('asOf')}::timestamptz is null or ${cameAt} <= ${param('asOf')}::timestamptz)`
 
-const matches = (parts: Parts, alias: string, cameAt = 'created_at'): RawBuilder<unknown> => {
+const hasKey = (parts: Parts, alias: string): RawBuilder<unknown> =>
+  sql`${sql.ref(`${alias}.id`)} = any (array(${idOfKey(parts)}))`
+
+const matches = (
+  parts: Parts,
+  alias: string,
+  cameAt = 'created_at',
+  keyFits = hasKey(parts, alias),
+): RawBuilder<unknown> => {
   const { param } = parts
   return sql`
     (${param('ids')}::text is null or ${sql.ref(`${alias}.id`)} = any (array(${wantedIds(parts)})))
     and (${param('queue')}::text is null or ${sql.ref(`${alias}.queue`)} = ${param('queue')})
     and (${param('task')}::text is null or ${sql.ref(`${alias}.task`)} = ${param('task')})
-    and (${param('key')}::text is null or ${sql.ref(`${alias}.id`)} = any (array(${idOfKey(parts)})))
+    and (${param('key')}::text is null or ${keyFits})
     and ${wasThere(parts, sql.ref(`${alias}.${cameAt}`))}`
 }
 
@@ -173,8 +181,10 @@ export const selectLeased = (parts: Parts): RawBuilder<unknown> => sql`
 export const fitsDead = (parts: Parts): RawBuilder<unknown> => {
   const { param } = parts
   const lastError = sql`lower(concat_ws(': ', dead.errors -> -1 ->> 'name', dead.errors -> -1 ->> 'message'))`
+  // They have it no more: its row names another job by now, or is gone.
+  const hadKey = sql`dead.meta ->> 'key' = ${param('key')}`
   return sql`
-    ${matches(parts, 'dead', 'died_at')}
+    ${matches(parts, 'dead', 'died_at', hadKey)}
     and (${param('reason')}::text is null or dead.reason = ${param('reason')})
     and (${param('error')}::text is null or strpos(${lastError}, lower(${param('error')})) > 0)`
 }

@@ -3,7 +3,9 @@ import {
   acknowledge,
   cancelJobs,
   claimIntoLease,
+  countMatching,
   defineTask,
+  deleteDeadJobs,
   deleteWaitingJobs,
   enqueue,
   enqueueMany,
@@ -292,6 +294,20 @@ test('steering by key', async () => {
   expect(await deleteWaitingJobs(pool, { task: 'work', key: 'a' })).toBe(1)
   expect((await jobs()).map(({ id }) => id)).not.toContain(first.id)
   expect(await cancelJobs(pool, { task: 'work', key: 'b' })).toBe(1)
+})
+
+test('dead letters by key: all that had it, also when it is forgotten or another one has it', async () => {
+  for (const n of [1, 2]) {
+    await put(n)
+    await cancelJobs(pool, { task: 'work', key: 'a' })
+  }
+  const { id } = await put(3, { key: 'b' })
+  await cancelJobs(pool, { ids: [id] })
+  await forgetKeys(pool, 'pgq', { task: '', key: '' })
+  await put(4)
+  expect(await countMatching(pool, 'dead', { task: 'work', key: 'a' })).toBe(2)
+  expect(await deleteDeadJobs(pool, { task: 'work', key: 'a' })).toBe(2)
+  expect(await countMatching(pool, 'dead', { task: 'work' })).toBe(1)
 })
 
 // Mutants: a key whose job waits, or runs, is forgotten: another one is enqueued beside it.
