@@ -20,27 +20,32 @@ export const forgetKeys = defineStatement<KeyPlace, KeyPlace & { seen: number; f
   (parts) => {
     const { table, param } = parts
     return sql`
-    with seen as materialized (
-      select held.task, held.key
+    with leased as materialized (
+      select running.id
+      from ${table('leases')} as lease cross join lateral unnest(lease.ids) with ordinality as running (id, ordinal)
+      where ${isUnsettled(parts, sql`running.ordinal`)}
+    ), seen as materialized (
+      select
+        held.task, held.key, held.job_id,
+        (held.held_until is null or held.held_until < now())
+          and not exists (select from ${table('jobs')} as waiting where waiting.id = held.job_id)
+          and held.job_id not in (select id from leased) as is_free
       from ${table('job_keys')} as held
       where (held.task, held.key) > (${param('task')}, ${param('key')})
       order by held.task, held.key
       limit ${sql.lit(KEYS_A_LOOK)}
-    ), leased as materialized (
-      select running.id
-      from ${table('leases')} as lease cross join lateral unnest(lease.ids) with ordinality as running (id, ordinal)
-      where ${isUnsettled(parts, sql`running.ordinal`)}
+    ), locked as materialized (
+      select held.ctid
+      -- Each by its own look, which needs no statistics: joined while the table seemed small, these would be pairs of all with all. The row is
+      -- locked as it is by now, and its job was looked for as it was when this began: it must still be that job.
+      from seen cross join lateral (
+        select held.ctid from ${table('job_keys')} as held
+        where held.task = seen.task and held.key = seen.key and held.job_id = seen.job_id
+        for update skip locked
+      ) as held
+      where seen.is_free
     ), forgotten as (
-      delete from ${table('job_keys')} as held
-      where (held.task, held.key) in (
-        select free.task, free.key
-        from seen join ${table('job_keys')} as free using (task, key)
-        where (free.held_until is null or free.held_until < now())
-          and not exists (select from ${table('jobs')} as waiting where waiting.id = free.job_id)
-          and free.job_id not in (select id from leased)
-        for update of free skip locked
-      )
-      returning 1
+      delete from ${table('job_keys')} where ctid = any (array(select ctid from locked)) returning 1
     )
     select seen.task, seen.key, (select count(*) from seen)::integer as seen, (select count(*) from forgotten)::integer as forgotten
     from seen

@@ -331,3 +331,24 @@ test('rows of free keys are removed, and no others', async () => {
   ])
   expect(await look({ task: 'work', key: 'waits' })).toEqual([])
 })
+
+// Mutant: locked and deleted by its name alone; the row is as it is by now, and its job was looked for as of before.
+test('a key that is taken while the look goes on is not forgotten', async () => {
+  const first = await put(1)
+  await deleteWaitingJobs(pool, { ids: [first.id] })
+  await pool.query(`
+    create function pgq.wait() returns trigger language plpgsql as 'begin perform pg_advisory_xact_lock(7); return null; end';
+    create trigger wait before delete on pgq.job_keys execute function pgq.wait()`)
+  const gate = await connect()
+  try {
+    await gate.query('select pg_advisory_lock(7)')
+    const look = forgetKeys(pool, 'pgq', { task: '', key: '' })
+    while ((await rows(`select from pg_locks where locktype = 'advisory' and objid = 7 and not granted`)).length === 0);
+    const second = await put(2)
+    await gate.query('select pg_advisory_unlock(7)')
+    expect(await look).toMatchObject([{ seen: 1, forgotten: 0 }])
+    expect(await put(3)).toEqual({ status: 'duplicate', id: second.id })
+  } finally {
+    await pool.query('drop function pgq.wait cascade')
+  }
+})
