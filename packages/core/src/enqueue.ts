@@ -91,10 +91,21 @@ export function checkJobs(jobs: Iterable<unknown>): void {
   throw new InvalidOptionError(`The jobs are ${shown(jobs)}; give a list: [{ args: ... }, ...].`)
 }
 
-/** Refuses what is no job of a list, such as its args alone: some have no options that could be wrong, and would be dropped. */
+/**
+ * Refuses what is no job of a list, such as its args alone: some have no options that could be wrong, and would be dropped; of others the
+ * schema would say that they lack everything.
+ */
 export function checkJob(job: unknown): void {
-  if (typeof job === 'object' && job !== null && !Array.isArray(job)) return
-  throw new InvalidOptionError(`a job is ${shown(job)}; give an object: { args: ... }.`)
+  if (typeof job !== 'object' || job === null || Array.isArray(job)) {
+    throw new InvalidOptionError(`a job is ${shown(job)}; give an object: { args: ... }.`)
+  }
+  if ('args' in job) return
+  const unknown = Object.keys(job).find((name) => !OPTIONS.has(name))
+  if (unknown === undefined) return
+  const name = shown(unknown)
+  throw new InvalidOptionError(
+    `the job has no args, and ${name} is no option: args go under args, as in { args: { ${name}: ... } }. The options beside them are ${[...OPTIONS].join(', ')}.`,
+  )
 }
 
 /** The error of one job in a list, which says which of them it is. */

@@ -2,6 +2,7 @@ import { migrate } from '@pgq/migrations'
 import { Kysely, PostgresDialect } from 'kysely'
 import pg from 'pg'
 import { afterAll, beforeEach, describe, expect, test } from 'vitest'
+import { z } from 'zod'
 import {
   aroundEnqueue,
   defineTask,
@@ -368,6 +369,20 @@ describe('options', () => {
       await failure(enqueueMany(pool, 'work', jobs as never)),
     ]
     for (const error of errors) expect(error.message).toContain('give a list: [{ args: ... }, ...]')
+  })
+
+  // Mutants: the schema complains of args that are undefined; an option that is unknown, when it is no option that was meant.
+  test('args in the place of a job are told so, and where they go', async () => {
+    const jobs = [{ args: {} }, { to: 'ada', delayMs: 5 }] as never
+    const checked = defineTask('checked', { args: z.object({ to: z.string().optional() }) })
+    const errors = await Promise.all([task, checked].map((one) => failure(one.enqueueMany(pool, jobs))))
+    errors.push(await failure(enqueueMany(pool, 'work', jobs)))
+    for (const error of errors) {
+      expect(error).toBeInstanceOf(InvalidOptionError)
+      expect(error.message).toBe(
+        'jobs[1]: the job has no args, and "to" is no option: args go under args, as in { args: { "to": ... } }. The options beside them are queue, priority, executeAt, delayMs, retry, unique.',
+      )
+    }
   })
 
   // Mutants: what is false passed over: a job without its args; args in the place of a job, where they have no names that could be wrong.
