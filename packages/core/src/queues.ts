@@ -10,7 +10,7 @@ export interface QueueOptions {
   readonly schema?: string
 }
 
-const OPTIONS = optionNames<QueueOptions>({ schema: true })
+export const QUEUE_OPTIONS = optionNames<QueueOptions>({ schema: true })
 
 /**
  * Pauses a queue, for all workers at once: no claim that begins after this is committed takes a job from it. What is running
@@ -19,7 +19,7 @@ const OPTIONS = optionNames<QueueOptions>({ schema: true })
  */
 export async function pauseQueue(executor: Executor, queue: string, options: QueueOptions = {}): Promise<boolean> {
   checkName(queue, 'queue')
-  checkOptionNames(options, OPTIONS, 'pauseQueue')
+  checkOptionNames(options, QUEUE_OPTIONS, 'pauseQueue')
   const { schema = DEFAULT_SCHEMA } = options
   return (await pauseStatement(executor, schema, { queue })).length > 0
 }
@@ -35,7 +35,7 @@ const pauseStatement = defineStatement<{ queue: string }, { name: string }>(
 /** Lets a paused queue go on, and wakes a worker for it. Answers whether it was paused. */
 export async function resumeQueue(executor: Executor, queue: string, options: QueueOptions = {}): Promise<boolean> {
   checkName(queue, 'queue')
-  checkOptionNames(options, OPTIONS, 'resumeQueue')
+  checkOptionNames(options, QUEUE_OPTIONS, 'resumeQueue')
   const { schema = DEFAULT_SCHEMA } = options
   return (await resumeStatement(executor, schema, { queue })).length > 0
 }

@@ -4,7 +4,8 @@ import type { Executor } from './executor.js'
 import { enqueueSlot, inMs, type ScheduleTiming, TIMING, timingOf } from './fire-schedules.js'
 import { databaseTime } from './manage-jobs.js'
 import { checkName, DEFAULT_SCHEMA } from './names.js'
-import type { QueueOptions } from './queues.js'
+import { checkOptionNames } from './option-names.js'
+import { QUEUE_OPTIONS, type QueueOptions } from './queues.js'
 import { type CatchUp, slotsOf, type Timing } from './slots.js'
 import { defineStatement, type Statement } from './statement.js'
 import { instantOf, type NewJob } from './write-jobs.js'
@@ -121,8 +122,7 @@ const pauseStatement = defineStatement<Named, Named>(
  * paused.
  */
 export async function resumeSchedule(executor: Executor, name: string, options?: QueueOptions): Promise<boolean> {
-  checkName(name, 'schedule')
-  const schema = options?.schema ?? DEFAULT_SCHEMA
+  const schema = checkCall(name, options)
   const [schedule] = await timingStatement(executor, schema, { name })
   if (!schedule) return false
   const nextAt = firstSlot(name, timingOf(schedule), new Date(schedule.nowMs))
@@ -147,13 +147,8 @@ const resumeStatement = defineStatement<Named & Texts<'nextAt'>, Named>(
 )
 
 /** Enqueues a job of a schedule now, beside its slots, also when it is paused. Answers its id; null: there is no such schedule. */
-export async function runSchedule(
-  executor: Executor,
-  name: string,
-  { schema = DEFAULT_SCHEMA }: QueueOptions = {},
-): Promise<string | null> {
-  checkName(name, 'schedule')
-  const [row] = await runStatement(executor, schema, { name })
+export async function runSchedule(executor: Executor, name: string, options?: QueueOptions): Promise<string | null> {
+  const [row] = await runStatement(executor, checkCall(name, options), { name })
   return row?.id ?? null
 }
 
@@ -172,8 +167,14 @@ async function change(
   executor: Executor,
   statement: Statement<Named, Named>,
   name: string,
-  { schema = DEFAULT_SCHEMA }: QueueOptions = {},
+  options?: QueueOptions,
 ): Promise<boolean> {
+  return (await statement(executor, checkCall(name, options), { name })).length > 0
+}
+
+/** Answers the schema. Throws InvalidOptionError. */
+function checkCall(name: string, options: QueueOptions = {}): string {
   checkName(name, 'schedule')
-  return (await statement(executor, schema, { name })).length > 0
+  checkOptionNames(options, QUEUE_OPTIONS, 'The call')
+  return options.schema ?? DEFAULT_SCHEMA
 }

@@ -211,6 +211,8 @@ test('removed, its jobs stay', async () => {
   expect(await jobs()).toHaveLength(1)
   for (const act of [removeSchedule, pauseSchedule, resumeSchedule, runSchedule]) {
     await expect(act(pool, undefined as never)).rejects.toThrow('The schedule name undefined is not allowed')
+    // In the default schema it would hit another one's.
+    await expect(act(pool, 'report', { schemma: 'other' } as object)).rejects.toThrow('unknown option schemma')
   }
 })
 
