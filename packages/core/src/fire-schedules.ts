@@ -1,7 +1,7 @@
 import { type RawBuilder, sql } from 'kysely'
 import { storableText } from './encode-args.js'
 import { InvalidOptionError } from './errors.js'
-import type { Executor } from './executor.js'
+import { type Executor, sqlStateOf } from './executor.js'
 import { isError } from './read-thrown.js'
 import { type CatchUp, dueSlots, type Timing } from './slots.js'
 import { defineStatement, type StatementParts } from './statement.js'
@@ -25,13 +25,16 @@ export async function fireSchedules(executor: Executor, schema: string): Promise
     try {
       jobs += await fire(executor, schema, schedule)
     } catch (error) {
-      if (!(error instanceof InvalidOptionError) && !isRefusal(error)) throw error
+      if (!(error instanceof InvalidOptionError) && !isRefusal(error) && !isCancelled(error)) throw error
       await noteFailure(executor, schema, schedule, error)
       failed.push({ schedule: schedule.name, error })
     }
   }
   return { jobs, failed }
 }
+
+/** It took longer than a statement may: all others shall not wait for it. */
+const isCancelled = (error: unknown): boolean => sqlStateOf(error) === '57014'
 
 /** What is read of a schedule to find its slots. */
 export interface ScheduleTiming {

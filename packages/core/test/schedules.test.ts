@@ -245,6 +245,25 @@ test('one that cannot have its job holds nobody up, says why, and is tried again
   expect(await schedule('refused')).toMatchObject({ error: null, failed_at: null })
 })
 
+// Mutant: an error like any other that another try may find gone: none of the others has a job any more.
+test('one whose jobs take longer than a statement may holds nobody up either', async () => {
+  await report.schedule(pool, { day: 1 }, { name: 'slow', everyMs: 60_000, queue: 'slow' })
+  await report.schedule(pool, { day: 2 }, { name: 'well', everyMs: 60_000 })
+  await makeDue()
+  await pool.query(`
+    create function pgq.dawdle() returns trigger language plpgsql as 'begin perform pg_sleep(60); return new; end';
+    create trigger dawdle before insert on pgq.jobs for each row when (new.queue = 'slow') execute function pgq.dawdle()`)
+  const client = await connect()
+  try {
+    await client.query(`set statement_timeout = '500ms'`)
+    const { jobs: made, failed } = await fireSchedules(client, 'pgq')
+    expect({ made, failed: failed.map((one) => one.schedule) }).toEqual({ made: 1, failed: ['slow'] })
+    expect(await schedule('slow')).toMatchObject({ error: expect.stringContaining('statement timeout') })
+  } finally {
+    await pool.query('drop function pgq.dawdle cascade')
+  }
+})
+
 test('workers learn when the next slot is while they look for due jobs', async () => {
   const look = async () => (await promoteDueJobs(pool, 'pgq', { queues: ['default'], limit: 10 })).nextSlotMs
   expect(await look()).toBeNull()
