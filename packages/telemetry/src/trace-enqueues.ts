@@ -15,7 +15,7 @@ export function traceEnqueues(options: TraceOptions = {}): () => void {
     const { span } = sending
     try {
       const results = await context.with(sending.context, next, undefined, sending.jobs)
-      quietly(() => noteId(span, results))
+      quietly(() => noteResult(span, results))
       return results
     } catch (error) {
       quietly(() => recordFailure(span, error))
@@ -51,7 +51,10 @@ function beginToSend(tracer: Tracer, jobs: readonly NewJob[]): Sending {
   }
 }
 
-function noteId(span: Span, results: readonly EnqueueResult[]): void {
+/** Of a duplicate, the id is that of the job which has the key: its trace is another one. */
+function noteResult(span: Span, results: readonly EnqueueResult[]): void {
   const [result] = results
-  if (result && results.length === 1) span.setAttribute('messaging.message.id', result.id)
+  if (!result || results.length > 1) return
+  span.setAttribute('messaging.message.id', result.id)
+  if (result.status !== 'inserted') span.setAttribute('pgq.status', result.status)
 }

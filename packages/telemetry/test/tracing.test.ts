@@ -69,6 +69,27 @@ describe('enqueue', () => {
     expect(send!.attributes).not.toHaveProperty('messaging.destination.name')
   })
 
+  // Mutants: a duplicate told as a job of its own; a replaced job that keeps the context of the call before.
+  test('of a unique job says what became of it, and of which job', async () => {
+    tracedEnqueues()
+    const unique = { key: 'order 7' }
+    const { id } = await mail.enqueue(db.pool, 1, { unique })
+    await mail.enqueue(db.pool, 2, { unique })
+    const told = () => spans('send letters').map(({ attributes: a }) => [a['messaging.message.id'], a['pgq.status']])
+    expect(told()).toEqual([
+      [id, undefined],
+      [id, 'duplicate'],
+    ])
+    const contextOf = (place: number) => {
+      const span = spans('send letters')[place]
+      return [{ key: 'order 7', traceparent: `00-${traceOf(span)}-${idOf(span)}-01` }]
+    }
+    expect(await metas()).toEqual(contextOf(0))
+    await mail.enqueue(db.pool, 3, { unique: { ...unique, ifWaiting: 'replace' } })
+    expect(told()[2]).toEqual([id, 'replaced'])
+    expect(await metas()).toEqual(contextOf(2))
+  })
+
   test('by name is traced as by definition, and what is written is what was given', async () => {
     tracedEnqueues()
     const { id } = await enqueue(db.pool, 'mail', { to: 'Ada' }, { queue: 'letters', priority: 3 })
