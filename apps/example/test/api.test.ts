@@ -80,11 +80,30 @@ test('with a worker: charged, and the receipt written', async () => {
   })
 })
 
-test('POST /restock orders again what was sold, once', async () => {
+// Mutant: no key.
+test('POST /restock enqueues one job until that has begun, however often it is called', async () => {
+  const { url } = await api()
+  const restock = async () => (await send(`${url}/restock`, '')).answer
+  const answers = await Promise.all([restock(), restock(), restock()])
+  expect(answers.map(({ status }) => status).sort()).toEqual(['duplicate', 'duplicate', 'inserted'])
+  expect(new Set(answers.map(({ job }) => job)).size).toBe(1)
+  expect(await countJobs(db)).toMatchObject([{ task: 'restock-sold', jobs: 1 }])
+})
+
+test('POST /restock orders again what was sold', async () => {
   const { url } = await api()
   for (const sku of ['tea', 'mug']) await send(`${url}/orders`, { ...tea, sku })
-  expect(await send(`${url}/restock`, '')).toMatchObject({ status: 202, answer: { jobs: 2 } })
-  expect(await send(`${url}/restock`, '')).toMatchObject({ status: 202, answer: { jobs: 0 } })
+  const worker = shopWorker(databaseUrl, db)
+  let left = 2
+  const restocked = new Promise<void>((resolve) => {
+    worker.on('job.settled', ({ task }) => task === 'restock' && --left === 0 && resolve())
+  })
+  await worker.start()
+  onTestFinished(() => worker.stop())
+  expect(await send(`${url}/restock`, '')).toMatchObject({ status: 202, answer: { status: 'inserted' } })
+  await restocked
+  const deliveries = await db.selectFrom('shop.deliveries').select('sku').orderBy('order_id').execute()
+  expect(deliveries).toEqual([{ sku: 'tea' }, { sku: 'mug' }])
 })
 
 test('GET /jobs counts them by queue, task and state', async () => {
