@@ -24,7 +24,7 @@ export interface JobsFilter {
 
 /** The same, or the unique job of a key. */
 export interface KeyedJobsFilter extends JobsFilter {
-  /** The key is one of the task's: name that, too. */
+  /** The key is one of the task's: name that, too. Of dead letters, all that had it. */
   readonly key?: string
 }
 

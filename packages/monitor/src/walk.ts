@@ -97,9 +97,10 @@ export function defineWalk<Cursor extends object, Row>(
               ${sql.join(COLUMNS[from].map((column) => sql.ref(`job.${column}`)))}, ${args('job.args')} as args,
               ${sql.join(order.map((key, n) => sql`${key} as ${keys[n]!}`))},
               (${param('task')}::text is null or job.task = ${param('task')})
-                and ${argsContain(args('job.args'), param('argsText'))} as fits,
+                and ${argsContain(args('job.args'), param('argsText'))}
+                and ${isOfKey && from === 'dead_jobs' ? sql`job.meta ->> 'key' = ${param('key')}` : sql`true`} as fits,
               row_number() over (order by ${ordered(order)} rows unbounded preceding) as place
-            from ${isOfKey ? rowOfKey(parts, from, args) : table(from)} as job
+            from ${isOfKey && from === 'jobs' ? rowOfKey(parts, args) : table(from)} as job
             where job.queue = found.queue and ${where} and ${behind}
             order by ${ordered(order)}
             limit ${share}
@@ -129,11 +130,10 @@ export function defineWalk<Cursor extends object, Row>(
 /** By its id before anything else: an index in the order of the list would be read to its end. */
 const rowOfKey = (
   parts: StatementParts<WalkParams>,
-  from: WalkedOrder['from'],
   args: (column: string) => RawBuilder<unknown>,
 ): RawBuilder<unknown> => sql`(
-  select ${sql.join(COLUMNS[from].map((column) => sql.ref(`job.${column}`)))}, ${args('job.args')} as args
-  from ${parts.table(from)} as job
+  select ${sql.join(COLUMNS.jobs.map((column) => sql.ref(`job.${column}`)))}, ${args('job.args')} as args
+  from ${parts.table('jobs')} as job
   where ${hasKey(parts, sql`job.id`)}
   offset 0
 )`

@@ -90,6 +90,8 @@ describe('listReady', () => {
     expect(await found('bill')).toEqual([[], [scheduled!.id], [], []])
     await cancelJobs(queue.pool, { task: 'bill', key: 'order 7' })
     expect(await found('bill')).toEqual([[], [], [scheduled!.id], []])
+    await queue.pool.query('delete from pgq.job_keys where task = $1', ['bill'])
+    expect(await found('bill')).toEqual([[], [], [scheduled!.id], []])
     await queue.claim(await queue.worker(), 3)
     expect(await found('mail')).toEqual([[], [], [], [ready!.id]])
     expect(idsOf(await listReady(queue.pool, { task: 'mail', key: 'order 9' }))).toEqual([])
