@@ -102,6 +102,16 @@ test('for a time: taken from the enqueue on, though the job is done', async () =
   expect(await put(3, { forMs: 60_000 })).toMatchObject({ status: 'inserted' })
 })
 
+test('for a time from the last call that was heeded: replacing is one', async () => {
+  const first = await put(1, { forMs: 1_000 })
+  await put(2, { forMs: 60_000 })
+  await put(3, { forMs: 60_000, ifWaiting: 'replace' })
+  await deleteWaitingJobs(pool, { ids: [first.id] })
+  const [{ seconds }] = await rows(`select round(extract(epoch from held_until - now())) as seconds from pgq.job_keys`)
+  expect(Number(seconds)).toBeGreaterThan(50)
+  expect(await put(4, { forMs: 60_000 })).toMatchObject({ status: 'duplicate' })
+})
+
 test('replace: the job that waits becomes what was enqueued now', async () => {
   const first = await put(1, {}, { delayMs: 60_000, retry: { maxAttempts: 2 } })
   const later = await put(2, { ifWaiting: 'replace' }, { delayMs: 120_000, priority: 9, queue: 'slow' })
@@ -125,9 +135,11 @@ test('replace: the job that waits becomes what was enqueued now', async () => {
 
 test('replace: a job that failed starts from the beginning; one that runs is left, and another waits', async () => {
   const first = await put(1)
-  await pool.query(`update pgq.jobs set attempt = 5, errors = '[{"name": "Error"}]'`)
+  await pool.query(`update pgq.jobs set attempt = 5, crash_count = 2, errors = '[{"name": "Error"}]'`)
   await put(2, { ifWaiting: 'replace' })
-  expect(await rows('select attempt, errors from pgq.jobs')).toEqual([{ attempt: 0, errors: null }])
+  expect(await rows('select attempt, crash_count, errors from pgq.jobs')).toEqual([
+    { attempt: 0, crash_count: 0, errors: null },
+  ])
   const { jobs: claimed } = await claim()
   expect(claimed[0]).toMatchObject({ id: first.id, args: { n: 2 } })
   const next = await put(3, { ifWaiting: 'replace' })

@@ -219,7 +219,10 @@ class MemoryQueue implements EagerQueue {
       this.#keys.take(job, entry, now)
       return { status: 'inserted', id: entry.job.id }
     }
-    if (holder.replace) this.#replace(holder.entry, job, args)
+    if (holder.replace) {
+      this.#replace(holder.entry, job, args)
+      this.#keys.take(job, holder.entry, now)
+    }
     return { status: holder.replace ? 'replaced' : 'duplicate', id: holder.entry.job.id }
   }
 

@@ -519,6 +519,8 @@ begin
           answer := %1$I.enqueue(
             job.task, job.args, job.queue, job.priority, job.execute_at, job.delay_ms, job.retry, job.meta
           );
+        end if;
+        if status <> 'duplicate' and job.key is not null then
           update %1$I.job_keys as held set job_id = answer, held_until = now() + job.for_ms * interval '1 ms'
           where held.task = job.task and held.key = job.key;
         end if;
@@ -545,7 +547,7 @@ begin
         return null;
       end if;
       update %1$I.jobs as job set
-        args = $2, queue = $3, priority = $4, execute_at = $5, retry = $6, meta = $7, attempt = 0, errors = null,
+        args = $2, queue = $3, priority = $4, execute_at = $5, retry = $6, meta = $7, attempt = 0, crash_count = 0, errors = null,
         ready_at = case when was_ready and $5 is null then job.ready_at else now() end,
         position = case when was_ready and $5 is null then job.position else nextval('%1$I.job_positions') end
       where job.id = $1;
