@@ -41,9 +41,9 @@ test('the change stands in the changelog of its package, under the new version, 
   }
 })
 
-test('core needs nothing but the types of the standard schema, and kysely beside it', () => {
+test('core needs nothing but the types of the standard schema and what reads cron expressions, and kysely beside it', () => {
   const core = published.find(({ name }) => name === '@pgq/core')!
-  expect(Object.keys(core.dependencies ?? {})).toEqual(['@standard-schema/spec'])
+  expect(Object.keys(core.dependencies ?? {})).toEqual(['@standard-schema/spec', 'croner'])
   expect(Object.keys(core.peerDependencies ?? {})).toEqual(['kysely'])
 })
 
@@ -151,7 +151,14 @@ describe('an empty project', () => {
 
   test('with core alone enqueues, as ESM and as CommonJS', async () => {
     const installed = await project.install(at('@pgq/core'), ...pinned('kysely', '@types/node'))
-    expect(namesOf(installed)).toEqual(['@pgq/core', '@standard-schema/spec', '@types/node', 'kysely', 'undici-types'])
+    expect(namesOf(installed)).toEqual([
+      '@pgq/core',
+      '@standard-schema/spec',
+      '@types/node',
+      'croner',
+      'kysely',
+      'undici-types',
+    ])
 
     project.copy('core-alone.ts', 'core-alone.mts')
     project.copy('core-alone.ts', 'core-alone.cts')
