@@ -193,12 +193,10 @@ const inserted = (id: string): EnqueueResult => ({ status: 'inserted', id })
 
 async function insertUnique(executor: Executor, schema: string, jobs: readonly NewJob[]): Promise<EnqueueResult[]> {
   const texts = jobs.map(({ task, args, queue, priority, executeAt, delayMs, retry, unique, meta }) => {
-    const { key, until = 'finished', forMs = null, ifWaiting = 'keep' } = unique ?? { forMs: null }
-    const rest = {
-      ...{ task, queue, priority, retry, delay_ms: delayMs, key, until, for_ms: forMs, if_waiting: ifWaiting },
-      execute_at: executeAt && instantOf(executeAt),
-      meta: unique ? { ...meta, key } : meta,
-    }
+    const { key, until = 'finished', forMs, ifWaiting = 'keep' }: Partial<UniqueOptions> = unique ?? {}
+    const times = { execute_at: executeAt && instantOf(executeAt), delay_ms: delayMs, for_ms: forMs }
+    const carried = unique ? { ...meta, key } : meta
+    const rest = { task, queue, priority, retry, ...times, meta: carried, key, until, if_waiting: ifWaiting }
     // The args as they were encoded: letter by letter.
     return `{"args":${args},${JSON.stringify(rest).slice(1)}`
   })
