@@ -232,10 +232,9 @@ class MemoryQueue implements EagerQueue {
     { queue, priority, args: argsText, retry, unique, meta, ...job }: NewJob,
     args: unknown,
   ): void {
-    const { now } = this.#timetable
     Object.assign(entry.job, { queue, priority, args, attempts: 0, errors: [] })
     Object.assign(entry, { argsText, retry: storedRetry(retry), meta: metaOf({ unique, meta }) })
-    this.#timetable.move(entry, job.executeAt?.getTime() ?? now + (job.delayMs ?? 0))
+    this.#timetable.move(entry, timeOf(job, this.#timetable.now))
   }
 
   /** In another schema these jobs would be others' work, whatever their task is called. */
@@ -285,7 +284,7 @@ class MemoryQueue implements EagerQueue {
       finished: false,
     }
     this.#entries.push(entry)
-    this.#timetable.add(entry, job.executeAt?.getTime() ?? now + (job.delayMs ?? 0))
+    this.#timetable.add(entry, timeOf(job, now))
     return entry
   }
 
@@ -372,6 +371,10 @@ class MemoryQueue implements EagerQueue {
 
 /** As the database would have it: what is undefined is left to the task. */
 const storedRetry = (retry: NewJob['retry']): NewJob['retry'] => retry && JSON.parse(JSON.stringify(retry))
+
+/** When it may run. */
+const timeOf = ({ executeAt, delayMs = 0 }: Pick<NewJob, 'executeAt' | 'delayMs'>, now: number): number =>
+  executeAt?.getTime() ?? now + delayMs
 
 const metaOf = ({ unique, meta }: Pick<NewJob, 'unique' | 'meta'>): NewJob['meta'] =>
   unique ? { ...meta, key: unique.key } : meta
