@@ -157,54 +157,53 @@ describe('coalescing', () => {
     expect(await stored()).toEqual([1, 1])
   })
 
-  test('one call that a trigger of the user refuses fails alone, whole', async () => {
+  /** A trigger of the user on the jobs, for as long as the work takes. */
+  async function withTrigger(body: string, work: () => Promise<unknown>): Promise<void> {
     await pool.query(`
-      create function refuse() returns trigger language plpgsql as
-        $$ begin if new.args::text = '13' then raise 'unlucky'; end if; return new; end $$;
-      create trigger refuse before insert on pgq.jobs for each row execute function refuse()`)
+      create function own_trigger() returns trigger language plpgsql as $$ begin ${body} return new; end $$;
+      create trigger own_trigger before insert on pgq.jobs for each row execute function own_trigger()`)
     try {
-      const settled = await Promise.allSettled([
-        work.enqueueMany(pool, numbers(3).map((args) => ({ args }))), // biome-ignore format: short
-        work.enqueueMany(pool, numbers(3, 12).map((args) => ({ args }))), // biome-ignore format: short
-        work.enqueue(pool, 20),
-      ])
-      expect(settled.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled'])
-      expect(settled[1]).toMatchObject({ reason: { code: 'P0001', message: 'unlucky' } })
-      expect(await stored()).toEqual([0, 1, 2, 20])
+      await work()
+    } finally {
+      await pool.query('drop trigger own_trigger on pgq.jobs; drop function own_trigger')
+    }
+  }
+
+  /** Three calls in flight together, the second of them with 13: it is refused for this reason, alone and whole. */
+  async function expectThirteenRefused(reason: object): Promise<void> {
+    const settled = await Promise.allSettled([
+      work.enqueueMany(pool, numbers(3).map((args) => ({ args }))), // biome-ignore format: short
+      work.enqueueMany(pool, numbers(3, 12).map((args) => ({ args }))), // biome-ignore format: short
+      work.enqueue(pool, 20),
+    ])
+    expect(settled.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled'])
+    expect(settled[1]).toMatchObject({ reason })
+    expect(await stored()).toEqual([0, 1, 2, 20])
+  }
+
+  test('one call that a trigger of the user refuses fails alone, whole', async () => {
+    await withTrigger(`if new.args::text = '13' then raise 'unlucky'; end if;`, async () => {
+      await expectThirteenRefused({ code: 'P0001', message: 'unlucky' })
 
       // In a transaction the refusal has ended it for all: each call hears why.
       await inTransaction(pool, 'rollback', async (trx) => {
         const both = await Promise.allSettled([work.enqueue(trx, 1), work.enqueue(trx, 13)])
         expect(both).toMatchObject([{ reason: { message: 'unlucky' } }, { reason: { message: 'unlucky' } }])
       })
-    } finally {
-      await pool.query('drop trigger refuse on pgq.jobs; drop function refuse')
-    }
+    })
   })
 
   // Mutants: the ids that came back answered for the jobs in order, whatever their number; a job that is not there answered as enqueued.
   test('a call of which a trigger of the user leaves out a job fails alone, whole', async () => {
-    await pool.query(`
-      create function leave_out() returns trigger language plpgsql as
-        $$ begin if new.args::text = '13' then return null; end if; return new; end $$;
-      create trigger leave_out before insert on pgq.jobs for each row execute function leave_out()`)
-    try {
-      const settled = await Promise.allSettled([
-        work.enqueueMany(pool, numbers(3).map((args) => ({ args }))), // biome-ignore format: short
-        work.enqueueMany(pool, numbers(3, 12).map((args) => ({ args }))), // biome-ignore format: short
-        work.enqueue(pool, 20),
-      ])
-      expect(settled.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled'])
+    await withTrigger(`if new.args::text = '13' then return null; end if;`, async () => {
       const reason = { code: '09000', message: expect.stringContaining('A trigger on pgq.jobs left out') }
-      expect(settled[1]).toMatchObject({ reason })
+      await expectThirteenRefused(reason)
       await expect(work.enqueue(pool, 13)).rejects.toMatchObject(reason)
       await expect(work.enqueue(pool, 13, { unique: { key: 'a' } })).rejects.toMatchObject(reason)
       await expect(work.enqueueMany(pool, [{ args: 13 }, { args: 13 }])).rejects.toMatchObject(reason)
       await expect(pool.query(`select pgq.enqueue_many('[{"task": "a", "args": 13}]')`)).rejects.toMatchObject(reason)
       expect(await stored()).toEqual([0, 1, 2, 20])
-    } finally {
-      await pool.query('drop trigger leave_out on pgq.jobs; drop function leave_out')
-    }
+    })
   })
 
   test('a call with invalid args or options disturbs no other', async () => {
