@@ -311,11 +311,15 @@ describe('rescue', () => {
     }
     const epochOf = async (client: pg.Client) => (await client.query(`select ${EPOCH}::text as epoch`)).rows[0].epoch
     const victim = await connect()
+    // The postmaster ends it when it has seen the crash, and from then on lets nobody in until the server has begun anew.
+    const bystander = await connect()
+    const sawCrash = new Promise((resolve) => bystander.once('end', resolve))
     const before = await epochOf(victim)
     const started = (client: pg.Client) => client.query('select pg_postmaster_start_time() as at')
     const { rows } = await started(victim)
     const { rows: [{ pid }] } = await victim.query('select pg_backend_pid() as pid') // biome-ignore format: short
     process.kill(pid, 'SIGKILL')
+    await sawCrash
     let again: pg.Client | undefined
     while (!again) again = await connect().catch(() => undefined)
     onTestFinished(() => again!.end())
