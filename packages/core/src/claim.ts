@@ -112,6 +112,8 @@ export interface Promotion {
   readonly ready: boolean
   /** Whether there are suspects at all; see goAlone. */
   readonly suspects: boolean
+  /** Whether jobs are parked in these queues; see findFreePlaces. */
+  readonly parked: boolean
   /** When a schedule is due, in ms from now; null: none waits. See fireSchedules. */
   readonly nextSlotMs: number | null
 }
@@ -127,7 +129,7 @@ export async function promoteDueJobs(executor: Executor, schema: string, request
 
 const promoteStatement = defineStatement<Required<PromoteRequest>, Promotion>(
   'promote_due_jobs',
-  ({ table, param, nextPosition }) => sql`
+  ({ table, param, routine, nextPosition }) => sql`
     with due as (
       select due.ctid, ${nextPosition} as position
       from (
@@ -178,6 +180,14 @@ const promoteStatement = defineStatement<Required<PromoteRequest>, Promotion>(
       exists (
         select from ${table('jobs')} where execute_at is null and crash_count >= ${sql.lit(SUSPECT_CRASHES)}
       ) as suspects,
+      exists (
+        select from unnest(${param('queues')}::text[]) as wanted (queue)
+        cross join lateral (
+          select from ${table('jobs')} as job
+          where job.queue = wanted.queue and job.execute_at = 'infinity' and ${routine('concurrency_key')}(job.meta) > ''
+          limit 1
+        ) as parked
+      ) as parked,
       (
         select ${inMs(sql`min(${dueAt})`)} - ${inMs(sql`now()`)}
         from ${table('schedules')} as schedule where schedule.paused_at is null

@@ -56,6 +56,7 @@ export interface LeasesTable {
   number: BigInt8
   claimed_at: Generated<Stamp>
   transactional: Generated<boolean>
+  keyed: Generated<boolean>
   done: Generated<number[]>
   ids: Generated<string[]>
   positions: Generated<string[]>
@@ -130,6 +131,15 @@ export interface JobKeysTable {
   held_until: Stamp | null
 }
 
+/** Which jobs of a concurrency key run: a row counts while its job is in that lease and not done. */
+export interface ConcurrencyHoldsTable {
+  queue: string
+  key: string
+  job_id: BigInt8
+  worker_id: number
+  number: BigInt8
+}
+
 /** What workers enqueue again and again; next_at is infinity when there is no next slot. */
 export interface SchedulesTable {
   name: string
@@ -198,6 +208,7 @@ export interface PgqDatabase {
   cancellations: CancellationsTable
   job_stats: JobStatsTable
   job_keys: JobKeysTable
+  concurrency_holds: ConcurrencyHoldsTable
   schedules: SchedulesTable
   idle_workers: IdleWorkersTable
   job_states: JobStatesView

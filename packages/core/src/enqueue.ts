@@ -1,3 +1,4 @@
+import { AT_MOST_ONCE_UNCOUNTED, type ConcurrencyOptions, checkConcurrency, concurrencyMeta } from './concurrency.js'
 import { DEFAULT_MAX_ARGS_BYTES, encodeArgs } from './encode-args.js'
 import { InvalidOptionError, PgqError } from './errors.js'
 import { checkExecutor, type Executor } from './executor.js'
@@ -23,6 +24,8 @@ export interface EnqueueOptions<Mode extends DeliveryModeName = DeliveryModeName
   readonly retry?: Mode extends 'at-most-once' ? never : RetryPolicy
   /** Nothing is enqueued while another job of the task has the same key: the result says which. */
   readonly unique?: UniqueOptions
+  /** At most so many jobs of the queue with the same key run at the same time, over all workers. */
+  readonly concurrency?: Mode extends 'at-most-once' ? never : ConcurrencyOptions
 }
 
 const OPTIONS = optionNames<EnqueueOptions>({
@@ -32,6 +35,7 @@ const OPTIONS = optionNames<EnqueueOptions>({
   delayMs: true,
   retry: true,
   unique: true,
+  concurrency: true,
 })
 
 /** Those of a job in a list, beside its args. */
@@ -130,9 +134,10 @@ export function newJob(
 ): NewJob {
   const options = given ?? DEFAULTS
   if (options !== DEFAULTS) checkOptions(task, options, known)
-  const { queue = task.queue, priority = task.priority, executeAt, delayMs, retry, unique } = options
+  const { queue = task.queue, priority = task.priority, executeAt, delayMs, retry, unique, concurrency } = options
   const encoded = encodeArgs(args, task.maxArgsBytes)
-  return { queue, task: task.name, args: encoded, priority, executeAt, delayMs, retry, unique }
+  const meta = concurrency && concurrencyMeta(concurrency)
+  return { queue, task: task.name, args: encoded, priority, executeAt, delayMs, retry, unique, meta }
 }
 
 /** What a job has when its call says nothing else. */
@@ -147,7 +152,7 @@ export interface TaskDefaults {
 const DEFAULTS: EnqueueOptions = {}
 
 function checkOptions(task: TaskDefaults, options: EnqueueOptions, known: ReadonlySet<string>): void {
-  const { queue, priority, executeAt, delayMs, retry, unique } = options
+  const { queue, priority, executeAt, delayMs, retry, unique, concurrency } = options
   const where = `enqueue of task ${JSON.stringify(task.name)}`
   checkOptionNames(options, known, where)
   if (queue !== undefined) checkName(queue, 'queue')
@@ -155,6 +160,10 @@ function checkOptions(task: TaskDefaults, options: EnqueueOptions, known: Readon
   if (retry !== undefined) checkJobRetry(task, retry, where)
   checkTime(executeAt, delayMs, where)
   if (unique !== undefined) checkUnique(unique, where)
+  if (concurrency !== undefined) {
+    checkConcurrency(concurrency, where)
+    if (task.mode === 'at-most-once') throw new InvalidOptionError(`${where}: ${AT_MOST_ONCE_UNCOUNTED}`)
+  }
 }
 
 function checkJobRetry({ mode }: { readonly mode?: DeliveryModeName }, retry: RetryPolicy, where: string): void {

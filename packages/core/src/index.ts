@@ -1,4 +1,5 @@
 export { cancelJobs } from './cancel-jobs.js'
+export type { ConcurrencyOptions } from './concurrency.js'
 export type { DeadReason, JobState, PgqDatabase } from './database.js'
 export { type AroundEnqueue, aroundEnqueue, type EnqueueOptions, enqueue, enqueueMany } from './enqueue.js'
 export {
@@ -67,6 +68,16 @@ export {
   promoteDueJobs,
   SUSPECT_CRASHES,
 } from './claim.js'
+export {
+  AT_MOST_ONCE_UNCOUNTED,
+  type ConcurrencyPlace,
+  claimParkedIntoLease,
+  concurrencyOf,
+  findFreePlaces,
+  forgetHolds,
+  type ParkedRequest,
+  parkRefusedJobs,
+} from './concurrency.js'
 export { hangDoorbell, ringDoorbell, takeDoorbell } from './doorbell.js'
 export { storableText } from './encode-args.js'
 export { divertEnqueues, type EnqueueSink } from './enqueue.js'

@@ -34,7 +34,7 @@ export type ScheduleOptions<Mode extends DeliveryModeName = DeliveryModeName> = 
 
 type Given = Partial<Record<'cron' | 'timeZone' | 'everyMs' | 'catchUp' | 'name', unknown>> & EnqueueOptions
 
-const OPTIONS = optionNames<Omit<Required<Given>, 'executeAt' | 'delayMs' | 'unique'>>({
+const OPTIONS = optionNames<Omit<Required<Given>, 'executeAt' | 'delayMs' | 'unique' | 'concurrency'>>({
   name: true,
   cron: true,
   timeZone: true,

@@ -72,11 +72,20 @@ export async function returnJobs(
 const returnStatement = defineStatement<{ workerId: number; returns: string }, { number: string }>(
   'return_jobs',
   (parts) => sql`
-    with returned as (
-      select * from json_to_recordset(${parts.param('returns')}::json) as returned (
-        number bigint, ordinal smallint, kind text, attempt smallint, "delayMs" double precision, reason text, error json
-      )
-    ), lease as (
+    ${returnOf(
+      parts,
+      sql`
+        select * from json_to_recordset(${parts.param('returns')}::json) as returned (
+          number bigint, ordinal smallint, kind text, attempt smallint, "delayMs" double precision, reason text, error json
+        )`,
+    )}
+    select lease.number
+    from lease, (select ${parts.routine('ring_doorbell')}(array_agg(distinct queue)) from requeued offset 0) as doorbell`,
+)
+
+/** The CTEs that take the places which `returned` names out of their leases, and put their jobs where it says. */
+export const returnOf = (parts: StatementParts<{ workerId: number }>, returned: RawBuilder<unknown>) => sql`
+    with returned as (${returned}), lease as (
       update ${parts.table('leases')} as lease set done = lease.done || part.done
       from (select number, array_agg(ordinal) as done from returned group by number) as part
       where lease.worker_id = ${parts.param('workerId')} and lease.number = part.number
@@ -85,7 +94,7 @@ const returnStatement = defineStatement<{ workerId: number; returns: string }, {
       select
         lease.ids[ordinal] as id, lease.positions[ordinal] as position, lease.created_ats[ordinal] as created_at,
         lease.ready_ats[ordinal] as ready_at, lease.priorities[ordinal] as priority,
-        coalesce(returned.attempt, (lease.attempts[ordinal] - (returned.kind = 'release')::integer)::smallint) as attempt,
+        coalesce(returned.attempt, (lease.attempts[ordinal] - (returned.kind in ('release', 'park'))::integer)::smallint) as attempt,
         lease.crash_counts[ordinal] as crash_count, lease.queues[ordinal] as queue, lease.tasks[ordinal] as task,
         lease.args[ordinal] as args, lease.retries[ordinal] as retry, lease.metas[ordinal] as meta,
         ${errorsWith(sql`lease.errors[ordinal]`, sql`returned.error`)} as errors,
@@ -97,10 +106,7 @@ const returnStatement = defineStatement<{ workerId: number; returns: string }, {
         where finished.worker_id = ${parts.param('workerId')} and finished.number = returned.number
           and finished.ordinal = returned.ordinal
       )
-    ), ${placeJobs(parts)}
-    select lease.number
-    from lease, (select ${parts.routine('ring_doorbell')}(array_agg(distinct queue)) from requeued offset 0) as doorbell`,
-)
+    ), ${placeJobs(parts)}`
 
 /**
  * Puts the rows of the CTE `job` where their kind says; what cancelJobs asked to end meanwhile is buried. Delays count from
@@ -113,12 +119,12 @@ const placeJobs = ({ table, nextPosition }: Pick<StatementParts<object>, 'table'
       insert into ${table('jobs')}
         (id, position, created_at, ready_at, execute_at, priority, attempt, crash_count, queue, task, args, retry, meta, errors)
       select
-        id, case when kind = 'release' then position else ${nextPosition} end, created_at,
-        case when kind = 'release' then ready_at else statement_timestamp() end,
-        case when delay_ms > 0 then statement_timestamp() + delay_ms * interval '1 ms' end,
+        id, case when kind = 'requeue' then ${nextPosition} else position end, created_at,
+        case when kind = 'requeue' then statement_timestamp() else ready_at end,
+        case when kind = 'park' then 'infinity' when delay_ms > 0 then statement_timestamp() + delay_ms * interval '1 ms' end,
         priority, attempt, crash_count, queue, task, args, retry, meta, errors
       from job
-      where kind in ('requeue', 'release') and id not in (select job_id from cancelled)
+      where kind in ('requeue', 'release', 'park') and id not in (select job_id from cancelled)
         and not ${waitsAlready({ table }, sql`job.id`)}
       returning queue
     ), buried as (

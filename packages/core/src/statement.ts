@@ -28,7 +28,18 @@ export interface Statement<Params, Row> {
 export interface StatementParts<Params> {
   table(name: keyof PgqDatabase): RawBuilder<unknown>
   routine(
-    name: 'ring_doorbell' | 'enqueue' | 'insert_jobs' | 'insert_unique_jobs' | 'finish_job' | 'finished_ordinals',
+    name:
+      | 'ring_doorbell'
+      | 'enqueue'
+      | 'insert_jobs'
+      | 'insert_unique_jobs'
+      | 'finish_job'
+      | 'finished_ordinals'
+      | 'refuse_jobs'
+      | 'take_parked_jobs'
+      | 'lock_concurrency_key'
+      | 'concurrency_key'
+      | 'concurrency_max',
   ): RawBuilder<unknown>
   /** The schema's name as a text value. */
   readonly schemaName: RawBuilder<string>

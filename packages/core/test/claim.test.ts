@@ -229,7 +229,14 @@ describe('promoteDueJobs', () => {
     await makeDue('(1 + args::text::integer)') // 2 is due since longest
     const times = await database.rows('select execute_at from pgq.jobs order by execute_at')
     await enqueueMany(pool, 'work', [{ args: 'ready' }])
-    expect(await promote()).toEqual({ promoted: 3, nextDueMs: null, ready: false, suspects: false, nextSlotMs: null })
+    expect(await promote()).toEqual({
+      promoted: 3,
+      nextDueMs: null,
+      ready: false,
+      suspects: false,
+      parked: false,
+      nextSlotMs: null,
+    })
     const rows = await database.rows('select * from pgq.jobs order by position')
     expect(rows.map(({ args }) => args)).toEqual(['ready', 2, 1, 0])
     expect(rows.slice(1).map(({ ready_at }) => ready_at)).toEqual(times.map(({ execute_at }) => execute_at))
@@ -258,6 +265,7 @@ describe('promoteDueJobs', () => {
       nextDueMs: null,
       ready: false,
       suspects: false,
+      parked: false,
       nextSlotMs: null,
     })
   })

@@ -73,6 +73,7 @@ const tables: {
     number: 'string',
     claimed_at: 'Date default',
     transactional: 'boolean default',
+    keyed: 'boolean default',
     done: 'number[] default',
     ids: 'string[] default',
     positions: 'string[] default',
@@ -131,6 +132,13 @@ const tables: {
     key: 'string',
     job_id: 'string null',
     held_until: 'Date null',
+  },
+  concurrency_holds: {
+    queue: 'string',
+    key: 'string',
+    job_id: 'string',
+    worker_id: 'number',
+    number: 'string',
   },
   schedules: {
     name: 'string',

@@ -379,7 +379,7 @@ describe('options', () => {
     for (const error of errors) {
       expect(error).toBeInstanceOf(InvalidOptionError)
       expect(error.message).toBe(
-        'jobs[1]: the job has no args, and "to" is no option: args go under args, as in { args: { "to": ... } }. The options beside them are queue, priority, executeAt, delayMs, retry, unique.',
+        'jobs[1]: the job has no args, and "to" is no option: args go under args, as in { args: { "to": ... } }. The options beside them are queue, priority, executeAt, delayMs, retry, unique, concurrency.',
       )
     }
   })

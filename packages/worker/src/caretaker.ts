@@ -1,8 +1,11 @@
 import {
   beat,
+  type ConcurrencyPlace,
   type Executor,
+  findFreePlaces,
   findUnknownTasks,
   fireSchedules,
+  forgetHolds,
   forgetKeys,
   goAlone,
   isRefusal,
@@ -45,6 +48,8 @@ const MIN_SETTLE_IN_MS = 1_000
 /** How often a worker beats when there is nothing else to look after, as a share of the lease. */
 const BEAT_SHARE = 0.4
 const UNKNOWN_TASKS_MS = 60_000
+/** How often each worker looks for parked jobs that nobody sees to, in ms. */
+const PARKED_MS = 1_000
 /** How often a busy worker looks through the keys of unique jobs, in ms; and again, while many of them are free. */
 const FORGET_KEYS_MS = 60_000
 const FORGET_AGAIN_MS = 1_000
@@ -60,6 +65,9 @@ const CANCEL_AGAIN_MS = 1_000
 /** Before all others. */
 const NO_KEY: KeyPlace = { task: '', key: '' }
 
+/** Before all others. */
+const NO_PLACE: ConcurrencyPlace = { queue: '', key: '' }
+
 /** What the caretaker looks after. */
 export interface Charge {
   readonly isIdle: boolean
@@ -73,6 +81,8 @@ export interface Charge {
   jobsCameBack(): void
   /** Suspects wait, and no other worker has said that it runs them. False: what runs did not end soon enough. */
   runSuspects(): Promise<boolean>
+  /** Jobs of these concurrency keys may run, and are parked. */
+  claimParked(places: readonly ConcurrencyPlace[]): void
   /** These jobs were asked to end, wherever they are. */
   cancel(jobIds: ReadonlySet<string>): void
   /** The others took this worker for dead. */
@@ -89,6 +99,9 @@ export class Caretaker {
   #pollMs = FIRST_POLL_MS
   #unknown = ''
   #keyPlace: KeyPlace = NO_KEY
+  /** Where the next look for parked jobs goes on, and when it may begin. */
+  #parkedPlace: ConcurrencyPlace = NO_PLACE
+  #parkedFrom = 0
   /** The server that this worker knows, and when it has known it long enough to judge those that have not come back to it yet. */
   #epoch: string | null = null
   #settledAt = Number.POSITIVE_INFINITY
@@ -218,7 +231,7 @@ export class Caretaker {
     // What the lanes are just claiming is ready still: to ring them again would be a claim for nothing.
     const watchedTasks = this.#lanesLook ? [] : idleTasks
     this.#lanesLook = false
-    const { promoted, nextDueMs, ready, suspects, nextSlotMs } = await promoteDueJobs(this.connection, schema, {
+    const { promoted, nextDueMs, ready, suspects, parked, nextSlotMs } = await promoteDueJobs(this.connection, schema, {
       queues,
       limit: PROMOTE_LIMIT,
       watchedTasks,
@@ -227,10 +240,23 @@ export class Caretaker {
     if (!suspects) this.#offered = false
     if (!this.charge.isAlone && (suspects || this.#wentAlone)) await this.#seeToSuspects()
     if (promoted === PROMOTE_LIMIT) return 0
+    const parkedMs = parked ? await this.#seeToParked() : Number.POSITIVE_INFINITY
     const slotMs = nextSlotMs === null ? Number.POSITIVE_INFINITY : await this.#seeToSlots(nextSlotMs)
     const longestMs = this.control.isHung ? this.#sharedPollMs() : this.options.deafPollMs
     const patience = isIdle ? this.#nextPollMs(ready, longestMs) : BUSY_PROMOTE_MS
-    return Math.min(Math.max(nextDueMs ?? patience, 1), slotMs, patience)
+    return Math.min(Math.max(nextDueMs ?? patience, 1), slotMs, parkedMs, patience)
+  }
+
+  /** Who ends a job of a concurrency key claims the next one. What nobody has: after a crash, a stop, or of a task that one does not know. */
+  async #seeToParked(): Promise<number> {
+    const waitMs = this.#parkedFrom - performance.now()
+    if (waitMs > 0) return waitMs
+    const { schema, queues } = this.options
+    const seen = await findFreePlaces(this.connection, schema, { ...this.#parkedPlace, queues })
+    this.charge.claimParked(seen.filter(({ free }) => free))
+    this.#parkedPlace = seen.find(({ last }) => last) ?? NO_PLACE
+    this.#parkedFrom = performance.now() + PARKED_MS
+    return PARKED_MS
   }
 
   /** Enqueues what schedules have due, whatever queues this worker serves. Answers when to look again, in ms. */
@@ -347,6 +373,7 @@ export class Caretaker {
   /** Piece by piece, in a circle. Only those that have work: an idle fleet frees no keys. */
   async #forgetKeys(): Promise<number> {
     if (this.charge.isIdle) return FORGET_KEYS_MS
+    await forgetHolds(this.connection, this.options.schema, {})
     const [look] = await forgetKeys(this.connection, this.options.schema, this.#keyPlace)
     this.#keyPlace = look?.seen === KEYS_A_LOOK ? look : NO_KEY
     return look && look.forgotten > KEYS_A_LOOK / 10 ? FORGET_AGAIN_MS : FORGET_KEYS_MS

@@ -1,6 +1,8 @@
 import {
   CancelledError,
   type ClaimRequest,
+  type ConcurrencyPlace,
+  concurrencyOf,
   type Handler,
   LostLeaseError,
   type PgqError,
@@ -9,7 +11,7 @@ import {
 import type { Backoff } from './backoff.js'
 import { BatchSize } from './batch-size.js'
 import { ClaimCursor } from './claim-cursor.js'
-import type { Claim, DeliveryMode } from './delivery/delivery-mode.js'
+import type { Claim, DeliveryMode, Found } from './delivery/delivery-mode.js'
 import type { Events } from './events.js'
 import type { ResolvedOptions } from './options.js'
 import { JobRun, type RunHost } from './run-job.js'
@@ -50,6 +52,8 @@ export interface LaneHost {
   readonly settled: SettledRuns
   /** The lane found nothing to claim and sleeps until it is rung. */
   idle(): void
+  /** A job of a concurrency key has ended. */
+  freed(place: ConcurrencyPlace): void
   /** The lane found jobs; full: as many as it asked for, so there may be more. */
   busy(full: boolean): void
 }
@@ -80,6 +84,10 @@ export class Lane {
   #paused = false
   readonly #calm = new WakeUp()
   #claimingSuspect: Promise<unknown> | undefined
+  /** Where a job of a concurrency key has ended, and the next one has not been asked for yet. */
+  readonly #freed = new Map<string, ConcurrencyPlace>()
+  #isClaimingFreed = false
+  #claimingFreed: Promise<unknown> | undefined
   #stopping = false
   #looping: Promise<unknown> | undefined
 
@@ -125,7 +133,7 @@ export class Lane {
     this.#stopping = true
     this.#ringAll()
     this.#calm.ring()
-    await Promise.all([this.#looping, this.#claimingSuspect])
+    await Promise.all([this.#looping, this.#claimingSuspect, this.#claimingFreed])
     await this.#releaseWaiting()
   }
 
@@ -143,6 +151,7 @@ export class Lane {
   resume(): void {
     this.#paused = false
     this.#ringAll()
+    this.claimParked([])
   }
 
   /**
@@ -168,6 +177,13 @@ export class Lane {
 
   abort(reason: (run: JobRun) => PgqError): void {
     for (const run of this.running) run.abort(reason(run))
+  }
+
+  /** Fewer jobs of these concurrency keys run than may: claims the next ones that are parked. */
+  claimParked(places: readonly ConcurrencyPlace[]): void {
+    if (!this.mode.claimParked) return
+    for (const { queue, key } of places) this.#freed.set(JSON.stringify([queue, key]), { queue, key })
+    if (!this.#isClaimingFreed) this.#claimingFreed = this.#claimFreed()
   }
 
   /** Aborts these jobs where they run, and gives those back that have not started: they end where they are put. */
@@ -289,9 +305,9 @@ export class Lane {
     const { workerId } = this.host
     const { tasks } = this
     const request: ClaimRequest = { workerId, ...ranges, tasks, limit, maxBytes: this.options.maxBatchBytes }
-    let claims: Claim[]
+    let found: Found
     try {
-      claims = await this.mode.claim(request)
+      found = await this.mode.claim(request)
     } catch (error) {
       this.#answered(limit)
       this.#cursor.reset()
@@ -302,15 +318,46 @@ export class Lane {
     this.#answered(limit)
     const durationMs = performance.now() - start
     this.backoff.succeeded()
+    const { claims, parked } = found
     const jobs = claims.map(({ job }) => job)
     this.#cursor.advance(jobs, rescan, performance.now(), durationMs)
-    if (claims.length === 0) return 0
-    this.#size.claimed(claims.length)
-    this.events.emit('jobs.claimed', { mode: this.mode.name, jobs: claims.length, durationMs })
-    this.host.busy(claims.length >= limit)
+    const count = claims.length + parked
+    if (count === 0) return 0
+    this.#size.claimed(count)
+    if (claims.length > 0) this.events.emit('jobs.claimed', { mode: this.mode.name, jobs: claims.length, durationMs })
+    this.host.busy(count >= limit)
     this.#waiting.add(claims.map((claim) => this.#runOf(claim)))
     this.#startWaiting()
-    return claims.length
+    return count
+  }
+
+  /** Claims what is parked behind jobs that have ended, before anything else: its turn had come before. */
+  async #claimFreed(): Promise<void> {
+    this.#isClaimingFreed = true
+    while (this.#freed.size > 0 && !this.#stopping && !this.#paused) {
+      const places = [...this.#freed.values()]
+      this.#freed.clear()
+      const limit = Math.max(this.#concurrency, places.length)
+      this.#asked += limit
+      const start = performance.now()
+      try {
+        const { workerId } = this.host
+        const knownTasks = [...this.options.handlers.keys()]
+        const claims = await this.mode.claimParked!({ workerId, tasks: this.tasks, knownTasks, places, limit })
+        this.backoff.succeeded()
+        const durationMs = performance.now() - start
+        if (claims.length > 0) {
+          this.events.emit('jobs.claimed', { mode: this.mode.name, jobs: claims.length, durationMs })
+          this.host.busy(false)
+        }
+        this.#waiting.addFirst(claims.map((claim) => this.#runOf(claim)))
+      } catch (error) {
+        await this.#park('full', this.backoff.failed(error)) // they are found by the next look, too
+      }
+      this.#answered(limit)
+      this.#startWaiting()
+    }
+    this.#isClaimingFreed = false
   }
 
   #answered(limit: number): void {
@@ -342,6 +389,8 @@ export class Lane {
   #closed(run: JobRun): void {
     this.#freeSlot(run)
     this.#open -= 1
+    const place = concurrencyOf(run.claim.job)
+    if (place) this.host.freed(place)
     if (this.#open > 0) return
     this.#drained.ring()
     this.#ringCalm()

@@ -25,6 +25,11 @@ export class WaitingJobs {
     this.#runs = all.reverse()
   }
 
+  /** Before all others, in their order. */
+  addFirst(claimed: readonly JobRun[]): void {
+    this.#runs.push(...claimed.toReversed())
+  }
+
   /** The next one. */
   take(): JobRun | undefined {
     return this.#runs.pop()

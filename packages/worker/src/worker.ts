@@ -1,5 +1,12 @@
 import { hostname } from 'node:os'
-import { type DeliveryModeName, InvalidOptionError, registerWorker, removeWorker, WorkerStoppingError } from '@pgq/core'
+import {
+  type ConcurrencyPlace,
+  type DeliveryModeName,
+  InvalidOptionError,
+  registerWorker,
+  removeWorker,
+  WorkerStoppingError,
+} from '@pgq/core'
 import { Acknowledger } from './acknowledger.js'
 import { Backoff, Outage } from './backoff.js'
 import { Caretaker } from './caretaker.js'
@@ -190,6 +197,7 @@ class RunningWorker implements Worker {
         return control.isHung
       },
       settled: this.#settled,
+      freed: (place) => this.#claimParked([place]),
       idle: () => this.#laneIdle(lane),
       busy: (full) => this.#laneBusy(lane, full),
     })
@@ -219,6 +227,7 @@ class RunningWorker implements Worker {
       },
       jobsCameBack: () => this.#lookAgain(),
       runSuspects: () => this.#runSuspects(),
+      claimParked: (places: readonly ConcurrencyPlace[]) => this.#claimParked(places),
       cancel: (jobIds: ReadonlySet<string>) => {
         for (const lane of this.#lanes) lane.cancel(jobIds)
       },
@@ -258,6 +267,11 @@ class RunningWorker implements Worker {
   #reconnected(): void {
     this.#caretaker.reconnected()
     this.#lookAgain()
+  }
+
+  /** The next one in line may be of another mode. */
+  #claimParked(places: readonly ConcurrencyPlace[]): void {
+    for (const lane of this.#lanes) lane.claimParked(places)
   }
 
   #laneIdle(lane: Lane): void {

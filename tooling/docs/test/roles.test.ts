@@ -106,6 +106,7 @@ test('who may do what, object by object', async () => {
     shop_web: select on leases (worker_id number done ids)
     shop_web: usage on schema pgq
     shop_worker: delete insert select update on cancellations
+    shop_worker: delete insert select update on concurrency_holds
     shop_worker: delete insert select update on dead_jobs
     shop_worker: delete insert select update on finished_jobs
     shop_worker: delete insert select update on idle_workers

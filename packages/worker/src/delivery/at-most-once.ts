@@ -14,7 +14,7 @@ import type { Backoff } from '../backoff.js'
 import { type Connection, isCancelled } from '../connection.js'
 import { delay } from '../delay.js'
 import { limits, type Session, waitForDisk } from '../session.js'
-import type { Claim, DeliveryMode, Ending } from './delivery-mode.js'
+import type { Claim, DeliveryMode, Ending, Found } from './delivery-mode.js'
 
 /**
  * The claim deletes: a job runs once, or not at all when the worker is lost. Failures are recorded among the dead letters and
@@ -36,8 +36,9 @@ export class AtMostOnce implements DeliveryMode {
     private readonly session: Pick<Session, 'isPooled'>,
   ) {}
 
-  async claim(request: ClaimRequest): Promise<Claim[]> {
-    return this.#claimsOf(await this.#inTime((executor) => claimAndDelete(executor, this.schema, request)))
+  async claim(request: ClaimRequest): Promise<Found> {
+    const jobs = await this.#inTime((executor) => claimAndDelete(executor, this.schema, request))
+    return { claims: this.#claimsOf(jobs), parked: 0 }
   }
 
   /** One that was a job of another mode when it crashed. */

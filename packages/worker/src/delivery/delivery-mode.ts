@@ -3,6 +3,7 @@ import type {
   ClaimRequest,
   DeliveryModeName,
   Executor,
+  ParkedRequest,
   Restore,
   Settlement,
   SuspectRequest,
@@ -16,11 +17,20 @@ export interface DeliveryMode {
   readonly mayRetry: boolean
   /** Before the first claim: what this mode alone needs. */
   load?(): Promise<void>
-  claim(request: ClaimRequest): Promise<Claim[]>
+  claim(request: ClaimRequest): Promise<Found>
   /** Claims one job that may have taken its workers down, to run with nothing beside it. */
   claimSuspect(request: SuspectRequest): Promise<Claim[]>
+  /** Claims parked jobs of these concurrency keys, as many as may run by now. Not with at-most-once, whose jobs have none. */
+  claimParked?(request: ParkedRequest): Promise<Claim[]>
   /** Ends when everything that was settled is durable, or its connection is closed for good. */
   drain(): Promise<void>
+}
+
+/** What a claim brought. */
+export interface Found {
+  readonly claims: Claim[]
+  /** How many more it found, and parked: as many of their concurrency keys run as may. */
+  readonly parked: number
 }
 
 /** The database refuses to commit what the handler did. The job is still ours: settle it as failed, with the cause. */

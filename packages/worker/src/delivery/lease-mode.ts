@@ -1,18 +1,23 @@
 import {
+  acknowledge,
   type ClaimedJob,
   type ClaimRequest,
   claimIntoLease,
+  claimParkedIntoLease,
   claimSuspectIntoLease,
+  concurrencyOf,
   type Executor,
   endSession,
   fenceLease,
+  type ParkedRequest,
+  parkRefusedJobs,
   readLease,
   type SuspectRequest,
 } from '@pgq/core'
 import { type Acknowledger, Lease } from '../acknowledger.js'
 import { breaksConnection, type Connection } from '../connection.js'
 import { processIdOf, type Session } from '../session.js'
-import type { Claim, DeliveryMode } from './delivery-mode.js'
+import type { Claim, DeliveryMode, Found } from './delivery-mode.js'
 
 /** What all modes with leases share. */
 export interface Leasing {
@@ -36,6 +41,9 @@ interface Doubtful {
   readonly brokenAt: number
 }
 
+/** A claim, sent for the lease of this number. */
+type ClaimAs = (executor: Executor, lease: { number: number; transactional: boolean }) => Promise<ClaimedJob[]>
+
 /** Where no lock tells that a session is gone: by then the server has found out that its client is, and ended its statement, in ms. */
 const GONE_MS = 1_000
 
@@ -49,52 +57,58 @@ export abstract class LeaseMode implements DeliveryMode {
 
   protected abstract claimOf(job: ClaimedJob, lease: Lease): Claim
 
-  claim(request: ClaimRequest): Promise<Claim[]> {
+  claim(request: ClaimRequest): Promise<Found> {
     const { schema } = this.leasing
     return this.#claim(request.workerId, (executor, lease) =>
       claimIntoLease(executor, schema, { ...request, ...lease }),
     )
   }
 
-  claimSuspect(request: SuspectRequest): Promise<Claim[]> {
+  async claimSuspect(request: SuspectRequest): Promise<Claim[]> {
     const { schema } = this.leasing
-    return this.#claim(request.workerId, (executor, lease) =>
+    const { claims } = await this.#claim(request.workerId, (executor, lease) =>
       claimSuspectIntoLease(executor, schema, { ...request, ...lease }),
     )
+    return claims
+  }
+
+  async claimParked(request: ParkedRequest): Promise<Claim[]> {
+    const { schema } = this.leasing
+    const claimAs: ClaimAs = (executor, lease) => claimParkedIntoLease(executor, schema, { ...request, ...lease })
+    return (await this.#claim(request.workerId, claimAs, false)).claims
   }
 
   drain(): Promise<void> {
     return this.leasing.acknowledger.drain()
   }
 
-  async #claim(
-    workerId: number,
-    claimAs: (executor: Executor, lease: { number: number; transactional: boolean }) => Promise<ClaimedJob[]>,
-  ): Promise<Claim[]> {
+  async #claim(workerId: number, claimAs: ClaimAs, asks = true): Promise<Found> {
     const found = await this.#recoverDoubtful(workerId)
-    if (found.length > 0) return found
+    if (found.claims.length > 0) return found
     const { connection } = this.leasing
     const number = ++leases
     const sentAt = performance.now()
     let backendPid: number | undefined
+    let isClaimed = false
     try {
       const jobs = await connection.use((client) => {
         backendPid = processIdOf(client)
         return claimAs(connection.on(client), { number, transactional: this.name === 'transactional' })
       })
-      return this.#claimsOf(workerId, number, jobs, sentAt)
+      isClaimed = true
+      return await (asks ? this.#admit(workerId, number, jobs, sentAt) : this.#found(workerId, number, jobs, sentAt))
     } catch (error) {
-      if (backendPid !== undefined && breaksConnection(error))
+      if (backendPid !== undefined && (isClaimed || breaksConnection(error)))
         this.#doubtful.push({ workerId, number, backendPid, brokenAt: performance.now() })
       throw error
     }
   }
 
-  async #recoverDoubtful(workerId: number): Promise<Claim[]> {
+  async #recoverDoubtful(workerId: number): Promise<Found> {
     // The jobs of an id that was given up were given away.
     this.#doubtful = this.#doubtful.filter((one) => one.workerId === workerId)
     const doubtful = this.#doubtful.shift()
-    if (!doubtful) return []
+    if (!doubtful) return NOTHING
     try {
       // Not before its session is gone: the lease of a claim that commits after the look would stay with this worker, and nobody would run it.
       if (await this.#mayStillCommit(doubtful)) throw new Error('A claim whose connection broke is still ending.')
@@ -104,7 +118,7 @@ export abstract class LeaseMode implements DeliveryMode {
       if (!this.leasing.session.locks) await fenceLease(connection, schema, { workerId, number })
       const sentAt = performance.now()
       const jobs = await readLease(connection, schema, { workerId, number })
-      return this.#claimsOf(workerId, number, jobs, sentAt)
+      return await this.#admit(workerId, number, jobs, sentAt)
     } catch (error) {
       this.#doubtful.push(doubtful)
       throw error
@@ -117,8 +131,20 @@ export abstract class LeaseMode implements DeliveryMode {
     return endSession(connection, schema, { workerId, backendPid })
   }
 
-  #claimsOf(workerId: number, number: number, jobs: readonly ClaimedJob[], sentAt: number): Claim[] {
+  /** Ours are those that need not wait for others of their concurrency key. */
+  async #admit(workerId: number, number: number, jobs: readonly ClaimedJob[], sentAt: number): Promise<Found> {
+    const { connection, schema } = this.leasing
+    if (!jobs.some(concurrencyOf)) return this.#found(workerId, number, jobs, sentAt)
+    const refused = await parkRefusedJobs(connection, schema, { workerId, number })
+    const admitted = jobs.filter(({ ordinal }) => !refused.has(ordinal))
+    if (admitted.length === 0) await acknowledge(connection, schema, { workerId, finished: [number], partial: [] })
+    return { ...this.#found(workerId, number, admitted, sentAt), parked: jobs.length - admitted.length }
+  }
+
+  #found(workerId: number, number: number, jobs: readonly ClaimedJob[], sentAt: number): Found {
     const lease = new Lease(workerId, number, jobs.length, sentAt)
-    return jobs.map((job) => this.claimOf(job, lease))
+    return { claims: jobs.map((job) => this.claimOf(job, lease)), parked: 0 }
   }
 }
+
+const NOTHING: Found = { claims: [], parked: 0 }

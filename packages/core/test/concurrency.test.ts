@@ -1,0 +1,195 @@
+import { describe, expect, test } from 'vitest'
+import {
+  acknowledge,
+  claimIntoLease,
+  claimParkedIntoLease,
+  defineTask,
+  type Executor,
+  enqueue,
+  enqueueMany,
+  findFreePlaces,
+  parkRefusedJobs,
+  pauseQueue,
+  typed,
+} from '../src/index.js'
+import { claimRequest, inTransaction, newWorker, queueDatabase } from './queue-database.js'
+
+const { pool, rows } = await queueDatabase()
+
+const put = (count: number, key = 'a', options: object = {}) =>
+  enqueueMany(
+    pool,
+    'work',
+    Array.from({ length: count }, (_, n) => ({ args: { n }, concurrency: { key }, ...options })),
+  )
+const claim = (workerId: number, number: number, limit = 100) =>
+  claimIntoLease(pool, 'pgq', { ...claimRequest(workerId, { limit }), number })
+const parked = () =>
+  rows<{ n: number }>(`select args -> 'n' as n from pgq.jobs where execute_at = 'infinity' order by position`)
+const claimParked = async (workerId: number, number: number, request: object = {}, executor: Executor = pool) => {
+  const places = [{ queue: 'default', key: 'a' }]
+  const jobs = await claimParkedIntoLease(executor, 'pgq', {
+    workerId,
+    number,
+    tasks: ['work'],
+    knownTasks: ['work', 'other'],
+    limit: 10,
+    places,
+    ...request,
+  })
+  return jobs.map(({ args }) => (args as { n: number }).n)
+}
+const START = { queue: '', key: '' }
+
+describe('options', () => {
+  const task = defineTask('work', { args: typed<object>() })
+  test.each([
+    [{ key: '' }, 'The key "" is not allowed: use a text of 1 to 200 characters.'],
+    [{ key: 'a', max: 0 }, 'enqueue of task "work": concurrency.max is 0; use a whole number from 1 to 10000.'],
+    [{ key: 'a', max: 1.5 }, 'enqueue of task "work": concurrency.max is 1.5; use a whole number from 1 to 10000.'],
+    [{ key: 'a', limit: 2 }, 'enqueue of task "work": concurrency: unknown option limit'],
+    ['a', 'enqueue of task "work": concurrency: the options are "a"; give an object with key, max.'],
+  ])('%j', async (concurrency, message) => {
+    await expect(task.enqueue(pool, {}, { concurrency: concurrency as never })).rejects.toThrow(message)
+  })
+
+  test('an at-most-once task has none', async () => {
+    const once = defineTask('once', { args: typed<object>(), mode: 'at-most-once' })
+    await expect(once.enqueue(pool, {}, { concurrency: { key: 'a' } as never })).rejects.toThrow(
+      'enqueue of task "once": an at-most-once job leaves nothing in the database while it runs, so nobody could count it',
+    )
+  })
+
+  test('what a job carries, beside its unique key and more', async () => {
+    await enqueue(pool, 'work', {}, { concurrency: { key: 'a', max: 3 }, unique: { key: 'b' } })
+    expect(await rows('select meta from pgq.jobs')).toEqual([
+      { meta: { concurrencyKey: 'a', concurrencyMax: '3', key: 'b' } },
+    ])
+  })
+
+  test('from SQL', async () => {
+    expect(await rows(`select pgq.concurrency('a') as one, pgq.concurrency('ä 😀', 10000) as many`)).toEqual([
+      { one: { concurrencyKey: 'a', concurrencyMax: '1' }, many: { concurrencyKey: 'ä 😀', concurrencyMax: '10000' } },
+    ])
+    await expect(pool.query(`select pgq.concurrency('')`)).rejects.toThrow(
+      'key is ""; use a text of 1 to 200 characters.',
+    )
+    await expect(pool.query(`select pgq.concurrency(null)`)).rejects.toThrow('key is null; use a text')
+    await expect(pool.query(`select pgq.concurrency('a', 0)`)).rejects.toThrow(
+      'max is 0; use a whole number from 1 to 10000.',
+    )
+  })
+})
+
+test('a claim keeps the first of a key and parks the others, at once also those that would come next', async () => {
+  await put(20)
+  await put(1, 'b')
+  const workerId = await newWorker(pool)
+  const jobs = await claim(workerId, 1, 3)
+  const refused = await parkRefusedJobs(pool, 'pgq', { workerId, number: 1 })
+  expect([jobs.map(({ ordinal }) => ordinal), refused]).toEqual([[1, 2, 3], new Set([2, 3])])
+  expect((await parked()).map(({ n }) => n)).toEqual(Array.from({ length: 19 }, (_, n) => n + 1))
+  // As they were: the attempt that did not run is not counted.
+  expect(await rows(`select distinct attempt, crash_count from pgq.jobs`)).toEqual([{ attempt: 0, crash_count: 0 }])
+  expect((await claim(workerId, 2)).map(({ meta }) => meta?.concurrencyKey)).toEqual(['b'])
+})
+
+test('asked again, it answers the same and parks nothing twice', async () => {
+  await put(3)
+  const workerId = await newWorker(pool)
+  await claim(workerId, 1)
+  const first = await parkRefusedJobs(pool, 'pgq', { workerId, number: 1 })
+  expect(await parkRefusedJobs(pool, 'pgq', { workerId, number: 1 })).toEqual(first)
+  expect(await parked()).toHaveLength(2)
+  expect(await rows('select job_id from pgq.concurrency_holds')).toHaveLength(1)
+})
+
+test('the next ones are taken when one has ended, in order, and by nobody before', async () => {
+  await put(4, 'a', { concurrency: { key: 'a', max: 2 } })
+  const workerId = await newWorker(pool)
+  await claim(workerId, 1)
+  await parkRefusedJobs(pool, 'pgq', { workerId, number: 1 })
+  expect(await claimParked(workerId, 2)).toEqual([])
+  expect(await findFreePlaces(pool, 'pgq', { ...START, queues: ['default'] })).toEqual([])
+  await acknowledge(pool, 'pgq', { workerId, finished: [], partial: [{ number: 1, done: [1] }] })
+  expect(await findFreePlaces(pool, 'pgq', { ...START, queues: ['default'] })).toEqual([
+    { queue: 'default', key: 'a', free: true, last: false },
+  ])
+  expect(await findFreePlaces(pool, 'pgq', { ...START, queues: ['other'] })).toEqual([])
+  expect(await claimParked(workerId, 2, { tasks: ['other'] })).toEqual([])
+  await pauseQueue(pool, 'default')
+  expect(await claimParked(workerId, 2)).toEqual([])
+  await pool.query('delete from pgq.queues')
+  expect(await claimParked(workerId, 2)).toEqual([2])
+  await acknowledge(pool, 'pgq', { workerId, finished: [1], partial: [] })
+  expect(await claimParked(workerId, 3)).toEqual([3])
+  expect(await rows('select job_id from pgq.concurrency_holds')).toHaveLength(2)
+})
+
+// Mutant: without the look at what is parked, a job that comes just then passes them.
+test('a job that comes when one has just ended lines up behind those that are parked', async () => {
+  await put(2)
+  const workerId = await newWorker(pool)
+  await claim(workerId, 1)
+  await parkRefusedJobs(pool, 'pgq', { workerId, number: 1 })
+  await acknowledge(pool, 'pgq', { workerId, finished: [1], partial: [] })
+  await enqueue(pool, 'work', { n: 9 }, { concurrency: { key: 'a' } })
+  await claim(workerId, 2)
+  expect(await parkRefusedJobs(pool, 'pgq', { workerId, number: 2 })).toEqual(new Set([1]))
+  expect(await claimParked(workerId, 3)).toEqual([1])
+  await acknowledge(pool, 'pgq', { workerId, finished: [3], partial: [] })
+  expect(await claimParked(workerId, 4)).toEqual([9])
+})
+
+test('a more urgent one that comes then runs before them', async () => {
+  await put(2)
+  const workerId = await newWorker(pool)
+  await claim(workerId, 1)
+  await parkRefusedJobs(pool, 'pgq', { workerId, number: 1 })
+  await acknowledge(pool, 'pgq', { workerId, finished: [1], partial: [] })
+  await enqueue(pool, 'work', { n: 9 }, { concurrency: { key: 'a' }, priority: 1 })
+  await claim(workerId, 2)
+  expect(await parkRefusedJobs(pool, 'pgq', { workerId, number: 2 })).toEqual(new Set())
+})
+
+test('what a lost worker held counts no more', async () => {
+  await put(2)
+  const workerId = await newWorker(pool)
+  await claim(workerId, 1)
+  await parkRefusedJobs(pool, 'pgq', { workerId, number: 1 })
+  await pool.query('delete from pgq.leases')
+  expect(await claimParked(await newWorker(pool), 1)).toEqual([1])
+})
+
+// Mutant: the count without the lock.
+test('of many leases at the same time one has the key: that of the first job', async () => {
+  const workerId = await newWorker(pool)
+  for (let round = 0; round < 10; round++) {
+    const key = `key ${round}`
+    await put(8, key)
+    for (let number = 1; number <= 8; number++) await claim(workerId, round * 10 + number, 1)
+    const refused = await Promise.all(
+      Array.from({ length: 8 }, (_, n) => parkRefusedJobs(pool, 'pgq', { workerId, number: round * 10 + n + 1 })),
+    )
+    expect(refused.map(({ size }) => size)).toEqual([0, 1, 1, 1, 1, 1, 1, 1])
+    await pool.query('delete from pgq.leases; delete from pgq.jobs')
+  }
+})
+
+test('an urgent job and a parked one do not both take the room of one that has ended', async () => {
+  await put(2)
+  const workerId = await newWorker(pool)
+  await claim(workerId, 1)
+  await parkRefusedJobs(pool, 'pgq', { workerId, number: 1 })
+  await acknowledge(pool, 'pgq', { workerId, finished: [1], partial: [] })
+  let deciding: Promise<Set<number>> | undefined
+  await inTransaction(pool, 'commit', async (client) => {
+    expect(await claimParked(workerId, 2, {}, client)).toEqual([1])
+    await enqueue(pool, 'work', { n: 9 }, { concurrency: { key: 'a' }, priority: 1 })
+    await claim(workerId, 3)
+    deciding = parkRefusedJobs(pool, 'pgq', { workerId, number: 3 })
+    const waiting = `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`
+    while ((await rows(waiting)).length === 0);
+  })
+  expect(await deciding).toEqual(new Set([1]))
+})
