@@ -33,7 +33,7 @@ export const sigterm: BatteryTest = {
       patches: [
         {
           file: 'packages/worker/src/lane.ts',
-          find: 'await Promise.all([this.#looping, this.#claimingSuspect])',
+          find: 'await Promise.all([this.#looping, this.#claimingSuspect, this.#claimingFreed])',
           replace: '',
         },
       ],
