@@ -30,6 +30,7 @@ const {
 }: ChildOptions = JSON.parse(process.argv[2]!)
 const pool = new pg.Pool({ connectionString: url, max: 4, allowExitOnIdle: true })
 pool.on('error', () => {})
+pool.on('connect', (client) => void client.on('error', () => {})) // also while it is checked out
 
 /** Notes that the run began, and waits as long as a handler of this test takes. */
 async function began(n: number, job: { attempt: number; crashCount: number; signal: AbortSignal }): Promise<void> {
