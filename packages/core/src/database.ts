@@ -186,7 +186,7 @@ export interface JobStatesView {
 }
 
 /** ready: may run now; scheduled: waits for its time; running: held by a worker; dead: a dead letter. */
-export type JobState = 'ready' | 'scheduled' | 'running' | 'dead'
+export type JobState = 'ready' | 'scheduled' | 'parked' | 'running' | 'dead'
 
 /** Jobs by queue, task and state (a view). */
 export interface QueueCountsView {

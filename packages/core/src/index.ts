@@ -95,7 +95,7 @@ export {
 export { fireSchedules, timingOf } from './fire-schedules.js'
 export { forgetKeys, KEYS_A_LOOK, type KeyPlace } from './forget-keys.js'
 export { HandledJob } from './job.js'
-export { checkJobId } from './job-filter.js'
+export { checkJobId, waitingState } from './job-filter.js'
 export { checkName, checkSchemaName, DEFAULT_SCHEMA } from './names.js'
 export { checkOptionNames, optionNames, shown, unknownName } from './option-names.js'
 export { isOutcome } from './outcome.js'

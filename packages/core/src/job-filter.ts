@@ -14,14 +14,14 @@ export interface JobFilter {
   readonly key?: string
 }
 
-/** Jobs that wait: ready ones, and scheduled ones (delayed, or before their next attempt). */
+/** Jobs that wait: ready ones, scheduled ones (delayed, or before their next attempt), and parked ones (for others of their concurrency key). */
 export interface WaitingJobFilter extends JobFilter {
-  readonly state?: 'ready' | 'scheduled'
+  readonly state?: 'ready' | 'scheduled' | 'parked'
 }
 
 /** Jobs that wait or run. */
 export interface UnfinishedJobFilter extends JobFilter {
-  readonly state?: 'ready' | 'scheduled' | 'running'
+  readonly state?: 'ready' | 'scheduled' | 'parked' | 'running'
 }
 
 /** Dead letters. */
@@ -54,8 +54,8 @@ export interface FilterParams {
 type State = Exclude<JobState, 'dead'>
 
 const STATES: Record<keyof JobFilters, readonly State[]> = {
-  waiting: ['ready', 'scheduled'],
-  unfinished: ['ready', 'scheduled', 'running'],
+  waiting: ['ready', 'scheduled', 'parked'],
+  unfinished: ['ready', 'scheduled', 'parked', 'running'],
   dead: [],
 }
 const REASONS: readonly DeadReason[] = ['exhausted', 'failed', 'cancelled', 'crashed']
@@ -164,9 +164,13 @@ const matches = (
 const stateFits = ({ param }: Parts, state: RawBuilder<unknown>): RawBuilder<unknown> =>
   sql`${state} = any (string_to_array(${param('states')}::text, ','))`
 
+/** The state of a row of jobs, by the name job. */
+export const waitingState = sql<Exclude<State, 'running'>>`
+  case when job.execute_at is null then 'ready' when job.execute_at = 'infinity' then 'parked' else 'scheduled' end`
+
 /** The condition on a row of jobs, by the name job. None of them runs: then no row is read. */
 export const fitsWaiting = (parts: Parts): RawBuilder<unknown> => sql`
-  ${parts.param('states')}::text <> 'running' and ${matches(parts, 'job')} and ${stateFits(parts, sql`case when job.execute_at is null then 'ready' else 'scheduled' end`)}`
+  ${parts.param('states')}::text <> 'running' and ${matches(parts, 'job')} and ${stateFits(parts, waitingState)}`
 
 /** The jobs in leases that the filter hits, as rows of their ids. */
 export const selectLeased = (parts: Parts): RawBuilder<unknown> => sql`

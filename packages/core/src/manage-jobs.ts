@@ -93,7 +93,7 @@ const deleteWaitingStatement = defineStatement<FilterParams, Count>(
     select count(*)::integer as jobs from deleted`,
 )
 
-/** Makes scheduled jobs (delayed ones, and those that wait for a retry) ready now. Answers how many. */
+/** Makes scheduled jobs (delayed ones, and those that wait for a retry) ready now; parked ones still wait for their key. Answers how many. */
 export const retryScheduledJobs = (
   executor: Executor,
   filter: Omit<WaitingJobFilter, 'state'>,
@@ -103,7 +103,7 @@ export const retryScheduledJobs = (
 // A job that was made ready and comes back for a retry has been ready since: asOf leaves it out by that.
 const retryStatement = defineStatement<FilterParams, Count>('retry_scheduled_jobs', (parts) => {
   const { table, routine, nextPosition } = parts
-  const scheduled = sql`job.execute_at is not null and ${wasThere(parts, sql`job.ready_at`)}`
+  const scheduled = sql`job.execute_at < 'infinity' and ${wasThere(parts, sql`job.ready_at`)}`
   return sql`
     with hurried as (
       update ${table('jobs')} set execute_at = null, ready_at = now(), position = ${nextPosition}

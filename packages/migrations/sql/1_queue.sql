@@ -832,9 +832,9 @@ end;
 create view job_states as
   select
     job.id, job.queue, job.task,
-    case when job.execute_at is null then 'ready' else 'scheduled' end as state,
+    case when job.execute_at is null then 'ready' when job.execute_at = 'infinity' then 'parked' else 'scheduled' end as state,
     job.priority, job.attempt, job.crash_count, job.created_at,
-    coalesce(job.execute_at, job.ready_at) as execute_at,
+    coalesce(nullif(job.execute_at, 'infinity'), job.ready_at) as execute_at,
     null::integer as worker_id, null::timestamptz as since, job.args, job.errors
   from jobs as job
 union all

@@ -9,7 +9,9 @@ export interface QueueBacklog {
   readonly ready: number
   /** Jobs that wait for their time. */
   readonly scheduled: number
-  /** False: ready and scheduled are estimates, from a part of a large table. */
+  /** Jobs that wait for others of their concurrency key to end. */
+  readonly parked: number
+  /** False: ready, scheduled and parked are estimates, from a part of a large table. */
   readonly exact: boolean
   /**
    * For how many ms the oldest ready job could have been running. Absent when none is ready. In a large table, the first job of
@@ -75,6 +77,7 @@ const askBacklog = defineQuestion<CountParams, BacklogRow>('backlog', (parts) =>
     ), counted as (
       select
         queue, sum(jobs) filter (where state = 'ready') as ready, sum(jobs) filter (where state = 'scheduled') as scheduled,
+        sum(jobs) filter (where state = 'parked') as parked,
         bool_and(exact) as exact, min(oldest) filter (where state = 'ready') as ready_at,
         min(oldest) filter (where state = 'scheduled') as execute_at
       from waiting
@@ -84,7 +87,7 @@ const askBacklog = defineQuestion<CountParams, BacklogRow>('backlog', (parts) =>
       from (select queue, ready_at from priorities limit ${sql.lit(MAX_PRIORITIES)}) as first
       group by queue
     ), due as (
-      select found.queue, first.execute_at
+      select found.queue, nullif(first.execute_at, 'infinity') as execute_at
       from scheduled_queues as found
       cross join lateral (
         select job.execute_at from ${table('jobs')} as job
@@ -97,7 +100,7 @@ const askBacklog = defineQuestion<CountParams, BacklogRow>('backlog', (parts) =>
       group by queue
     )
     select
-      queue, coalesce(ready, 0)::bigint as ready, coalesce(scheduled, 0)::bigint as scheduled,
+      queue, coalesce(ready, 0)::bigint as ready, coalesce(scheduled, 0)::bigint as scheduled, coalesce(parked, 0)::bigint as parked,
       coalesce(exact, true) as exact, coalesce(workers, 0) as workers,
       case when least(counted.ready_at, aged.ready_at) is not null
         then greatest(0, ${epochMs(sql`statement_timestamp() - least(counted.ready_at, aged.ready_at)`)}) end as "oldestReadyMs",

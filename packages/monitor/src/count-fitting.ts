@@ -1,5 +1,6 @@
 import { type Executor, type JobState, optionNames, sql } from '@pgq/core'
 import { deadJobs } from './list-dead.js'
+import { parkedJobs } from './list-parked.js'
 import { readyJobs } from './list-ready.js'
 import { scheduledJobs } from './list-scheduled.js'
 import { checkCall, defineQuestion, type JobsFilter, type MonitorOptions } from './question.js'
@@ -37,7 +38,7 @@ interface FittingParams {
   readonly walk: number
 }
 
-const defineCount = (name: string, { from, where, order, direction }: WalkedOrder) =>
+const defineCount = (name: string, { from, where, range = sql`true`, order, direction }: WalkedOrder) =>
   defineQuestion<FittingParams, Fitting>(name, ({ table, param }) => {
     const share = sql`greatest(${param('walk')}::integer / (select count(*) from found), 1)`
     // The limit stands twice: the planner takes one that it does not know for a tenth, which for each queue of millions looks dear
@@ -51,7 +52,7 @@ const defineCount = (name: string, { from, where, order, direction }: WalkedOrde
         from (
           select task from (
             select job.task from ${table(from)} as job
-            where job.queue = found.queue and ${where}
+            where job.queue = found.queue and ${where} and ${range}
             order by ${orderBy(order, direction)}
             limit ${share}
           ) as job
@@ -63,5 +64,6 @@ const defineCount = (name: string, { from, where, order, direction }: WalkedOrde
 const questions = {
   ready: defineCount('count_fitting_ready', readyJobs),
   scheduled: defineCount('count_fitting_scheduled', scheduledJobs),
+  parked: defineCount('count_fitting_parked', parkedJobs),
   dead: defineCount('count_fitting_dead', deadJobs),
 }

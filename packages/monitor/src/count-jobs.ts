@@ -14,7 +14,7 @@ export interface JobCount {
    */
   readonly exact: boolean
   /**
-   * The first instant among them. Ready: since when it could run; scheduled: when it is due; running: when it was claimed;
+   * The first instant among them. Ready and parked: since when it could run; scheduled: when it is due; running: when it was claimed;
    * dead: when it died. Absent for estimates.
    */
   readonly oldest?: Date

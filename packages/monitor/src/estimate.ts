@@ -1,5 +1,5 @@
-import { jobRank, optionNames, type RawBuilder, type StatementParts, sql } from '@pgq/core'
-import { type JobsFilter, matches } from './question.js'
+import { type JobState, jobRank, optionNames, type RawBuilder, type StatementParts, sql, waitingState } from '@pgq/core'
+import { type JobsFilter, matches, waitingSince } from './question.js'
 import { queuesIn } from './queues-in.js'
 
 /** How much of a table may be read to count it. */
@@ -23,6 +23,17 @@ export const countParams = ({ queue, task, exact = false }: CountRequest): Count
   maxBytes: exact ? Number.MAX_SAFE_INTEGER : 4_194_304,
 })
 
+/** The rows of a state, as an index has them. */
+interface Front {
+  readonly from: 'jobs' | 'dead_jobs'
+  /** The condition of the index. */
+  readonly where: RawBuilder<unknown>
+  /** Which of its rows, where it has others behind them. */
+  readonly fits?: RawBuilder<unknown>
+  readonly order: RawBuilder<unknown>
+  readonly oldest: RawBuilder<unknown>
+}
+
 /** Queues with at most so many rows of a state are counted by the index, also where the rest is estimated. */
 const FRONT = 200
 
@@ -38,8 +49,8 @@ export const countsByState = (parts: StatementParts<CountParams>): RawBuilder<un
   const { table } = parts
   return sql`
     ${sampleOf(parts, 'jobs', {
-      state: sql`case when job.execute_at is null then 'ready' else 'scheduled' end`,
-      oldest: sql`coalesce(job.execute_at, job.ready_at)`,
+      state: waitingState,
+      oldest: waitingSince,
     })},
     ${sampleOf(parts, 'dead_jobs', { state: sql`'dead'`, oldest: sql`job.died_at` })},
     ${frontOf(parts, 'ready', {
@@ -51,8 +62,15 @@ export const countsByState = (parts: StatementParts<CountParams>): RawBuilder<un
     ${frontOf(parts, 'scheduled', {
       from: 'jobs',
       where: sql`job.execute_at is not null`,
+      fits: sql`job.execute_at < 'infinity'`,
       order: sql`job.execute_at`,
       oldest: sql`job.execute_at`,
+    })},
+    ${frontOf(parts, 'parked', {
+      from: 'jobs',
+      where: sql`job.execute_at = 'infinity'`,
+      order: sql`job.queue`,
+      oldest: sql`job.ready_at`,
     })},
     ${frontOf(parts, 'dead', {
       from: 'dead_jobs',
@@ -60,7 +78,7 @@ export const countsByState = (parts: StatementParts<CountParams>): RawBuilder<un
       order: sql`job.died_at`,
       oldest: sql`job.died_at`,
     })},
-    waiting as (${together(sql`jobs_sample`, sql`select * from ready_front union all select * from scheduled_front`)}),
+    waiting as (${together(sql`jobs_sample`, sql`select * from ready_front union all select * from scheduled_front union all select * from parked_front`)}),
     dead as (${together(sql`dead_jobs_sample`, sql`select * from dead_front`)})`
 
   /** What a random part of the table's blocks holds, scaled up. */
@@ -91,8 +109,8 @@ export const countsByState = (parts: StatementParts<CountParams>): RawBuilder<un
    */
   function frontOf(
     { param }: StatementParts<CountParams>,
-    state: 'ready' | 'scheduled' | 'dead',
-    front: { from: 'jobs' | 'dead_jobs' } & Record<'where' | 'order' | 'oldest', RawBuilder<unknown>>,
+    state: Exclude<JobState, 'running'>,
+    front: Front,
   ): RawBuilder<unknown> {
     const queues = `${state}_queues`
     const isLarge = sql`(select share < 1 from ${sql.ref(`${front.from}_share`)})`
@@ -104,13 +122,13 @@ export const countsByState = (parts: StatementParts<CountParams>): RawBuilder<un
           sum(count(*)) over (partition by queue) <= ${sql.lit(FRONT)} as exact
         from ${sql.ref(queues)} as found
         cross join lateral (
-          select job.queue, job.task, ${front.oldest} as oldest
+          select job.queue, job.task, ${front.oldest} as oldest, ${front.fits ?? sql`true`} as fits
           from ${table(front.from)} as job
           where job.queue >= found.queue and ${front.where} and ${isLarge}
           order by job.queue, ${front.order}
           limit ${sql.lit(FRONT + 1)}
-        ) as first (name, task, oldest)
-        where first.name = found.queue
+        ) as first (name, task, oldest, fits)
+        where first.name = found.queue and first.fits
         group by queue, task
       )`
   }

@@ -110,11 +110,11 @@ const askFailures = defineQuestion<FailuresParams, AnsweredRow>('failures', ({ t
         job.id, job.queue, job.task, job.ready_at as at, job.errors is not null as failed, ${lastError('job')}
       from scheduled_queues as found
       cross join lateral (
-        select waiting.id, waiting.queue, waiting.task, waiting.ready_at, waiting.errors from ${table('jobs')} as waiting
+        select waiting.id, waiting.queue, waiting.task, waiting.ready_at, waiting.execute_at, waiting.errors from ${table('jobs')} as waiting
         where waiting.queue >= found.queue and waiting.execute_at is not null
         order by waiting.queue, waiting.execute_at limit ${sql.lit(EXAMINED)}
       ) as job
-      where job.queue = found.queue
+      where job.queue = found.queue and job.execute_at < 'infinity'
     ), failed as (
       select id, queue, task, at, name, message, true as is_dead from dead where failed
       union all

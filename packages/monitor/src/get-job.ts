@@ -9,17 +9,18 @@ import {
   optionNames,
   type RetryPolicy,
   sql,
+  waitingState,
 } from '@pgq/core'
 import { type RunningPart, runningPart } from './list-running.js'
 import { errorsOf, type ListedJob, type ListedRow, listedColumns, listedJob } from './page.js'
-import { dateOf, defineArgsQuestion, type EpochMs, epochMs, type MonitorOptions } from './question.js'
+import { dateOf, defineArgsQuestion, type EpochMs, epochMs, type MonitorOptions, waitingSince } from './question.js'
 import { type JobWorker, modeOfLease, type RunningMode } from './running.js'
 
 /** A job with its history. */
 export interface JobDetails extends ListedJob {
   /** Its own retry policy, where it has one. */
   readonly retry?: RetryPolicy
-  /** What it carries beside its args: the `key` of a unique job; the `schedule` and the `slot` that it came of; a trace context. */
+  /** What it carries beside its args: the `key` of a unique job; the `concurrencyKey` that it shares; the `schedule` and the `slot` that it came of; a trace context. */
   readonly meta: JobMeta | null
   /** Its failed attempts, oldest first; the newest 20 are kept. */
   readonly errors: readonly JobError[]
@@ -30,6 +31,7 @@ export type FoundJob =
   | { readonly state: 'missing'; readonly id: string }
   | ({ readonly state: 'ready'; readonly readyAt: Date } & JobDetails)
   | ({ readonly state: 'scheduled'; readonly executeAt: Date } & JobDetails)
+  | ({ readonly state: 'parked'; readonly readyAt: Date } & JobDetails)
   | ({
       readonly state: 'running'
       readonly worker: JobWorker
@@ -61,7 +63,8 @@ function foundJob(row: JobRow, withArgs: boolean): FoundJob {
   }
   switch (row.state) {
     case 'ready':
-      return { state: 'ready', ...details, readyAt: dateOf(row.since) }
+    case 'parked':
+      return { state: row.state, ...details, readyAt: dateOf(row.since) }
     case 'scheduled':
       return { state: 'scheduled', ...details, executeAt: dateOf(row.since) }
     case 'dead':
@@ -75,7 +78,7 @@ function foundJob(row: JobRow, withArgs: boolean): FoundJob {
 const isMeta = (meta: unknown): meta is JobMeta => typeof meta === 'object' && meta !== null && !Array.isArray(meta)
 
 type JobRow = ListedRow & { retry: RetryPolicy | null; meta: unknown; errors: unknown } & (
-    | { state: 'ready' | 'scheduled'; since: EpochMs }
+    | { state: 'ready' | 'scheduled' | 'parked'; since: EpochMs }
     | { state: 'dead'; since: EpochMs; reason: DeadReason }
     | ({ state: 'running' } & RunningPart)
   )
@@ -88,8 +91,8 @@ const askJob = defineArgsQuestion<{ id: string }, JobRow>('get_job', (parts, arg
       select
         job.id, job.queue, job.task, job.priority, job.attempt, job.crash_count, job.created_at,
         ${args('job.args')} as args, job.retry, job.meta, job.errors,
-        case when job.execute_at is null then 'ready' else 'scheduled' end as state,
-        coalesce(job.execute_at, job.ready_at) as since, null::text as reason, null::text as mode, null::integer as worker_id
+        ${waitingState} as state,
+        ${waitingSince} as since, null::text as reason, null::text as mode, null::integer as worker_id
       from ${table('jobs')} as job
       where job.id = ${param('id')}::bigint
       union all

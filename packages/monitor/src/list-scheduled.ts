@@ -34,12 +34,14 @@ export const scheduledJobs: WalkedOrder = {
   from: 'jobs',
   where: sql`job.execute_at is not null`,
   order: [sql`job.execute_at`, sql`job.id`],
+  range: sql`job.execute_at < 'infinity'`,
 }
 
 const askScheduled = defineWalk<InstantCursor, ScheduledRow>('list_scheduled', ({ param }) => ({
   ...scheduledJobs,
   behind: sql`
-    (job.execute_at, job.id) > (coalesce(${param('afterAt')}::timestamptz, '-infinity'), coalesce(${param('afterId')}::bigint, -1))`,
+    job.execute_at < 'infinity'
+    and (job.execute_at, job.id) > (coalesce(${param('afterAt')}::timestamptz, '-infinity'), coalesce(${param('afterId')}::bigint, -1))`,
   cursor: instantCursor(sql`job.execute_at`),
   columns: sql`${epochMs(sql`job.execute_at`)} as "executeAt", job.errors -> -1 as "lastError"`,
 }))

@@ -88,6 +88,9 @@ const LAST_DATE_MS = 8.64e15
 /** Reads it. What a Date cannot hold (SQL may write 'infinity') becomes the first or the last Date there is. */
 export const dateOf = (ms: EpochMs): Date => new Date(Math.max(-LAST_DATE_MS, Math.min(LAST_DATE_MS, Number(ms))))
 
+/** The instant that the state of a row of jobs, by the name job, is told with: when a scheduled one is due, since when another one could run. */
+export const waitingSince = sql`coalesce(nullif(job.execute_at, 'infinity'), job.ready_at)`
+
 /** The filter as a condition on an alias that has the columns queue and task. */
 export const matches = (
   alias: string,

@@ -30,16 +30,23 @@ const living = ({ workers, server }: HealthFacts) => workers.filter((worker) => 
 
 function unserved(facts: HealthFacts): Finding[] {
   const served = new Set(living(facts).flatMap(({ queues }) => queues))
-  const queues = facts.backlog.filter(({ queue, ready, pausedAt }) => ready > 0 && !pausedAt && !served.has(queue))
+  const queues = facts.backlog.filter(
+    ({ queue, ready, parked, pausedAt }) => ready + parked > 0 && !pausedAt && !served.has(queue),
+  )
   if (queues.length === 0) return []
   return [
     {
       code: 'queue-unserved',
       severity: 'critical',
-      message: `No living worker serves ${names(queues.map(({ queue }) => queue))}, where jobs are ready.`,
+      message: `No living worker serves ${names(queues.map(({ queue }) => queue))}, where jobs could run.`,
       meaning: 'These jobs wait until a worker comes.',
       remedy: 'Start a worker for the queue (pgq work, or createWorker), or look why its workers are gone.',
-      evidence: queues.map(({ queue, ready, oldestReadyMs = null }) => ({ queue, ready, oldestReadyMs })),
+      evidence: queues.map(({ queue, ready, parked, oldestReadyMs = null }) => ({
+        queue,
+        ready,
+        parked,
+        oldestReadyMs,
+      })),
     },
   ]
 }

@@ -22,6 +22,8 @@ export interface WalkedOrder {
   readonly where: RawBuilder<unknown>
   /** As the index has it, forwards or backwards; no two rows are equal. */
   readonly order: readonly RawBuilder<unknown>[]
+  /** Which of them, where the index has others before or behind them; a list says so in `behind`. */
+  readonly range?: RawBuilder<unknown>
   readonly direction?: 'asc' | 'desc'
 }
 
@@ -39,7 +41,7 @@ const OF_ALL = ['id', 'queue', 'task', 'priority', 'attempt', 'crash_count', 'cr
 
 /** What a list may need of a row. */
 const COLUMNS = {
-  jobs: [...OF_ALL, 'position', 'ready_at', 'execute_at'],
+  jobs: [...OF_ALL, 'position', 'ready_at', 'execute_at', 'meta'],
   dead_jobs: [...OF_ALL, 'died_at', 'reason'],
 }
 

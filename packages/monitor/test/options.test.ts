@@ -9,6 +9,7 @@ const calls: Record<string, (request: any, options?: any) => Promise<unknown>> =
   countJobs: (request, options) => monitor.countJobs(nobody, request, options),
   listReady: (request, options) => monitor.listReady(nobody, request, options),
   listScheduled: (request, options) => monitor.listScheduled(nobody, request, options),
+  listParked: (request, options) => monitor.listParked(nobody, request, options),
   listDead: (request, options) => monitor.listDead(nobody, request, options),
   listRunning: (request, options) => monitor.listRunning(nobody, request, options),
   countFitting: (request, options) => monitor.countFitting(nobody, 'dead', request, options),

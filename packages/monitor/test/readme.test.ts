@@ -21,6 +21,16 @@ test('every snippet says what its sentence promises', async () => {
   const idle = await queue.worker(['other'])
   await hangDoorbell(queue.pool, 'pgq', { workerId: idle, channel: 'bell', queues: ['other'] })
 
+  const parked = { queue: 'keyed', key: 'account 7' }
+  await queue.pool.query(
+    `insert into pgq.jobs (queue, task, execute_at, meta) values ($1, 'mail', 'infinity', pgq.concurrency($2))`,
+    Object.values(parked),
+  )
+  await queue.pool.query(
+    'insert into pgq.concurrency_holds (queue, key, job_id, worker_id, number) values ($1, $2, $3, $4, 1)',
+    [...Object.values(parked), ids.leased, workers.worker],
+  )
+
   const answers: Record<string, Record<string, unknown>[]> = {
     'How many jobs are there, by queue': [
       { queue: 'default', jobs: '6' },
@@ -33,6 +43,7 @@ test('every snippet says what its sentence promises', async () => {
       { queue: 'default', task: 'mail', state: 'ready', jobs: '2' },
       { queue: 'default', task: 'mail', state: 'running', jobs: '3' },
       { queue: 'default', task: 'mail', state: 'scheduled', jobs: '2' },
+      { queue: 'keyed', task: 'mail', state: 'parked', jobs: '1' },
       { queue: 'other', task: 'mail', state: 'ready', jobs: '1' },
     ].map((row) => ({ ...row, oldest: expect.any(Date) })),
     'For how long have ready jobs been waiting': [
@@ -46,6 +57,9 @@ test('every snippet says what its sentence promises', async () => {
         ...(id === ids.held ? { worker_id: workers.holder, pid: 2 } : { worker_id: workers.worker, pid: 1 }),
         ...{ running_for: expect.anything() },
       })),
+    'What waits behind which concurrency key, and what holds it': [
+      { ...parked, parked: '1', oldest: expect.anything(), held_by: [ids.leased] },
+    ],
     'Why did the last jobs die': [
       { id: ids.buried, task: 'mail', attempt: 1, reason: 'failed', died_at: expect.any(Date), error: 'for good' },
     ],

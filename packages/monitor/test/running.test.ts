@@ -231,11 +231,12 @@ describe('backlog', () => {
     const told = await backlog(queue.pool)
     expect(told).toStrictEqual([
       {
-        ...{ queue: 'default', ready: 2, scheduled: 2, exact: true, workers: 3, oldestReadyMs: expect.any(Number) },
+        ...{ queue: 'default', ready: 2, scheduled: 2, parked: 0, exact: true, workers: 3 },
+        oldestReadyMs: expect.any(Number),
         nextScheduledAt: await queue.stored('select execute_at from pgq.jobs where id = $1', [ids.delayed]),
       },
-      { queue: 'idle queue', ready: 0, scheduled: 0, exact: true, workers: 1 },
-      { queue: 'other', ready: 1, scheduled: 0, exact: true, workers: 0, oldestReadyMs: expect.any(Number) },
+      { queue: 'idle queue', ready: 0, scheduled: 0, parked: 0, exact: true, workers: 1 },
+      { queue: 'other', ready: 1, scheduled: 0, parked: 0, exact: true, workers: 0, oldestReadyMs: expect.any(Number) },
     ])
     expect(told[0]!.oldestReadyMs).toBeGreaterThanOrEqual(90_000)
     expect(told[0]!.oldestReadyMs).toBeLessThan(180_000)

@@ -78,7 +78,7 @@ function definitions(reading: SharedReading<Queues>, maxSeries: number): MetricD
       'How long the questions to the database took.',
       (answer) => answer && answer.tookMs / 1_000,
     ),
-    gauge('pgq_queue_jobs', 'Jobs by state: ready, scheduled, running, dead.', ({ counts }) =>
+    gauge('pgq_queue_jobs', 'Jobs by state: ready, scheduled, parked, running, dead.', ({ counts }) =>
       counts.map(({ queue, task, state, jobs }) => ({ labels: { queue, task, state }, value: jobs })),
     ),
     gauge('pgq_queue_ready_jobs', 'Jobs that could run now and that nobody has claimed.', ({ backlog }) =>

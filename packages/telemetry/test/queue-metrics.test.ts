@@ -36,6 +36,8 @@ describe('what the queue holds', () => {
     await started.opened
     await mail.enqueue(db.pool, 2, { queue: 'elsewhere' })
     await mail.enqueue(db.pool, 3, { queue: 'elsewhere', delayMs: 3_600_000 })
+    const { id } = await mail.enqueue(db.pool, 4, { queue: 'elsewhere', concurrency: { key: 'account 7' } })
+    await db.pool.query("update pgq.jobs set execute_at = 'infinity' where id = $1", [id])
     await db.pool.query("update pgq.jobs set ready_at = now() - interval '90 s' where queue = 'elsewhere'")
 
     const values = await metrics.scrape()
@@ -45,6 +47,7 @@ describe('what the queue holds', () => {
       '{queue="letters",state="running",task="mail"}': 1,
       '{queue="elsewhere",state="ready",task="mail"}': 1,
       '{queue="elsewhere",state="scheduled",task="mail"}': 1,
+      '{queue="elsewhere",state="parked",task="mail"}': 1,
     })
     expect(seriesOf(values, 'pgq_queue_ready_jobs')).toEqual({ '{queue="elsewhere"}': 1, '{queue="letters"}': 0 })
     expect(values.get('pgq_queue_oldest_ready_seconds{queue="elsewhere"}')).toBeCloseTo(90, -1)

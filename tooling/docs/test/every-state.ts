@@ -33,6 +33,10 @@ export async function everyState(worker: pg.Client, transaction: pg.Client): Pro
     { args: 5, queue: STAGED },
     { args: 6, queue: STAGED, delayMs: 3_600_000 },
   ])
+  await worker.query(
+    `insert into pgq.jobs (queue, task, execute_at, meta) values ($1, 'mail', 'infinity', pgq.concurrency('account 7'))`,
+    [STAGED],
+  )
   await hangDoorbell(worker, 'pgq', { workerId, channel: 'staged', queues: [STAGED] })
   await worker.query(
     `insert into pgq.schedules (name, task, queue, every_ms, next_at, failed_at, error, paused_at) values

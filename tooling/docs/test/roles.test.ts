@@ -80,7 +80,8 @@ test('who may do what, object by object', async () => {
     [`_${database.name}`],
   )
   expect(rows.map(({ line }) => line).join('\n')).toMatchInlineSnapshot(`
-    "shop_monitor: select on dead_jobs (id created_at ready_at died_at priority attempt crash_count reason queue task retry meta errors)
+    "shop_monitor: select on concurrency_holds
+    shop_monitor: select on dead_jobs (id created_at ready_at died_at priority attempt crash_count reason queue task retry meta errors)
     shop_monitor: select on finished_jobs
     shop_monitor: select on idle_workers
     shop_monitor: select on job_keys
@@ -221,7 +222,7 @@ describe('who looks', () => {
 
   test('counts, measures and judges', async () => {
     const states = new Set((await countJobs(monitor)).map(({ state }) => state))
-    expect([...states].sort()).toEqual(['dead', 'ready', 'running', 'scheduled'])
+    expect([...states].sort()).toEqual(['dead', 'parked', 'ready', 'running', 'scheduled'])
     expect((await backlog(monitor)).length).toBeGreaterThan(0)
     expect((await listWorkers(monitor)).map(({ hostname }) => hostname)).toContain('staged')
     expect((await failures(monitor)).failures.length).toBeGreaterThan(0)
