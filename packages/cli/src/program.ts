@@ -58,7 +58,7 @@ export function pgqProgram(ended: (exitCode: number) => void, json = false): Com
     .addOption(queue())
     .addOption(task())
     .addOption(key())
-    .addOption(state('ready', 'scheduled', 'running', 'dead'))
+    .addOption(state('ready', 'scheduled', 'parked', 'running', 'dead'))
     .option('-l, --limit <n>', 'at most so many', wholeNumber(1), 20)
     .option('--after <cursor>', 'go on after a page, with --state')
     .option('--args', 'show args too; they may hold what not everybody should see')
@@ -72,7 +72,7 @@ export function pgqProgram(ended: (exitCode: number) => void, json = false): Com
   )
 
   bulk('cancel', 'cancel jobs that wait, and ask those that run to end')
-    .addOption(state('ready', 'scheduled', 'running'))
+    .addOption(state('ready', 'scheduled', 'parked', 'running'))
     .action(async (ids, options) => ended(await (await import('./commands/steer.js')).cancel(ids, options)))
 
   bulk('redrive', 'put dead letters back into their queues, with their attempts counted from zero')

@@ -44,7 +44,7 @@ test.each<[string, string[], string]>([
   ['a mistyped option', ['jobs', '--limti', '3'], "unknown option '--limti'\n(Did you mean --limit?)"],
   ['an option that another command has', ['status', '--yes'], "unknown option '--yes'"],
   ['a value that is none', ['jobs', '--limit', '1e3'], 'Use a whole number from 1 on'],
-  ['a state that there is not', ['cancel', '--state', 'dead'], 'Allowed choices are ready, scheduled, running'],
+  ['a state that there is not', ['cancel', '--state', 'dead'], 'Allowed choices are ready, scheduled, parked, running'],
   ['an argument too many', ['status', 'mail'], 'too many arguments'],
   ['an argument that is missing', ['pause'], "missing required argument 'queues'"],
   [

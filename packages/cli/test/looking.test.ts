@@ -7,19 +7,23 @@ import { bury, enqueue, holdJob, QUEUE, testQueue } from './test-queue.js'
 const { env, pool, url } = await testQueue()
 const run = (...args: string[]) => pgq(args, { env })
 const onLinux = process.platform === 'linux'
+/** As a claim parks jobs whose key is taken. */
+const park = (jobs: readonly { id: string | null }[]) =>
+  pool.query(`update pgq.jobs set execute_at = 'infinity' where id = any ($1)`, [jobs.map(({ id }) => id)])
 
 test('status counts each queue, also those where only dead letters are', async () => {
   const client = await worker()
   await enqueue(pool, 3)
   await holdJob(client)
   await enqueue(pool, 2, { queue: 'slow', delayMs: 60_000 })
+  await park(await enqueue(pool, 1, { queue: 'slow' }))
   await bury(pool, 4)
   await pool.query(`update pgq.dead_jobs set queue = 'gone'`)
   const { stdout, code } = await run('status')
-  expect(stdout).toMatch(/^queue +ready +scheduled +running +dead +oldest +workers *$/m)
-  expect(stdout).toMatch(/^mail +2 +0 +1 +0 +\S+ +1$/m)
-  expect(stdout).toMatch(/^slow +0 +2 +0 +0 +0$/m)
-  expect(stdout).toMatch(/^gone +0 +0 +0 +4 +0$/m)
+  expect(stdout).toMatch(/^queue +ready +scheduled +parked +running +dead +oldest +workers *$/m)
+  expect(stdout).toMatch(/^mail +2 +0 +0 +1 +0 +\S+ +1$/m)
+  expect(stdout).toMatch(/^slow +0 +2 +1 +0 +0 +0$/m)
+  expect(stdout).toMatch(/^gone +0 +0 +0 +0 +4 +0$/m)
   expect(stdout).toContain('1 worker. In the last hour: 0 completed')
   expect(code).toBe(0)
   const { queues, workers } = JSON.parse((await run('status', '--json')).stdout)
@@ -99,6 +103,21 @@ describe('jobs', () => {
       /^key +7\nschedule +nightly\nslot +2026-01-02T03:00:00.000Z\nargs +hidden/m,
     )
     expect(JSON.parse((await run('jobs', '2', '--json')).stdout)).toMatchObject({ meta })
+  })
+
+  // Mutant: a time at the end of all times.
+  test('one that is parked says what it waits for', async () => {
+    await park(await enqueue(pool, 1, { concurrency: { key: 'account 7' } }))
+    await park(await enqueue(pool, 1, { concurrency: { key: 'partner', max: 5 } }))
+    expect((await run('jobs')).stdout).toMatch(/^ *1 +parked +mail +send +0 +0 +20\d\d-\S+ +\S+ +waits for account 7$/m)
+    expect((await run('jobs', '--state', 'parked')).stdout).toMatch(/waits for account 7\n.* waits for partner$/m)
+    expect((await run('jobs', '1')).stdout).toMatch(
+      /^state +parked since 20\d\d-.*: waits for others of its concurrency key$/m,
+    )
+    expect((await run('jobs', '1')).stdout).toMatch(/^concurrency +account 7\nargs/m)
+    expect((await run('jobs', '2')).stdout).toMatch(/^concurrency +partner\nmax +5\nargs/m)
+    expect((await run('retry', '1', '--yes')).stdout).toMatch(/^0 jobs/)
+    expect((await run('cancel', '--queue', QUEUE, '--state', 'parked', '--yes')).stdout).toMatch(/^2 jobs/)
   })
 
   test('one that is not there fails', async () => {

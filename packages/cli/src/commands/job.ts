@@ -42,7 +42,7 @@ function textOf(found: FoundJob): string {
   return [...fields, ...found.errors.map((error) => errorText(error))].join('\n')
 }
 
-const NAME_WIDTH = 10
+const NAME_WIDTH = 12
 
 function fieldsOf(found: Present): [name: string, value: string][] {
   return [
@@ -62,7 +62,13 @@ function fieldsOf(found: Present): [name: string, value: string][] {
 
 /** What it carries beside its args. SQL may have written anything there. */
 function metaOf({ meta }: Present): [name: string, value: string][] {
-  const named = Object.entries({ key: meta?.key, schedule: meta?.schedule, slot: meta?.slot })
+  const named = Object.entries({
+    key: meta?.key,
+    concurrency: meta?.concurrencyKey,
+    max: meta?.concurrencyMax === '1' ? undefined : meta?.concurrencyMax,
+    schedule: meta?.schedule,
+    slot: meta?.slot,
+  })
   return named.flatMap(([name, value]) => (value === undefined ? [] : [[name, plain(textOfMeta(value))]]))
 }
 
@@ -72,6 +78,8 @@ function stateOf(found: Present): string {
   switch (found.state) {
     case 'ready':
       return `ready since ${instant(found.readyAt)}`
+    case 'parked':
+      return `parked since ${instant(found.readyAt)}: waits for others of its concurrency key`
     case 'scheduled':
       return `scheduled for ${instant(found.executeAt)}`
     case 'running': {

@@ -2,11 +2,13 @@ import type { JobState } from '@pgq/core'
 import {
   type DeadJob,
   listDead,
+  listParked,
   listReady,
   listRunning,
   listScheduled,
   type Page,
   type PageRequest,
+  type ParkedJob,
   type ReadyJob,
   type RunningJob,
   type ScheduledJob,
@@ -29,15 +31,17 @@ interface JobsOptions extends DatabaseOptions, WatchOptions {
   readonly args?: boolean
 }
 
-type Listed = { readonly state: JobState } & (ReadyJob | ScheduledJob | RunningJob | DeadJob)
+type Listed = { readonly state: JobState } & (ReadyJob | ScheduledJob | ParkedJob | RunningJob | DeadJob)
 
 /** In this order, when no state is asked for. */
-const STATES: readonly JobState[] = ['running', 'ready', 'scheduled', 'dead']
+const STATES: readonly JobState[] = ['running', 'ready', 'scheduled', 'parked', 'dead']
 
 /** Lists jobs; those of one state page by page. */
 export function jobs(options: JobsOptions): Promise<number> {
   if (options.after !== undefined && (!options.state || options.state === 'running'))
-    throw new UsageError('--after goes on with a list of one state: give --state ready, scheduled or dead with it.')
+    throw new UsageError(
+      '--after goes on with a list of one state: give --state ready, scheduled, parked or dead with it.',
+    )
   return show(options, async () => {
     const page = await withQueue(options, (session) => list(session, options))
     return { json: page, text: () => textOf(page, options), exitCode: EXIT.ok }
@@ -78,6 +82,7 @@ async function listState({ client, schema }: Session, state: JobState, options: 
 const LISTS = {
   ready: listReady,
   scheduled: listScheduled,
+  parked: listParked,
   dead: listDead,
   running: async (...asked: Parameters<typeof listRunning>) => ({ jobs: await listRunning(...asked), next: undefined }),
 }
@@ -134,6 +139,7 @@ function instantOf(job: Listed): string {
 }
 
 function remarkOn(job: Listed): string {
+  if ('concurrencyKey' in job) return `waits for ${job.concurrencyKey}`
   if ('worker' in job) return `on ${job.worker.hostname} ${job.worker.pid}`
   if (!('lastError' in job) || !job.lastError) return 'reason' in job ? job.reason : ''
   const { name, message } = job.lastError

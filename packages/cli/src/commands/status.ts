@@ -52,7 +52,7 @@ function merged(waiting: readonly QueueBacklog[], counts: readonly JobCount[]): 
     const of = (state: string) => counts.filter((one) => one.queue === queue && one.state === state)
     const sum = (state: string) => of(state).reduce((total, { jobs }) => total + jobs, 0)
     return {
-      ...(backlogs.get(queue) ?? { queue, ready: 0, scheduled: 0, exact: true, workers: 0 }),
+      ...(backlogs.get(queue) ?? { queue, ready: 0, scheduled: 0, parked: 0, exact: true, workers: 0 }),
       running: sum('running'),
       dead: sum('dead'),
       deadExact: of('dead').every(({ exact }) => exact),
@@ -64,6 +64,7 @@ const COLUMNS: readonly Column[] = [
   { title: 'queue', shrinks: true },
   { title: 'ready', align: 'right' },
   { title: 'scheduled', align: 'right' },
+  { title: 'parked', align: 'right' },
   { title: 'running', align: 'right' },
   { title: 'dead', align: 'right' },
   { title: 'oldest', align: 'right' },
@@ -90,6 +91,7 @@ function rowOf(queue: QueueStatus): string[] {
     plain(queue.queue),
     count(queue.ready, queue.exact),
     count(queue.scheduled, queue.exact),
+    count(queue.parked, queue.exact),
     number(queue.running),
     count(queue.dead, queue.deadExact),
     queue.oldestReadyMs === undefined ? '' : duration(queue.oldestReadyMs),
