@@ -11,6 +11,7 @@ import {
   type KeyedJobsFilter,
   type ListedJob,
   listDead,
+  listParked,
   listReady,
   listRunning,
   listScheduled,
@@ -75,6 +76,7 @@ export function answers({ executor, schema, redact, questionTimeoutMs }: Resolve
   const lists: Record<JobState, (request: Request) => Promise<Page<ListedJob>>> = {
     ready: (request) => listReady(executor, request, where),
     scheduled: (request) => listScheduled(executor, request, where),
+    parked: (request) => listParked(executor, request, where),
     dead: (request) => listDead(executor, request, where),
     running: async ({ after: _, ...request }) => ({
       jobs: await listRunning(executor, { ...request, limit: RUNNING }, where),
@@ -174,7 +176,7 @@ function readList(c: Context): { state: JobState; filter: KeyedJobsFilter; reque
   return { state, filter, request: { ...filter, ...more, limit: PAGE } }
 }
 
-const STATES: readonly JobState[] = ['ready', 'scheduled', 'running', 'dead']
+const STATES: readonly JobState[] = ['ready', 'scheduled', 'parked', 'running', 'dead']
 const isState = (state: string): state is JobState => (STATES as readonly string[]).includes(state)
 
 /** An empty field of a form is no condition. */
@@ -187,7 +189,7 @@ const filterOf = ({ queue, task }: { queue?: string | undefined; task?: string |
 export type AnsweredJob = FoundJob & { readonly runsAlone?: boolean }
 
 function answeredJob(job: FoundJob): AnsweredJob {
-  const mayCrash = job.state === 'ready' || job.state === 'running' || job.state === 'scheduled'
+  const mayCrash = job.state !== 'missing' && job.state !== 'dead'
   return mayCrash && job.crashCount >= SUSPECT_CRASHES ? { ...job, runsAlone: true } : job
 }
 

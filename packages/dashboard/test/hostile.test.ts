@@ -68,11 +68,18 @@ afterAll(async () => {
 async function everywhere(text: string): Promise<string[]> {
   const error = { attempt: 1, at: text, name: text, message: text, stack: text }
   const args = JSON.stringify({ [text]: text })
-  const meta = JSON.stringify({ [text]: text, key: text, schedule: text, slot: text })
+  const meta = JSON.stringify({
+    [text]: text,
+    key: text,
+    schedule: text,
+    slot: text,
+    concurrencyKey: text,
+    concurrencyMax: text,
+  })
   const values = [text, args, JSON.stringify([error]), JSON.stringify({ maxAttempts: text }), meta]
   const [waiting, dead] = await Promise.all([
     pool.query(
-      `insert into pgq.jobs (queue, task, args, errors, retry, meta, execute_at) values ($1, $1, $2, $3, $4, $5, null), ($1, $1, $2, $3, $4, $5, now() + interval '1 day')
+      `insert into pgq.jobs (queue, task, args, errors, retry, meta, execute_at) values ($1, $1, $2, $3, $4, $5, null), ($1, $1, $2, $3, $4, $5, now() + interval '1 day'), ($1, $1, $2, $3, $4, $5, 'infinity')
        returning id::text as id`,
       values,
     ),
@@ -119,16 +126,16 @@ describe.skipIf(!chromiumPath)('in a browser', { timeout: BROWSER_MS }, () => {
       await show(path)
       await page.getByText(HOSTILE[2]!).first().waitFor({ state: 'attached' })
     }
-    for (const state of ['ready', 'scheduled', 'running', 'dead']) {
+    for (const state of ['ready', 'scheduled', 'parked', 'running', 'dead']) {
       await show(`/jobs?state=${state}`)
       await page.getByText(HOSTILE[2]!).first().waitFor({ state: 'attached' })
     }
     for (const [place, id] of ids.entries()) {
       await show(`/jobs/${id}`)
-      const text = HOSTILE[Math.floor(place / 3)]!
+      const text = HOSTILE[Math.floor(place / 4)]!
       await page.locator('h1').getByText(text, { exact: true }).waitFor({ state: 'attached' })
       expect(await page.locator('dd a[href*="schedules?"]').textContent()).toBe(text)
-      if (place % 3 > 0) continue
+      if (place % 4 > 0) continue
       // Its key leads to it alone.
       await page.locator('dd a[href*="key="]').click()
       await page.locator('tbody tr').getByText(id, { exact: true }).waitFor()

@@ -35,6 +35,8 @@ const PAGES = [
   ['jobs', () => '/jobs?state=ready', 'send-receipt'],
   ['running', () => '/jobs?state=running', 'web-7f9c · 214'],
   ['scheduled', () => '/jobs?state=scheduled', 'PaymentError: card 4242'],
+  ['parked', () => '/jobs?state=parked', 'warehouse'],
+  ['parked-job', () => `/jobs/${shop.parked[0]}`, 'warehouse · at most 2 run at a time'],
   ['job', () => `/jobs/${shop.retrying[0]}`, 'The bank did not answer'],
   ['of-schedule', () => `/jobs/${shop.report}`, 'daily-report'],
   ['dead', () => '/dead', '550 mailbox'],
@@ -97,6 +99,22 @@ describe.skipIf(!chromiumPath)('in a browser', { timeout: BROWSER_MS }, () => {
     }
     await expect.poll(completed, { timeout: BROWSER_MS / 2 }).toBe('completed 600')
     await pool.query(`delete from pgq.job_stats where queue = 'steady'`)
+  })
+
+  test('parked jobs are counted as those, and none is for running now', async () => {
+    const page = await browser.page(open.url)
+    await expect.poll(() => page.locator('.tile-parked').textContent()).toBe('Parked4wait for others of their key')
+    await page.locator('.tile-parked').click()
+    await page.getByRole('link', { name: shop.parked[0]!, exact: true }).click()
+    await page.getByText('Parked: waits for others of its concurrency key').waitFor()
+    await page.getByRole('button', { name: 'Cancel job' }).waitFor()
+    await page.getByLabel('Priority; higher runs first').waitFor()
+    expect(await page.getByRole('button', { name: 'Run now' }).count()).toBe(0)
+    await page.goto(`${open.url}/queues`)
+    const cells = page.getByRole('row', { name: 'reports' }).getByRole('cell')
+    await expect
+      .poll(() => cells.allTextContents())
+      .toEqual(['reports ', '0', '–', '1', '0', '–', '4', '0', '1', 'Pause'])
   })
 
   // Mutant: instants compared as they are written.

@@ -27,6 +27,8 @@ export async function stageShop(pool: pg.Pool) {
   await enqueue('resize-image', 12, { queue: 'images', priority: 5 })
   const scheduled = await enqueue('sync-stock', 9, { delayMs: 5_400_000 })
   const retrying = await enqueue('charge-card', 3, { delayMs: 90_000 }, (renewal) => `renewal ${renewal}`)
+  const parked = await enqueue('build-report', 4, { queue: 'reports', concurrency: { key: 'warehouse', max: 2 } })
+  await pool.query(`update pgq.jobs set execute_at = 'infinity' where id = any ($1)`, [parked])
   await pool.query(`
     update pgq.jobs set ready_at = now() - (id % 40) * interval '1 second' where execute_at is null;
     update pgq.jobs set created_at = ready_at where execute_at is null`)
@@ -47,7 +49,7 @@ export async function stageShop(pool: pg.Pool) {
   ])
   await recordHour(pool, tasks)
   await stageSchedules(pool, report!)
-  return { ready, scheduled, retrying, running, report: report!, dead }
+  return { ready, scheduled, retrying, parked, running, report: report!, dead }
 }
 
 /** Of each kind, and in each state. */

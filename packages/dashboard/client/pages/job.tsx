@@ -115,7 +115,10 @@ function Details({ job, answer }: { job: Present; answer: Polled<Found> }) {
 function Meta({ job: { state, task, meta } }: { job: Present }) {
   const all: [name: string, value: unknown][] = Object.entries(meta ?? {})
   const isNamed = ([name, value]: (typeof all)[number]) => NAMED.includes(name) && typeof value === 'string'
-  const { key, schedule, slot } = Object.fromEntries(all.filter(isNamed)) as Record<string, string | undefined>
+  const { key, concurrencyKey, concurrencyMax, schedule, slot } = Object.fromEntries(all.filter(isNamed)) as Record<
+    string,
+    string | undefined
+  >
   const more = all.filter((entry) => !isNamed(entry))
   return (
     <>
@@ -124,6 +127,17 @@ function Meta({ job: { state, task, meta } }: { job: Present }) {
           <dt>Key</dt>
           <dd>
             <a href={linkTo('jobs', { state, task, key })}>{key}</a>
+          </dd>
+        </>
+      )}
+      {concurrencyKey !== undefined && (
+        <>
+          <dt>Concurrency key</dt>
+          <dd>
+            {concurrencyKey}
+            {concurrencyMax !== undefined && concurrencyMax !== '1' && (
+              <span class="quiet"> · at most {concurrencyMax} run at a time</span>
+            )}
           </dd>
         </>
       )}
@@ -153,7 +167,7 @@ function Meta({ job: { state, task, meta } }: { job: Present }) {
   )
 }
 
-const NAMED = ['key', 'schedule', 'slot']
+const NAMED = ['key', 'concurrencyKey', 'concurrencyMax', 'schedule', 'slot']
 
 const isInstant = (text: string): boolean => !Number.isNaN(Date.parse(text))
 
@@ -192,6 +206,8 @@ function stateEvent(job: Present): Event {
   switch (job.state) {
     case 'ready':
       return { at: job.readyAt, text: 'Ready: waits for a worker', tone: 'blue' }
+    case 'parked':
+      return { at: job.readyAt, text: 'Parked: waits for others of its concurrency key', tone: 'violet' }
     case 'scheduled':
       return { at: job.executeAt, text: job.attempt > 0 ? 'Runs again' : 'Becomes ready', tone: 'violet' }
     case 'running':
@@ -251,7 +267,7 @@ function Actions({ job, onDone }: { job: Present; onDone: () => void }) {
 /** The priority, to be changed while the job waits. */
 function Priority({ job, onDone }: { job: Present; onDone: () => void }) {
   const [priority, setPriority] = useState<number>()
-  const isOpen = useMay('set-priority') && (job.state === 'ready' || job.state === 'scheduled')
+  const isOpen = useMay('set-priority') && job.state !== 'running' && job.state !== 'dead'
   if (!isOpen) return <>{job.priority}</>
   const wanted = priority ?? job.priority
   return (

@@ -1,24 +1,38 @@
 import type { JobState } from '@pgq/core'
-import type { DeadJob, ReadyJob, RunningJob, ScheduledJob } from '@pgq/monitor'
+import type { DeadJob, ParkedJob, ReadyJob, RunningJob, ScheduledJob } from '@pgq/monitor'
 import { useContext, useState } from 'preact/hooks'
 import { usePoll, type Wire } from '../api.js'
 import { go, linkTo } from '../route.js'
 import { Ago, Empty, Filter, Heading, Loaded, Name, SessionContext, Table } from '../ui.js'
 import { Bulk } from './bulk.js'
 
-type ListedJob = Wire<ReadyJob> | Wire<ScheduledJob> | Wire<RunningJob> | Wire<DeadJob>
+type ListedJob = Wire<ReadyJob> | Wire<ScheduledJob> | Wire<ParkedJob> | Wire<RunningJob> | Wire<DeadJob>
 
 interface JobsAnswer {
   readonly jobs: readonly ListedJob[]
   readonly next?: string
 }
 
-const STATES: readonly JobState[] = ['ready', 'running', 'scheduled', 'dead']
-const WHEN: Record<JobState, string> = { ready: 'Ready since', running: 'Runs since', scheduled: 'Due', dead: 'Died' }
+const STATES: readonly JobState[] = ['ready', 'running', 'scheduled', 'parked', 'dead']
+const WHEN: Record<JobState, string> = {
+  ready: 'Ready since',
+  running: 'Runs since',
+  scheduled: 'Due',
+  parked: 'Ready since',
+  dead: 'Died',
+}
+const ABOUT: Record<JobState, string> = {
+  ready: 'Created',
+  running: 'Worker',
+  scheduled: 'Last error',
+  parked: 'Waits for',
+  dead: 'Last error',
+}
 const ORDER: Record<JobState, string> = {
   ready: 'In the order in which workers take them',
   running: 'Those that run longest come first',
   scheduled: 'Those that are due next come first',
+  parked: 'The oldest come first',
   dead: 'Those that died last come first',
 }
 
@@ -96,7 +110,7 @@ const Head = ({ state }: { state: JobState }) => (
     <th class="number">Priority</th>
     <th class="number">Attempt</th>
     <th>{WHEN[state]}</th>
-    <th>{state === 'running' ? 'Worker' : state === 'ready' ? 'Created' : 'Last error'}</th>
+    <th>{ABOUT[state]}</th>
   </>
 )
 
@@ -134,6 +148,7 @@ function instantOf(job: ListedJob): string | undefined {
 
 function aboutOf(job: ListedJob, state: JobState) {
   if ('worker' in job) return `${job.worker.hostname} · ${job.worker.pid}`
+  if ('concurrencyKey' in job) return job.concurrencyKey
   if (state === 'ready') return <Ago at={job.createdAt} />
   const error = 'lastError' in job ? job.lastError : undefined
   return error ? `${error.name}: ${error.message}` : 'reason' in job ? job.reason : '–'

@@ -102,6 +102,7 @@ function Tiles({ data: { counts, queues, workers } }: { data: OverviewAnswer }) 
         value={of('scheduled')}
         note={next < Infinity ? dueNote(next) : 'nothing planned'}
       />
+      {has('parked') && <Tile name="Parked" state="parked" value={of('parked')} note="wait for others of their key" />}
       <Tile
         name="Dead"
         state="dead"

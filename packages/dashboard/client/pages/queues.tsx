@@ -24,6 +24,7 @@ export function Queues({ overview }: { overview: Polled<OverviewAnswer> }) {
                   <th class="number">Running</th>
                   <th class="number">Scheduled</th>
                   <th>Next</th>
+                  <th class="number">Parked</th>
                   <th class="number">Dead</th>
                   <th class="number">Workers</th>
                   <th>
@@ -67,6 +68,7 @@ function QueueRow({ name, data, onDone }: { name: string; data: OverviewAnswer; 
       {number('running')}
       {number('scheduled')}
       <td>{backlog?.nextScheduledAt ? <Ago at={backlog.nextScheduledAt} /> : '–'}</td>
+      {number('parked')}
       {number('dead', linkTo('dead', { queue: name }))}
       <td
         class={`number ${nobodyServes ? 'bad' : ''}`}
