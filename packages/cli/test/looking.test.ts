@@ -22,7 +22,7 @@ test('status counts each queue, also those where only dead letters are', async (
   const { stdout, code } = await run('status')
   expect(stdout).toMatch(/^queue +ready +scheduled +parked +running +dead +oldest +workers *$/m)
   expect(stdout).toMatch(/^mail +2 +0 +0 +1 +0 +\S+ +1$/m)
-  expect(stdout).toMatch(/^slow +0 +2 +1 +0 +0 +0$/m)
+  expect(stdout).toMatch(/^slow +0 +2 +1 +0 +0 +0 +no worker$/m)
   expect(stdout).toMatch(/^gone +0 +0 +0 +0 +4 +0$/m)
   expect(stdout).toContain('1 worker. In the last hour: 0 completed')
   expect(code).toBe(0)

@@ -9,6 +9,7 @@ import {
   getSchedule,
   health,
   listDead,
+  listParked,
   listPausedQueues,
   listReady,
   listRunning,
@@ -251,6 +252,7 @@ describe('who looks', () => {
     const lists = [
       listReady,
       listScheduled,
+      listParked,
       listDead,
       async (...asked: Parameters<typeof listRunning>) => ({ jobs: await listRunning(...asked) }),
     ]

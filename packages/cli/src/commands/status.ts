@@ -84,7 +84,7 @@ function rowOf(queue: QueueStatus): string[] {
   const { red, yellow } = coloursFor(process.stdout)
   const remark = queue.pausedAt
     ? yellow(`paused since ${instant(queue.pausedAt)}`)
-    : queue.ready > 0 && queue.workers === 0
+    : queue.ready + queue.parked > 0 && queue.workers === 0
       ? red('no worker')
       : ''
   return [

@@ -50,7 +50,7 @@ function QueueRow({ name, data, onDone }: { name: string; data: OverviewAnswer; 
     const counts = data.counts.filter((one) => one.queue === name && one.state === state)
     return <td class="number">{counts.length > 0 ? <a href={href}>{about(counts)}</a> : '0'}</td>
   }
-  const nobodyServes = backlog && backlog.workers === 0 && backlog.ready > 0
+  const nobodyServes = backlog && backlog.workers === 0 && backlog.ready + backlog.parked > 0
   return (
     <tr>
       <td>
