@@ -85,22 +85,25 @@ const TEXTS = sql.join(columns.map(([name, [, form]]) => sql`${form(sql.id(name)
 /** The arrays of a lease, each whole and in memory: every look into one that lies outside its row reads all of it. */
 export const wholeArrays = sql.join(columns.map(([name]) => sql`lease.${sql.id(name)}[:] as ${sql.id(name)}`))
 
-/** What the meta of a job with a concurrency key has in it. */
-const KEYED = '"concurrencyKey"'
-
-/** Moves the removed rows into a lease, and answers it as one row of texts. */
+/** Moves the removed rows into a lease, and answers it as one row of texts. decided: those that have concurrency keys may run. */
 export const leaseOf = (
-  { table, param }: StatementParts<LeaseRequest & { readonly workerId: number }>,
+  { table, param, routine }: StatementParts<LeaseRequest & { readonly workerId: number }>,
   removed: RawBuilder<unknown>,
+  decided = false,
 ): RawBuilder<BatchRow> => sql`
   with claimed as (${removed})
-  insert into ${table('leases')} (worker_id, number, transactional, keyed, ${NAMES})
+  insert into ${table('leases')} (worker_id, number, transactional, undecided, ${NAMES})
   select
-    ${param('workerId')}, ${param('number')}, coalesce(${param('transactional')}, false),
-    strpos(array_to_string(array_agg(meta), ''), ${sql.lit(KEYED)}) > 0, ${ARRAYS}
+    ${param('workerId')}, ${param('number')}, coalesce(${param('transactional')}, false), ${decided ? sql`null` : locksOf(routine)},
+    ${ARRAYS}
   from claimed
   having count(*) > 0
   returning ${TEXTS}`
+
+const locksOf = (routine: StatementParts<object>['routine']) => {
+  const key = sql`${routine('concurrency_key')}(meta)`
+  return sql`array_agg(${routine('concurrency_lock')}(queue, ${key})) filter (where ${key} is not null)`
+}
 
 /** Answers the removed rows as one row of texts. */
 export const batchOf = (removed: RawBuilder<unknown>): RawBuilder<BatchRow> => sql`

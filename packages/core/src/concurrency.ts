@@ -5,7 +5,7 @@ import type { Executor } from './executor.js'
 import type { JobMeta } from './job.js'
 import { checkName } from './names.js'
 import { checkOptionNames, optionNames, shown } from './option-names.js'
-import { returnOf } from './settle.js'
+import { oneByOne, returnOf } from './settle.js'
 import { defineStatement, type StatementParts } from './statement.js'
 
 // Jobs that share a concurrency key carry it in their meta. They are claimed as all others are. Then refuse_jobs decides, under a lock of the
@@ -80,7 +80,10 @@ const parkStatement = defineStatement<LeaseName, { ordinal: number }>(
         select ${parts.param('number')}::bigint as number, ordinal, 'park' as kind, null::smallint as attempt,
           null::double precision as "delayMs", null::text as reason, null::json as error
         from ${parts.routine('refuse_jobs')}(${parts.param('workerId')}::integer, ${parts.param('number')}::bigint) as ordinal`,
-    )}
+    )}, decided as (
+      update ${parts.table('leases')} set undecided = null
+      where worker_id = ${parts.param('workerId')} and number = ${parts.param('number')} and not exists (select from returned)
+    )
     select unnest(coalesce(lease.done, earlier.done)) as ordinal
     from ${parts.table('leases')} as earlier left join lease on lease.number = earlier.number
     where earlier.worker_id = ${parts.param('workerId')} and earlier.number = ${parts.param('number')}`,
@@ -112,7 +115,7 @@ type ParkedColumns = Omit<ParkedRequest, 'places'> &
   LeaseRequest & { readonly queues: readonly string[]; readonly keys: readonly string[] }
 
 const claimParked = defineClaim<ParkedColumns>('claim_parked_into_lease', (parts) =>
-  leaseOf(parts, removeParked(parts)),
+  leaseOf(parts, removeParked(parts), true),
 )
 
 /** As a claim of other jobs, the worker's own row keeps one that is being declared dead from claiming. */
@@ -133,6 +136,12 @@ const counts = ({ table }: Pick<StatementParts<object>, 'table'>) => sql`
     select from ${table('leases')} as lease
     where lease.worker_id = held.worker_id and lease.number = held.number
       and held.job_id = any (lease.ids) and array_position(lease.ids, held.job_id) <> all (lease.done)
+      and not (lease.transactional and exists (
+        select from ${table('finished_jobs')} as finished
+        where finished.worker_id = lease.worker_id and finished.number = lease.number
+          and finished.ordinal = array_position(lease.ids, held.job_id)
+      ))
+    ${oneByOne}
   )`
 
 /** Removes rows of concurrency_holds that do not count, of at most 100 keys: what workers left that were lost. The others remove their own. */

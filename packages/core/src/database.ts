@@ -56,7 +56,7 @@ export interface LeasesTable {
   number: BigInt8
   claimed_at: Generated<Stamp>
   transactional: Generated<boolean>
-  keyed: Generated<boolean>
+  undecided: number[] | null
   done: Generated<number[]>
   ids: Generated<string[]>
   positions: Generated<string[]>

@@ -86,7 +86,7 @@ const returnStatement = defineStatement<{ workerId: number; returns: string }, {
 /** The CTEs that take the places which `returned` names out of their leases, and put their jobs where it says. */
 export const returnOf = (parts: StatementParts<{ workerId: number }>, returned: RawBuilder<unknown>) => sql`
     with returned as (${returned}), lease as (
-      update ${parts.table('leases')} as lease set done = lease.done || part.done
+      update ${parts.table('leases')} as lease set done = lease.done || part.done, undecided = null
       from (select number, array_agg(ordinal) as done from returned group by number) as part
       where lease.worker_id = ${parts.param('workerId')} and lease.number = part.number
       returning lease.number, lease.done, ${wholeArrays}

@@ -39,6 +39,7 @@ export interface StatementParts<Params> {
       | 'take_parked_jobs'
       | 'lock_concurrency_key'
       | 'concurrency_key'
+      | 'concurrency_lock'
       | 'concurrency_max',
   ): RawBuilder<unknown>
   /** The schema's name as a text value. */

@@ -73,7 +73,7 @@ const tables: {
     number: 'string',
     claimed_at: 'Date default',
     transactional: 'boolean default',
-    keyed: 'boolean default',
+    undecided: 'number[] null',
     done: 'number[] default',
     ids: 'string[] default',
     positions: 'string[] default',

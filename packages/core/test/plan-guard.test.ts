@@ -4,16 +4,20 @@ import {
   acknowledge,
   claimAndDelete,
   claimIntoLease,
+  claimParkedIntoLease,
   claimRank,
   claimSuspectAndDelete,
   claimSuspectIntoLease,
   type Executor,
   enqueue,
   enqueueMany,
+  findFreePlaces,
   finishInTransaction,
+  forgetHolds,
   forgetKeys,
   goAlone,
   lookAtOthers,
+  parkRefusedJobs,
   pauseQueue,
   promoteDueJobs,
   rescueLostWorkers,
@@ -31,7 +35,7 @@ await client.query(`
   set enable_mergejoin = off; set jit = off; set plan_cache_mode = force_generic_plan`)
 // The test decides when there are statistics.
 await pool.query(
-  'alter table pgq.jobs set (autovacuum_enabled = off); alter table pgq.leases set (autovacuum_enabled = off)',
+  'alter table pgq.jobs set (autovacuum_enabled = off); alter table pgq.leases set (autovacuum_enabled = off); alter table pgq.concurrency_holds set (autovacuum_enabled = off)',
 )
 
 const MANY = 100_000
@@ -191,6 +195,62 @@ describe.each(Object.keys(statistics))('%s', (name) => {
     expectFrugal(await planOf((executor) => finishInTransaction(executor, 'pgq', place, '1')), 1)
     const restores = [{ job: leased[0]!, settlement: { kind: 'release' as const } }]
     expectFrugal(await planOf((executor) => restoreJobs(executor, 'pgq', restores)), 1)
+  })
+})
+
+/** Of 20,000 keys, jobs are parked, and one runs of each of the first 1,000; 100,000 more of one key are ready. */
+async function loadKeys(): Promise<void> {
+  await insert('default', MANY)
+  await pool.query(`
+    insert into pgq.jobs (task, meta, execute_at)
+    select 'work', pgq.concurrency('key ' || n % 20000), 'infinity' from generate_series(1, 40000) as n;
+    insert into pgq.jobs (queue, task, meta) select 'keyed', 'work', pgq.concurrency('a') from generate_series(1, ${MANY}) as n;
+    insert into pgq.leases (worker_id, number, ids) select 0, n, array[-n] from generate_series(1, 1000) as n;
+    insert into pgq.concurrency_holds select 'default', 'key ' || n, -n, 0, n from generate_series(1, 1000) as n;
+    insert into pgq.concurrency_holds select 'gone', 'key ' || n, -n, 0, 0 from generate_series(1, 1000) as n`)
+}
+
+const keyStatistics: Record<string, () => Promise<unknown>> = {
+  'no statistics': loadKeys,
+  'statistics of the empty tables': async () => {
+    await pool.query('analyze pgq.jobs, pgq.leases, pgq.concurrency_holds')
+    await loadKeys()
+  },
+  'fresh statistics': async () => {
+    await loadKeys()
+    await pool.query('vacuum analyze pgq.jobs, pgq.leases, pgq.concurrency_holds')
+  },
+}
+
+// Mutants: without one of the indexes of keys; without the setting of refuse_jobs, or of take_parked_jobs.
+describe.each(Object.keys(keyStatistics))('concurrency keys, %s', (name) => {
+  let workerId: number
+  beforeEach(async () => {
+    await keyStatistics[name]!()
+    workerId = await newWorker(pool, ['keyed'])
+  }, 60_000)
+
+  test('every statement reads what it takes, not what is there', { timeout: 60_000 }, async () => {
+    const queues = ['default', 'keyed']
+    const pages = (plan: readonly PlanNode[]) => plan[0]!['Shared Hit Blocks']!
+    const promoted = await planOf((executor) => promoteDueJobs(executor, 'pgq', { queues, limit: LIMIT }))
+    expectFrugal(promoted, 1)
+    const seen = await planOf((executor) => findFreePlaces(executor, 'pgq', { queue: '', key: '', queues }))
+    expectFrugal(seen, 1_000)
+    expect(pages(seen)).toBeLessThan(20_000)
+
+    const places = Array.from({ length: 10 }, (_, n) => ({ queue: 'default', key: `key ${5_000 + n}` }))
+    const request = { workerId, number: 1, places, tasks: ['work'], knownTasks: ['work'], limit: 10 }
+    expect(pages(await planOf((executor) => claimParkedIntoLease(executor, 'pgq', request)))).toBeLessThan(2_000)
+    expect(pages(await planOf((executor) => forgetHolds(executor, 'pgq', {})))).toBeLessThan(5_000)
+
+    const claim = { ...claimRequest(workerId, { limit: 2 }), queues: ['keyed'], number: 1 }
+    expectFrugal(await planOf((executor) => claimIntoLease(executor, 'pgq', claim)), 2)
+    await claimIntoLease(pool, 'pgq', claim)
+    // 1,000 that would be claimed next are parked: each is written, and its indexes.
+    expect(pages(await planOf((executor) => parkRefusedJobs(executor, 'pgq', { workerId, number: 1 })))).toBeLessThan(
+      40_000,
+    )
   })
 })
 

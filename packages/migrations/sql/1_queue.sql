@@ -80,7 +80,7 @@ create table leases (
   number       bigint        not null,
   claimed_at   timestamptz   not null default now(),
   transactional boolean      not null default false,  -- finished by connections of its worker, which no rescue overtakes
-  keyed        boolean       not null default false,  -- has jobs of concurrency keys
+  undecided    integer[],                             -- concurrency_lock of each job that has a key, until refuse_jobs was asked about the lease
   done         smallint[]    not null default '{}',
   ids          bigint[]      not null default '{}',
   positions    bigint[]      not null default '{}',
@@ -101,7 +101,7 @@ create table leases (
   toast.autovacuum_vacuum_scale_factor = 0, toast.autovacuum_vacuum_threshold = 10000
 );
 
-create index leases_keyed_idx on leases (worker_id) where keyed;
+create index leases_undecided_idx on leases (worker_id) where undecided is not null;
 
 -- Arrays of a batch live a few milliseconds: compressing them costs more than half of a claim (500 jobs: 5.9 ms, 3.4 ms
 -- without), and saves 160 bytes of WAL per job.
@@ -112,7 +112,7 @@ alter table leases
   alter column crash_counts set storage external, alter column queues set storage external,
   alter column tasks set storage external, alter column args set storage external,
   alter column retries set storage external, alter column metas set storage external,
-  alter column errors set storage external;
+  alter column errors set storage external, alter column undecided set storage external;
 
 -- Jobs that were finished inside a transaction: with finish() of the handler's own, or of a transactional lease. They go with their
 -- lease. No foreign key: its trigger costs 15 us, of the 100 of a short transaction, and a shared lock on the lease.
@@ -636,12 +636,18 @@ begin
     language plpgsql volatile
     as $body$
     begin
-      perform pg_advisory_xact_lock('%1$I.concurrency_holds'::regclass::oid::integer, hashtext($1 || chr(31) || $2));
+      perform pg_advisory_xact_lock('%1$I.concurrency_holds'::regclass::oid::integer, %1$I.concurrency_lock($1, $2));
       delete from %1$I.concurrency_holds as held
       where held.queue = $1 and held.key = $2 and not exists (
         select from %1$I.leases as lease
         where lease.worker_id = held.worker_id and lease.number = held.number
           and held.job_id = any (lease.ids) and array_position(lease.ids, held.job_id) <> all (lease.done)
+          and not (lease.transactional and exists (
+            select from %1$I.finished_jobs as finished
+            where finished.worker_id = lease.worker_id and finished.number = lease.number
+              and finished.ordinal = array_position(lease.ids, held.job_id)
+          ))
+        offset 0 -- one by one: never a join that reads all leases
       );
       return (select count(*) from %1$I.concurrency_holds as held where held.queue = $1 and held.key = $2);
     end
@@ -655,15 +661,11 @@ begin
     as $body$
       select min(one.position - (one.priority::bigint << 47))
       from %1$I.leases as lease
-      cross join lateral unnest(lease.ids, lease.positions, lease.priorities, lease.queues, lease.metas)
-        with ordinality as one (id, position, priority, queue, meta, ordinal)
-      where lease.keyed and (lease.worker_id, lease.number) <> ($3, $4)
+      cross join lateral unnest(lease.positions, lease.priorities, lease.queues, lease.metas)
+        with ordinality as one (position, priority, queue, meta, ordinal)
+      where lease.undecided is not null and %1$I.concurrency_lock($1, $2) = any (lease.undecided)
+        and (lease.worker_id, lease.number) <> ($3, $4)
         and one.ordinal <> all (lease.done) and one.queue = $1 and %1$I.concurrency_key(one.meta) = $2
-        and not exists (
-          select from %1$I.concurrency_holds as held
-          where held.queue = $1 and held.key = $2 and held.job_id = one.id
-            and held.worker_id = lease.worker_id and held.number = lease.number
-        )
     $body$
   $sql$, current_schema());
 
@@ -694,7 +696,7 @@ begin
         ) as job
         where job.key is not null
         group by job.queue, job.key
-        order by job.queue, job.key
+        order by %1$I.concurrency_lock(job.queue, job.key), job.queue, job.key
       loop
         room := claimed.max - %1$I.lock_concurrency_key(claimed.queue, claimed.key) + (
           select count(*) from %1$I.concurrency_holds as held
@@ -752,9 +754,10 @@ begin
       taken tid[] := '{}';
     begin
       for wanted in
-        select distinct given.queue, given.key from unnest($3, $4) as given (queue, key)
+        select given.queue, given.key from unnest($3, $4) as given (queue, key)
         where given.queue not in (select paused.name from %1$I.queues as paused where paused.paused_at is not null)
-        order by given.queue, given.key
+        group by given.queue, given.key
+        order by %1$I.concurrency_lock(given.queue, given.key), given.queue, given.key
       loop
         exit when cardinality(taken) >= $7;
         running := %1$I.lock_concurrency_key(wanted.queue, wanted.key);

@@ -34,4 +34,5 @@ drop table workers;
 drop table jobs;
 drop function concurrency_max(json);
 drop function concurrency_key(json);
+drop function concurrency_lock(text, text);
 drop sequence job_positions;
