@@ -71,6 +71,24 @@ export async function parkRefusedJobs(executor: Executor, schema: string, lease:
   return new Set(rows.map(({ ordinal }) => ordinal))
 }
 
+/** The same, but leaves the lease as it is: those jobs are to go back one by one, where the database refuses to write one of them. */
+export async function refuseJobs(executor: Executor, schema: string, lease: LeaseName): Promise<Set<number>> {
+  const rows = await refuseStatement(executor, schema, lease)
+  return new Set(rows.map(({ ordinal }) => ordinal))
+}
+
+const refuseStatement = defineStatement<LeaseName, { ordinal: number }>(
+  'refuse_jobs',
+  ({ table, param, routine }) => sql`
+    with refused as materialized (
+      select ${routine('refuse_jobs')}(${param('workerId')}::integer, ${param('number')}::bigint) as ordinal
+    ), decided as (
+      update ${table('leases')} set undecided = null
+      where worker_id = ${param('workerId')} and number = ${param('number')} and (select count(*) from refused) >= 0
+    )
+    select ordinal from refused`,
+)
+
 const parkStatement = defineStatement<LeaseName, { ordinal: number }>(
   'park_refused_jobs',
   (parts) => sql`

@@ -77,6 +77,7 @@ export {
   forgetHolds,
   type ParkedRequest,
   parkRefusedJobs,
+  refuseJobs,
 } from './concurrency.js'
 export { hangDoorbell, ringDoorbell, takeDoorbell } from './doorbell.js'
 export { storableText } from './encode-args.js'

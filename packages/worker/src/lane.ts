@@ -220,7 +220,7 @@ export class Lane {
     const { workerId } = this.host
     try {
       const request = { workerId, queues: this.options.queues, tasks: this.tasks }
-      const runs = (await this.mode.claimSuspect(request)).map((claim) => this.#runOf(claim))
+      const runs = this.#take(await this.mode.claimSuspect(request))
       this.backoff.succeeded()
       // An earlier claim whose answer was lost may turn up instead, with many jobs: those run later, beside others.
       const isSuspect = runs.length === 1 && runs[0]!.claim.job.crashCount >= SUSPECT_CRASHES
@@ -318,15 +318,16 @@ export class Lane {
     this.#answered(limit)
     const durationMs = performance.now() - start
     this.backoff.succeeded()
-    const { claims, parked } = found
-    const jobs = claims.map(({ job }) => job)
+    const { parked } = found
+    const runs = this.#take(found)
+    const jobs = runs.map(({ claim }) => claim.job)
     this.#cursor.advance(jobs, rescan, performance.now(), durationMs)
-    const count = claims.length + parked
+    const count = runs.length + parked
     if (count === 0) return 0
     this.#size.claimed(count)
-    if (claims.length > 0) this.events.emit('jobs.claimed', { mode: this.mode.name, jobs: claims.length, durationMs })
+    if (runs.length > 0) this.events.emit('jobs.claimed', { mode: this.mode.name, jobs: runs.length, durationMs })
     this.host.busy(count >= limit)
-    this.#waiting.add(claims.map((claim) => this.#runOf(claim)))
+    this.#waiting.add(runs)
     this.#startWaiting()
     return count
   }
@@ -343,14 +344,15 @@ export class Lane {
       try {
         const { workerId } = this.host
         const knownTasks = [...this.options.handlers.keys()]
-        const claims = await this.mode.claimParked!({ workerId, tasks: this.tasks, knownTasks, places, limit })
+        const request = { workerId, tasks: this.tasks, knownTasks, places, limit }
+        const runs = this.#take(await this.mode.claimParked!(request))
         this.backoff.succeeded()
         const durationMs = performance.now() - start
-        if (claims.length > 0) {
-          this.events.emit('jobs.claimed', { mode: this.mode.name, jobs: claims.length, durationMs })
+        if (runs.length > 0) {
+          this.events.emit('jobs.claimed', { mode: this.mode.name, jobs: runs.length, durationMs })
           this.host.busy(false)
         }
-        this.#waiting.addFirst(claims.map((claim) => this.#runOf(claim)))
+        this.#waiting.addFirst(runs)
       } catch (error) {
         await this.#park('full', this.backoff.failed(error)) // they are found by the next look, too
       }
@@ -358,6 +360,12 @@ export class Lane {
       this.#startWaiting()
     }
     this.#isClaimingFreed = false
+  }
+
+  /** What a claim found, of which some may have to go back. */
+  #take({ claims, unparked }: Found): JobRun[] {
+    for (const claim of unparked) void this.#runOf(claim).release()
+    return claims.map((claim) => this.#runOf(claim))
   }
 
   #answered(limit: number): void {

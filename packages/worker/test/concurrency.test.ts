@@ -1,6 +1,7 @@
 import { defineTask, typed } from '@pgq/core'
-import { expect, test } from 'vitest'
-import { gate, numbered, pause, queue, until } from './queue.js'
+import { sql } from 'kysely'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { all, gate, next, numbered, pause, queue, until } from './queue.js'
 
 const db = await queue()
 
@@ -98,6 +99,48 @@ test('a long line of one key does not hold up others behind it', async () => {
   await until(() => log.order.get('b')?.length === 5)
   expect(log.order.get('a')!.length).toBeLessThan(100)
   expect(log.order.get('a')).toEqual(inOrder(log.order.get('a')!.length))
+})
+
+// Mutant: what transactions finished counts until its whole lease is written.
+test('what a transactional handler has committed makes room, whatever its lease holds beside it', async () => {
+  const task = work('transactional')
+  const opened = gate()
+  const ended: number[] = []
+  await task.enqueueMany(db.pool, [{ args: { key: 'none', n: -1 } }, ...jobs('a', 10)])
+  await db.worker([
+    task.handle(async ({ n }, { trx }) => {
+      await sql`insert into effects values (${n})`.execute(trx)
+      if (n === -1) await opened.opened
+      ended.push(n)
+    }),
+  ])
+  await until(() => ended.length === 10, 5_000)
+  expect(ended).toEqual(inOrder(10))
+  opened.open()
+  await db.empty()
+})
+
+describe('a job that the database refuses to park', () => {
+  beforeAll(() =>
+    db.rows(`create function refuse() returns trigger language plpgsql as $$ begin raise 'not this one'; end $$;
+      create trigger refuse before insert on pgq.jobs for each row when (new.args ->> 'n' = '2' and new.id < 1000000) execute function refuse();
+      alter table pgq.jobs disable trigger refuse`),
+  )
+  afterAll(() => db.rows('drop function refuse cascade'))
+  // Mutant: the refusal fails the claim: it is made again and again, and nothing else.
+  test('stays in its lease, is told of, and keeps no other from running', async () => {
+    const task = work('at-least-once')
+    const log = new Log()
+    await task.enqueueMany(db.pool, [...jobs('a', 5), ...jobs('b', 1)])
+    await db.rows('alter table pgq.jobs enable trigger refuse')
+    const worker = db.idleWorker([task.handle((args) => log.run(args, 1))])
+    const unsettled = next(worker, 'job.unsettled')
+    const lost = all(worker, 'database.lost')
+    await worker.start()
+    expect(await unsettled).toMatchObject({ error: { message: 'not this one' } })
+    await until(() => log.count === 5)
+    expect([log.order.get('a'), log.most.get('a'), lost]).toEqual([[0, 1, 3, 4], 1, []])
+  })
 })
 
 test('keys of other queues, and jobs without a key, have nothing to do with it', async () => {

@@ -38,12 +38,12 @@ export class AtMostOnce implements DeliveryMode {
 
   async claim(request: ClaimRequest): Promise<Found> {
     const jobs = await this.#inTime((executor) => claimAndDelete(executor, this.schema, request))
-    return { claims: this.#claimsOf(jobs), parked: 0 }
+    return this.#found(jobs)
   }
 
   /** One that was a job of another mode when it crashed. */
-  async claimSuspect(request: SuspectRequest): Promise<Claim[]> {
-    return this.#claimsOf(await this.#inTime((executor) => claimSuspectAndDelete(executor, this.schema, request)))
+  async claimSuspect(request: SuspectRequest): Promise<Found> {
+    return this.#found(await this.#inTime((executor) => claimSuspectAndDelete(executor, this.schema, request)))
   }
 
   /**
@@ -65,8 +65,8 @@ export class AtMostOnce implements DeliveryMode {
     })
   }
 
-  #claimsOf(jobs: readonly ClaimedJob[]): Claim[] {
-    return jobs.map((job) => new DeletedClaim(job, this))
+  #found(jobs: readonly ClaimedJob[]): Found {
+    return { claims: jobs.map((job) => new DeletedClaim(job, this)), parked: 0, unparked: [] }
   }
 
   async drain(): Promise<void> {

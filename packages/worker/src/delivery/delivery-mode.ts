@@ -19,9 +19,9 @@ export interface DeliveryMode {
   load?(): Promise<void>
   claim(request: ClaimRequest): Promise<Found>
   /** Claims one job that may have taken its workers down, to run with nothing beside it. */
-  claimSuspect(request: SuspectRequest): Promise<Claim[]>
+  claimSuspect(request: SuspectRequest): Promise<Found>
   /** Claims parked jobs of these concurrency keys, as many as may run by now. Not with at-most-once, whose jobs have none. */
-  claimParked?(request: ParkedRequest): Promise<Claim[]>
+  claimParked?(request: ParkedRequest): Promise<Found>
   /** Ends when everything that was settled is durable, or its connection is closed for good. */
   drain(): Promise<void>
 }
@@ -31,6 +31,8 @@ export interface Found {
   readonly claims: Claim[]
   /** How many more it found, and parked: as many of their concurrency keys run as may. */
   readonly parked: number
+  /** Those that the database refuses to park together: they go back one by one. */
+  readonly unparked: readonly Claim[]
 }
 
 /** The database refuses to commit what the handler did. The job is still ours: settle it as failed, with the cause. */

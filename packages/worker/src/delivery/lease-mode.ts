@@ -9,13 +9,15 @@ import {
   type Executor,
   endSession,
   fenceLease,
+  isRefusal,
   type ParkedRequest,
   parkRefusedJobs,
   readLease,
+  refuseJobs,
   type SuspectRequest,
 } from '@pgq/core'
 import { type Acknowledger, Lease } from '../acknowledger.js'
-import { breaksConnection, type Connection } from '../connection.js'
+import { breaksConnection, type Connection, isCancelled } from '../connection.js'
 import { processIdOf, type Session } from '../session.js'
 import type { Claim, DeliveryMode, Found } from './delivery-mode.js'
 
@@ -64,18 +66,17 @@ export abstract class LeaseMode implements DeliveryMode {
     )
   }
 
-  async claimSuspect(request: SuspectRequest): Promise<Claim[]> {
+  claimSuspect(request: SuspectRequest): Promise<Found> {
     const { schema } = this.leasing
-    const { claims } = await this.#claim(request.workerId, (executor, lease) =>
+    return this.#claim(request.workerId, (executor, lease) =>
       claimSuspectIntoLease(executor, schema, { ...request, ...lease }),
     )
-    return claims
   }
 
-  async claimParked(request: ParkedRequest): Promise<Claim[]> {
+  claimParked(request: ParkedRequest): Promise<Found> {
     const { schema } = this.leasing
     const claimAs: ClaimAs = (executor, lease) => claimParkedIntoLease(executor, schema, { ...request, ...lease })
-    return (await this.#claim(request.workerId, claimAs, false)).claims
+    return this.#claim(request.workerId, claimAs, false)
   }
 
   drain(): Promise<void> {
@@ -84,7 +85,7 @@ export abstract class LeaseMode implements DeliveryMode {
 
   async #claim(workerId: number, claimAs: ClaimAs, asks = true): Promise<Found> {
     const found = await this.#recoverDoubtful(workerId)
-    if (found.claims.length > 0) return found
+    if (found.claims.length + found.unparked.length > 0) return found
     const { connection } = this.leasing
     const number = ++leases
     const sentAt = performance.now()
@@ -135,16 +136,29 @@ export abstract class LeaseMode implements DeliveryMode {
   async #admit(workerId: number, number: number, jobs: readonly ClaimedJob[], sentAt: number): Promise<Found> {
     const { connection, schema } = this.leasing
     if (!jobs.some(concurrencyOf)) return this.#found(workerId, number, jobs, sentAt)
-    const refused = await parkRefusedJobs(connection, schema, { workerId, number })
+    const refused = await parkRefusedJobs(connection, schema, { workerId, number }).catch((error) => {
+      if (isRefusal(error) || isCancelled(error)) return undefined
+      throw error
+    })
+    if (!refused) return this.#admitUnparked(workerId, number, jobs, sentAt)
     const admitted = jobs.filter(({ ordinal }) => !refused.has(ordinal))
     if (admitted.length === 0) await acknowledge(connection, schema, { workerId, finished: [number], partial: [] })
     return { ...this.#found(workerId, number, admitted, sentAt), parked: jobs.length - admitted.length }
   }
 
+  /** What cannot be written stays in the lease, and keeps none of its key from running. */
+  async #admitUnparked(workerId: number, number: number, jobs: readonly ClaimedJob[], sentAt: number): Promise<Found> {
+    const { connection, schema } = this.leasing
+    const refused = await refuseJobs(connection, schema, { workerId, number })
+    const { claims, parked } = this.#found(workerId, number, jobs, sentAt)
+    const isRefused = ({ job }: Claim) => refused.has(job.ordinal)
+    return { claims: claims.filter((claim) => !isRefused(claim)), parked, unparked: claims.filter(isRefused) }
+  }
+
   #found(workerId: number, number: number, jobs: readonly ClaimedJob[], sentAt: number): Found {
     const lease = new Lease(workerId, number, jobs.length, sentAt)
-    return { claims: jobs.map((job) => this.claimOf(job, lease)), parked: 0 }
+    return { claims: jobs.map((job) => this.claimOf(job, lease)), parked: 0, unparked: [] }
   }
 }
 
-const NOTHING: Found = { claims: [], parked: 0 }
+const NOTHING: Found = { claims: [], parked: 0, unparked: [] }
