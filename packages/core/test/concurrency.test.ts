@@ -8,8 +8,10 @@ import {
   enqueue,
   enqueueMany,
   findFreePlaces,
+  finishHeld,
   parkRefusedJobs,
   pauseQueue,
+  retryScheduledJobs,
   typed,
 } from '../src/index.js'
 import { claimRequest, inTransaction, newWorker, queueDatabase } from './queue-database.js'
@@ -192,4 +194,76 @@ test('an urgent job and a parked one do not both take the room of one that has e
     while ((await rows(waiting)).length === 0);
   })
   expect(await deciding).toEqual(new Set([1]))
+})
+
+// Mutant: a row of concurrency_holds counts until its lease is written.
+test('what a transaction has finished counts no more, and does not come before others', async () => {
+  await put(3)
+  const workerId = await newWorker(pool)
+  await claimIntoLease(pool, 'pgq', { ...claimRequest(workerId), number: 1, transactional: true })
+  await parkRefusedJobs(pool, 'pgq', { workerId, number: 1 })
+  await finishHeld(pool, 'pgq', [{ workerId, number: 1, ordinal: 1 }])
+  expect(await findFreePlaces(pool, 'pgq', { ...START, queues: ['default'] })).toHaveLength(1)
+  expect(await claimParked(workerId, 2)).toEqual([1])
+  await acknowledge(pool, 'pgq', { workerId, finished: [2], partial: [] })
+  expect(await claimParked(workerId, 3)).toEqual([2])
+})
+
+// Mutant: each claim looks through all jobs of all leases for each of its keys: beside 20 leases of 500 it took 9 s.
+test('what was decided of leases is not looked at again', async () => {
+  const workerId = await newWorker(pool)
+  for (const [key, number] of [
+    ['a', 1],
+    ['b', 2],
+  ] as const) {
+    await put(2, key)
+    await claim(workerId, number)
+    expect(await rows('select number from pgq.leases where undecided is not null')).toEqual([
+      { number: String(number) },
+    ])
+    await parkRefusedJobs(pool, 'pgq', { workerId, number })
+  }
+  await acknowledge(pool, 'pgq', { workerId, finished: [1], partial: [] })
+  await claimParked(workerId, 3)
+  await put(1, 'c')
+  await claim(workerId, 4)
+  expect(await parkRefusedJobs(pool, 'pgq', { workerId, number: 4 })).toEqual(new Set())
+  expect(await rows('select from pgq.leases where undecided is not null')).toEqual([])
+})
+
+test('a parked job that is replaced, or made ready with others, keeps its place', async () => {
+  const unique = (n: number, options: object = { concurrency: { key: 'a' } }) =>
+    enqueueMany(pool, 'work', [{ args: { n }, unique: { key: 'one', ifWaiting: 'replace' }, ...options }])
+  await put(2)
+  await unique(5)
+  await put(1)
+  const workerId = await newWorker(pool)
+  await claim(workerId, 1)
+  await parkRefusedJobs(pool, 'pgq', { workerId, number: 1 })
+  await unique(6)
+  expect(await retryScheduledJobs(pool, { queue: 'default' })).toBe(0)
+  expect((await parked()).map(({ n }) => n)).toEqual([1, 6, 0])
+  await unique(7, { concurrency: { key: 'b' } })
+  expect((await parked()).map(({ n }) => n)).toEqual([1, 7, 0])
+  expect(await findFreePlaces(pool, 'pgq', { ...START, queues: ['default'] })).toMatchObject([{ key: 'b', free: true }])
+  // Without a key, it has nothing to wait for.
+  await unique(8, {})
+  expect((await parked()).map(({ n }) => n)).toEqual([1, 0])
+})
+
+test('what SQL alone can write does not keep other jobs from becoming ready', async () => {
+  const metas = [
+    '{"concurrencyKey": "a", "other": "\\ud800"}',
+    '{"concurrencyKey": "a", "other": "\\udc00\\ud800"}',
+    JSON.stringify({ concurrencyKey: 'x'.repeat(201) }),
+    '{"concurrencyKey": "\\ud83d\\ude00"}',
+  ]
+  for (const meta of metas) await pool.query(`select pgq.enqueue('work', delay_ms => 1, meta => $1)`, [meta])
+  await pool.query('update pgq.jobs set execute_at = null')
+  expect(await rows('select pgq.concurrency_key(meta) as key from pgq.jobs order by id')).toEqual([
+    { key: null },
+    { key: null },
+    { key: null },
+    { key: '😀' },
+  ])
 })

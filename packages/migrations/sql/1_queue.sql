@@ -6,10 +6,21 @@
 -- new position, so first in, first out holds among the jobs that are ready.
 create sequence job_positions as bigint;
 
--- The concurrency key that a job carries, or null. PostgreSQL takes no JSON apart that holds a \u0000, which SQL can write: that has none.
+-- The concurrency key that a job carries, or null. PostgreSQL takes no JSON apart that holds a \u0000, or half of a surrogate pair, which SQL can
+-- write: that has none. Nor is one that is too long for an index: where that failed, so would the promotion of all jobs beside it.
 create function concurrency_key(meta json) returns text
 language sql immutable
-return case when strpos(meta::text, '"concurrencyKey"') > 0 and strpos(meta::text, '\u0000') = 0 then nullif(meta ->> 'concurrencyKey', '') end;
+return case
+  when strpos(meta::text, '"concurrencyKey"') > 0
+    and regexp_replace(meta::text, '\\u[dD][89abAB]..\\u[dD][c-fC-F]..', '', 'g') !~ '\\u(0000|[dD][89a-fA-F])'
+    and char_length(meta ->> 'concurrencyKey') <= 200
+  then nullif(meta ->> 'concurrencyKey', '')
+end;
+
+-- The number under which a concurrency key is locked.
+create function concurrency_lock(queue text, key text) returns integer
+language sql immutable
+return hashtext(queue || chr(31) || key);
 
 -- How many jobs of its key may run, by what it carries: 1 unless that is a number.
 create function concurrency_max(meta json) returns integer
@@ -575,8 +586,8 @@ begin
     $body$
   $sql$, current_schema());
 
-  -- Puts other contents into a job that waits, as if it was new, and answers its id; null: it does not wait. One that was ready, and stays so,
-  -- keeps its place.
+  -- Puts other contents into a job that waits, as if it was new, and answers its id; null: it does not wait. One that was ready, or parked behind
+  -- others of its concurrency key, and stays so, keeps its place.
   execute format($sql$
     create function %1$I.replace_waiting_job(
       job_id bigint, args json, queue text, priority integer, execute_at timestamptz, retry json, meta json
@@ -584,16 +595,20 @@ begin
     language plpgsql volatile
     as $body$
     declare
-      was_ready boolean;
+      held_at timestamptz;
+      keeps_place boolean;
     begin
-      select job.execute_at is null into was_ready from %1$I.jobs as job where job.id = $1 for update;
+      select job.execute_at into held_at from %1$I.jobs as job where job.id = $1 for update;
       if not found then
         return null;
       end if;
+      keeps_place := $5 is null and (
+        held_at is null or held_at = 'infinity' and %1$I.concurrency_key($7) is not null
+      );
       update %1$I.jobs as job set
-        args = $2, queue = $3, priority = $4, execute_at = $5, retry = $6, meta = $7, attempt = 0, crash_count = 0, errors = null,
-        ready_at = case when was_ready and $5 is null then job.ready_at else now() end,
-        position = case when was_ready and $5 is null then job.position else nextval('%1$I.job_positions') end
+        args = $2, queue = $3, priority = $4, execute_at = case when keeps_place then held_at else $5 end, retry = $6, meta = $7,
+        attempt = 0, crash_count = 0, errors = null, ready_at = case when keeps_place then job.ready_at else now() end,
+        position = case when keeps_place then job.position else nextval('%1$I.job_positions') end
       where job.id = $1;
       if exists (select from %1$I.idle_workers) then
         perform %1$I.ring_doorbell(array[$3]);
