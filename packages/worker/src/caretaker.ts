@@ -316,6 +316,7 @@ export class Caretaker {
     if (silentForMs > this.options.leaseMs) this.#judgesSilentFrom = performance.now() + this.options.leaseMs
     if (workers.length > 0) this.events.emit('workers.rescued', { workers, requeued, buried })
     if (requeued > 0) this.charge.jobsCameBack()
+    if (workers.length > 0) this.look() // what is parked behind jobs that they had ended
     if (cancelled.length > 0) this.charge.cancel(new Set(cancelled))
     if (epoch === null) {
       await this.charge.declaredDead()
