@@ -115,6 +115,8 @@ export interface ParkedRequest {
   /** All that the worker can run, in other modes, too: one of those that comes before keeps its turn. */
   readonly knownTasks: readonly string[]
   readonly limit: number
+  /** As of a ClaimRequest. */
+  readonly maxBytes: number
 }
 
 /** Moves parked jobs that may run by now into a lease, as claimIntoLease does, the first ones of each place. */
@@ -142,7 +144,8 @@ const removeParked = ({ table, routine, param }: StatementParts<ParkedColumns>) 
   where ctid = any ((
     select ${routine('take_parked_jobs')}(
       ${param('workerId')}::integer, ${param('number')}::bigint, ${param('queues')}::text[], ${param('keys')}::text[],
-      ${param('tasks')}::text[], ${param('knownTasks')}::text[], ${param('limit')}::integer
+      ${param('tasks')}::text[], ${param('knownTasks')}::text[], ${param('limit')}::integer,
+      ${param('maxBytes')}::bigint
     )
     from (select from ${table('workers')} where id = ${param('workerId')} for key share) as claimer
   )::tid[])

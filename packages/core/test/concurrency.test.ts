@@ -36,6 +36,7 @@ const claimParked = async (workerId: number, number: number, request: object = {
     tasks: ['work'],
     knownTasks: ['work', 'other'],
     limit: 10,
+    maxBytes: 1_000_000,
     places,
     ...request,
   })
@@ -266,4 +267,13 @@ test('what SQL alone can write does not keep other jobs from becoming ready', as
     { key: null },
     { key: '😀' },
   ])
+})
+
+test('parked jobs with large args are taken up a few at a time, as others are claimed', async () => {
+  await put(5, 'a', { concurrency: { key: 'a', max: 5 } })
+  await pool.query(`update pgq.jobs set execute_at = 'infinity'`)
+  const workerId = await newWorker(pool)
+  expect(await claimParked(workerId, 1, { maxBytes: 1 })).toEqual([0])
+  expect(await claimParked(workerId, 2, { maxBytes: 16 })).toEqual([1, 2])
+  expect(await claimParked(workerId, 3)).toEqual([3, 4])
 })

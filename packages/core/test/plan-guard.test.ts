@@ -240,7 +240,15 @@ describe.each(Object.keys(keyStatistics))('concurrency keys, %s', (name) => {
     expect(pages(seen)).toBeLessThan(20_000)
 
     const places = Array.from({ length: 10 }, (_, n) => ({ queue: 'default', key: `key ${5_000 + n}` }))
-    const request = { workerId, number: 1, places, tasks: ['work'], knownTasks: ['work'], limit: 10 }
+    const request = {
+      workerId,
+      number: 1,
+      places,
+      tasks: ['work'],
+      knownTasks: ['work'],
+      limit: 10,
+      maxBytes: 1_000_000,
+    }
     expect(pages(await planOf((executor) => claimParkedIntoLease(executor, 'pgq', request)))).toBeLessThan(2_000)
     expect(pages(await planOf((executor) => forgetHolds(executor, 'pgq', {})))).toBeLessThan(5_000)
 

@@ -756,7 +756,7 @@ begin
   -- None while another claim is about to have the first one. A suspect becomes ready: it runs alone.
   execute format($sql$
     create function %1$I.take_parked_jobs(
-      worker_id integer, number bigint, queues text[], keys text[], tasks text[], known_tasks text[], max_jobs integer
+      worker_id integer, number bigint, queues text[], keys text[], tasks text[], known_tasks text[], max_jobs integer, max_bytes bigint
     ) returns tid[]
     language plpgsql volatile set enable_seqscan = off
     as $body$
@@ -766,7 +766,9 @@ begin
       running integer;
       found_jobs bigint[];
       found_ctids tid[];
+      found_bytes bigint;
       taken tid[] := '{}';
+      bytes bigint := 0;
     begin
       for wanted in
         select given.queue, given.key from unnest($3, $4) as given (queue, key)
@@ -774,7 +776,7 @@ begin
         group by given.queue, given.key
         order by %1$I.concurrency_lock(given.queue, given.key), given.queue, given.key
       loop
-        exit when cardinality(taken) >= $7;
+        exit when cardinality(taken) >= $7 or bytes >= $8;
         running := %1$I.lock_concurrency_key(wanted.queue, wanted.key);
         select job.id, job.task, job.crash_count, %1$I.concurrency_max(job.meta) as max, job.position - (job.priority::bigint << 47) as rank,
           %1$I.first_undecided(wanted.queue, wanted.key, $1, $2) as undecided into first
@@ -788,20 +790,25 @@ begin
           update %1$I.jobs as job set execute_at = null where job.id = first.id and job.execute_at = 'infinity';
           continue;
         end if;
-        select array_agg(next.id), array_agg(next.ctid) into found_jobs, found_ctids
+        select array_agg(next.id), array_agg(next.ctid), sum(next.size) into found_jobs, found_ctids, found_bytes
         from (
-          select job.id, job.ctid from %1$I.jobs as job
-          where job.queue = wanted.queue and %1$I.concurrency_key(job.meta) = wanted.key
-            and (job.execute_at is null or job.execute_at = 'infinity') and job.crash_count < 2 and job.task = any ($5)
-          order by job.position - (job.priority::bigint << 47)
-          limit least(first.max - running, $7 - cardinality(taken))
-          for update skip locked
-        ) as next;
+          select job.id, job.ctid, job.size, sum(job.size) over (rows unbounded preceding) - job.size as bytes_before
+          from (
+            select job.id, job.ctid, pg_column_size(job.args) as size from %1$I.jobs as job
+            where job.queue = wanted.queue and %1$I.concurrency_key(job.meta) = wanted.key
+              and (job.execute_at is null or job.execute_at = 'infinity') and job.crash_count < 2 and job.task = any ($5)
+            order by job.position - (job.priority::bigint << 47)
+            limit least(first.max - running, $7 - cardinality(taken))
+            for update skip locked
+          ) as job
+        ) as next
+        where bytes + next.bytes_before < $8;
         continue when found_jobs[1] is distinct from first.id;
         insert into %1$I.concurrency_holds as held (queue, key, job_id, worker_id, number)
         select wanted.queue, wanted.key, unnest(found_jobs), $1, $2
         on conflict on constraint concurrency_holds_pkey do update set worker_id = $1, number = $2;
         taken := taken || found_ctids;
+        bytes := bytes + found_bytes;
       end loop;
       return taken;
     end

@@ -338,13 +338,13 @@ export class Lane {
     while (this.#freed.size > 0 && !this.#stopping && !this.#paused) {
       const places = [...this.#freed.values()]
       this.#freed.clear()
-      const limit = Math.max(this.#concurrency, places.length)
+      const limit = Math.min(Math.max(this.#concurrency, places.length), this.options.maxBatch)
       this.#asked += limit
       const start = performance.now()
       try {
         const { workerId } = this.host
         const knownTasks = [...this.options.handlers.keys()]
-        const request = { workerId, tasks: this.tasks, knownTasks, places, limit }
+        const request = { workerId, tasks: this.tasks, knownTasks, places, limit, maxBytes: this.options.maxBatchBytes }
         const runs = this.#take(await this.mode.claimParked!(request))
         this.backoff.succeeded()
         const durationMs = performance.now() - start

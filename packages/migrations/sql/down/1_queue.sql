@@ -15,7 +15,7 @@ drop function insert_jobs(text, text, text, text, text, text, text, text, boolea
 drop function ring_doorbell(text[]);
 drop function finish_job(integer, bigint, smallint, bigint);
 drop function finished_ordinals(integer, bigint);
-drop function take_parked_jobs(integer, bigint, text[], text[], text[], text[], integer);
+drop function take_parked_jobs(integer, bigint, text[], text[], text[], text[], integer, bigint);
 drop function refuse_jobs(integer, bigint);
 drop function first_undecided(text, text, integer, bigint);
 drop function lock_concurrency_key(text, text);
