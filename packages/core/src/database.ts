@@ -148,6 +148,7 @@ export interface SchedulesTable {
   queue: Generated<string>
   priority: Generated<number>
   retry: Json | null
+  meta: Json | null
   cron: string | null
   every_ms: BigInt8 | null
   time_zone: Generated<string>

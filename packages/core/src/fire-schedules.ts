@@ -120,9 +120,9 @@ export const enqueueSlot = (
   slot: RawBuilder<unknown>,
 ): RawBuilder<string> => sql`${routine('enqueue')}(
   schedule.task, schedule.args, schedule.queue, schedule.priority, retry => schedule.retry,
-  meta => json_build_object('schedule', schedule.name, 'slot', to_char(
+  meta => (coalesce(schedule.meta::jsonb, '{}') || jsonb_build_object('schedule', schedule.name, 'slot', to_char(
     ${slot}::timestamptz at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'
-  ))
+  )))::json
 )`
 
 const MAX_MESSAGE = 1_000

@@ -10,7 +10,7 @@ import { type CatchUp, slotsOf, type Timing } from './slots.js'
 /** When the jobs of a schedule come, and what they are. */
 export type ScheduleOptions<Mode extends DeliveryModeName = DeliveryModeName> = Pick<
   EnqueueOptions<Mode>,
-  'queue' | 'priority' | 'retry'
+  'queue' | 'priority' | 'retry' | 'concurrency'
 > & {
   /** What it is known by: there is one schedule of a name. Default: the task's name. */
   readonly name?: string
@@ -34,7 +34,7 @@ export type ScheduleOptions<Mode extends DeliveryModeName = DeliveryModeName> = 
 
 type Given = Partial<Record<'cron' | 'timeZone' | 'everyMs' | 'catchUp' | 'name', unknown>> & EnqueueOptions
 
-const OPTIONS = optionNames<Omit<Required<Given>, 'executeAt' | 'delayMs' | 'unique' | 'concurrency'>>({
+const OPTIONS = optionNames<Omit<Required<Given>, 'executeAt' | 'delayMs' | 'unique'>>({
   name: true,
   cron: true,
   timeZone: true,
@@ -43,6 +43,7 @@ const OPTIONS = optionNames<Omit<Required<Given>, 'executeAt' | 'delayMs' | 'uni
   queue: true,
   priority: true,
   retry: true,
+  concurrency: true,
 })
 
 const CATCH_UPS: readonly unknown[] = ['skip', 'one', 'all'] satisfies CatchUp[]

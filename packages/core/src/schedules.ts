@@ -39,6 +39,7 @@ export async function putSchedule(executor: Executor, schema: string, schedule: 
     queue: job.queue,
     priority: String(job.priority),
     retry: job.retry ? JSON.stringify(job.retry) : null,
+    meta: job.meta ? JSON.stringify(job.meta) : null,
     cron: 'cron' in timing ? timing.cron : null,
     timeZone: 'cron' in timing ? timing.timeZone : 'UTC',
     everyMs: 'everyMs' in timing ? String(timing.everyMs) : null,
@@ -61,7 +62,18 @@ type Texts<Name extends string> = { readonly [Column in Name]: string | null }
 
 const putStatement = defineStatement<
   Texts<
-    'name' | 'task' | 'args' | 'queue' | 'priority' | 'retry' | 'cron' | 'timeZone' | 'everyMs' | 'catchUp' | 'nextAt'
+    | 'name'
+    | 'task'
+    | 'args'
+    | 'queue'
+    | 'priority'
+    | 'retry'
+    | 'meta'
+    | 'cron'
+    | 'timeZone'
+    | 'everyMs'
+    | 'catchUp'
+    | 'nextAt'
   >,
   { status: ScheduleResult['status']; nextAt: number | null }
 >(
@@ -69,24 +81,24 @@ const putStatement = defineStatement<
   ({ table, param, routine }) => sql`
     with put as (
       insert into ${table('schedules')} as known
-        (name, task, args, queue, priority, retry, cron, time_zone, every_ms, catch_up, next_at)
+        (name, task, args, queue, priority, retry, meta, cron, time_zone, every_ms, catch_up, next_at)
       values (
         ${param('name')}, ${param('task')}, ${param('args')}::text::json, ${param('queue')}, ${param('priority')}::text::smallint,
-        ${param('retry')}::text::json, ${param('cron')}, ${param('timeZone')}, ${param('everyMs')}::text::bigint,
+        ${param('retry')}::text::json, ${param('meta')}::text::json, ${param('cron')}, ${param('timeZone')}, ${param('everyMs')}::text::bigint,
         ${param('catchUp')}, ${param('nextAt')}::text::timestamptz
       )
       on conflict (name) do update set
         task = excluded.task, args = excluded.args, queue = excluded.queue, priority = excluded.priority, retry = excluded.retry,
-        cron = excluded.cron, time_zone = excluded.time_zone, every_ms = excluded.every_ms, catch_up = excluded.catch_up,
+        meta = excluded.meta, cron = excluded.cron, time_zone = excluded.time_zone, every_ms = excluded.every_ms, catch_up = excluded.catch_up,
         failed_at = null, error = null, next_at = case
           when (known.cron, known.time_zone, known.every_ms) is distinct from (excluded.cron, excluded.time_zone, excluded.every_ms)
           then excluded.next_at else known.next_at
         end
       where (
-        known.task, known.args::text, known.queue, known.priority, known.retry::text, known.cron, known.time_zone, known.every_ms,
+        known.task, known.args::text, known.queue, known.priority, known.retry::text, known.meta::text, known.cron, known.time_zone, known.every_ms,
         known.catch_up
       ) is distinct from (
-        excluded.task, excluded.args::text, excluded.queue, excluded.priority, excluded.retry::text, excluded.cron,
+        excluded.task, excluded.args::text, excluded.queue, excluded.priority, excluded.retry::text, excluded.meta::text, excluded.cron,
         excluded.time_zone, excluded.every_ms, excluded.catch_up
       )
       returning queue, next_at, case when xmax = 0 then 'created' else 'changed' end as status

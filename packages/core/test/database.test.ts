@@ -147,6 +147,7 @@ const tables: {
     queue: 'string default',
     priority: 'number default',
     retry: 'json null',
+    meta: 'json null',
     cron: 'string null',
     every_ms: 'string null',
     time_zone: 'string default',

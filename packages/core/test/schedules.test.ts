@@ -191,6 +191,24 @@ test('paused, no slot has a job; resumed, those of the pause have none either', 
   expect(Number(ms)).toBeGreaterThan(50_000)
 })
 
+test('its jobs may share a concurrency key, and change with it', async () => {
+  const put = (max?: number) =>
+    report.schedule(pool, { day: 1 }, { everyMs: 60_000, ...(max && { concurrency: { key: 'report', max } }) })
+  await put(1)
+  expect((await put(1)).status).toBe('unchanged')
+  expect((await put(2)).status).toBe('changed')
+  await runSchedule(pool, 'report')
+  await makeDue()
+  await fireSchedules(pool, 'pgq')
+  const meta = { concurrencyKey: 'report', concurrencyMax: '2', schedule: 'report', slot: expect.any(String) }
+  expect(await rows('select meta from pgq.jobs')).toEqual([{ meta }, { meta }])
+  expect((await put()).status).toBe('changed')
+  const once = defineTask('once', { args: typed<object>(), mode: 'at-most-once' })
+  await expect(once.schedule(pool, {}, { everyMs: 60_000, concurrency: { key: 'a' } as never })).rejects.toThrow(
+    'nobody could count it: it cannot have concurrency',
+  )
+})
+
 test('run now: a job beside the slots', async () => {
   await report.schedule(pool, { day: 1 }, { everyMs: 60_000 })
   const before = await schedule()

@@ -53,7 +53,7 @@ export class Schedules {
     const at = first.nextAt!
     this.#entries.set(schedule.name, { schedule, nextAt: slotsOf(schedule.timing)(at) })
     const meta = { schedule: schedule.name, slot: new Date(at).toISOString() }
-    return { at, job: { ...schedule.job, meta } }
+    return { at, job: { ...schedule.job, meta: { ...schedule.job.meta, ...meta } } }
   }
 
   clear(): void {

@@ -40,6 +40,16 @@ test.each(['inline', 'manual'] as const)(
   },
 )
 
+test('jobs of a schedule carry its concurrency key', async () => {
+  const metas: unknown[] = []
+  const queue = eagerQueue({ now: noon, handlers: [report.handle((_, { meta }) => void metas.push(meta))] })
+  await report.schedule(queue, 'often', { name: 'hourly', everyMs: HOUR, concurrency: { key: 'report' } })
+  await queue.advance(HOUR)
+  expect(metas).toEqual([
+    { concurrencyKey: 'report', concurrencyMax: '1', schedule: 'hourly', slot: '2030-01-01T13:00:00.000Z' },
+  ])
+})
+
 test('drain() runs what waits, and no slots: they have no end', async () => {
   const { queue, runs } = queueAtNoon('manual')
   await report.schedule(queue, 'often', { everyMs: MINUTE })

@@ -198,6 +198,7 @@ create table schedules (
   queue       text        not null default 'default' check (queue <> ''),
   priority    smallint    not null default 0,
   retry       json,
+  meta        json,                                -- what its jobs carry, beside the name of the schedule and the slot
   cron        text,                                -- at these times in time_zone; or
   every_ms    bigint      check (every_ms between 1000 and 315576000000), -- again after so many ms
   time_zone   text        not null default 'UTC',
