@@ -22,6 +22,7 @@ import { Lane } from './lane.js'
 import { logEvents, silentLogger } from './logger.js'
 import { type ResolvedOptions, resolveOptions, type WorkerOptions } from './options.js'
 import { probe } from './probe.js'
+import { Rescuer } from './rescuer.js'
 import { Session, STATEMENT_DEADLINE_MS } from './session.js'
 import { SettledRuns } from './settled-runs.js'
 import { StandIn } from './stand-in.js'
@@ -69,6 +70,7 @@ class RunningWorker implements Worker {
   readonly #standIn: StandIn
   #control!: Control
   #caretaker!: Caretaker
+  #rescuer!: Rescuer
   #stats: Stats | undefined
   #lanes: Lane[] = []
   #started = false
@@ -92,7 +94,7 @@ class RunningWorker implements Worker {
       failed: (error) => this.#events.emit('capability.missed', { capability: 'standIn', error }),
     })
     // A lease that is lost: learn at once whether all of them are, so that the other handlers can stop.
-    this.#events.on('job.lost', () => this.#caretaker.beat())
+    this.#events.on('job.lost', () => this.#rescuer.beat())
     // A transaction that was undone leaves its job where it was, and nobody rings for it.
     this.#events.on('job.unsettled', () => this.#lookAgain())
   }
@@ -131,13 +133,14 @@ class RunningWorker implements Worker {
     const { config, locks } = this.#session
     void this.#standIn.start({ config, schema, locks, leaseMs, maxBlockedMs })
     this.#caretaker.start()
+    this.#rescuer.start()
     for (const lane of this.#lanes) lane.start()
   }
 
   async #connect(modes: readonly DeliveryMode[]): Promise<void> {
     await Promise.all([this.#probe(), ...modes.map((mode) => mode.load?.())])
     await this.#register()
-    await this.#caretaker.rescueFirst()
+    await this.#rescuer.rescueFirst()
   }
 
   stop(): Promise<void> {
@@ -150,19 +153,29 @@ class RunningWorker implements Worker {
     const { schema, concurrency, transactionalGroup, modes } = this.options
     this.#control = new Control(this.#session, this.options, this.#events, {
       rung: () => this.#rung(),
-      othersStir: () => this.#caretaker.othersStir(),
-      cancelRequested: () => this.#caretaker.cancelRequested(),
+      othersStir: () => this.#rescuer.othersStir(),
+      cancelRequested: () => this.#rescuer.cancelRequested(),
       reconnected: () => this.#reconnected(),
     })
     const claims = this.#session.open({ settings: 'set synchronous_commit = off', pipeline: true })
     const durableClaims = modes.includes('at-most-once') ? this.#session.open({ pipeline: true }) : claims
     const settlements = this.#session.open()
     this.#settlements = settlements
+    const { options } = this
+    this.#rescuer = new Rescuer(options, this.#session, settlements, this.#control, this.#events, this.#backoff(), {
+      jobsCameBack: () => this.#lookAgain(),
+      workersLost: () => this.#caretaker.lookForParked(),
+      cancel: (jobIds) => {
+        for (const lane of this.#lanes) lane.cancel(jobIds)
+      },
+      declaredDead: () => this.#startAnew(),
+    })
     this.#caretaker = new Caretaker(
-      this.options,
+      options,
       this.#session,
       settlements,
       this.#control,
+      this.#rescuer,
       this.#events,
       this.#backoff(),
       this.#charge(),
@@ -228,10 +241,6 @@ class RunningWorker implements Worker {
       jobsCameBack: () => this.#lookAgain(),
       runSuspects: () => this.#runSuspects(),
       claimParked: (places: readonly ConcurrencyPlace[]) => this.#claimParked(places),
-      cancel: (jobIds: ReadonlySet<string>) => {
-        for (const lane of this.#lanes) lane.cancel(jobIds)
-      },
-      declaredDead: () => this.#startAnew(),
     }
   }
 
@@ -265,7 +274,7 @@ class RunningWorker implements Worker {
   }
 
   #reconnected(): void {
-    this.#caretaker.reconnected()
+    this.#rescuer.reconnected()
     this.#lookAgain()
   }
 
@@ -300,7 +309,7 @@ class RunningWorker implements Worker {
       this.#control.take(full).catch(() => {})
       this.#caretaker.look()
     }
-    if (now - this.#toldAt > TELL_MS && this.#caretaker.hasOthers) {
+    if (now - this.#toldAt > TELL_MS && this.#rescuer.others > 0) {
       this.#toldAt = now
       this.#control.tell().catch(() => {})
     }
@@ -357,7 +366,7 @@ class RunningWorker implements Worker {
       for (const lane of this.#lanes) lane.abort(() => new WorkerStoppingError())
       await endsWithin(STEP_MS, drained)
     }
-    await endsWithin(STEP_MS, this.#caretaker.stop())
+    await endsWithin(STEP_MS, Promise.all([this.#caretaker.stop(), this.#rescuer.stop()]))
     this.#standIn.stop()
     this.#settled.tell()
     if (this.#stats) await endsWithin(STEP_MS, this.#stats.stop())

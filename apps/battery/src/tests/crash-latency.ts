@@ -30,7 +30,7 @@ export const crashLatency: BatteryTest = {
       name: 'a worker that was alone does not look after a newcomer',
       patches: [
         {
-          file: 'packages/worker/src/caretaker.ts',
+          file: 'packages/worker/src/rescuer.ts',
           find: 'if (wasCalm || this.#others === 0) this.#rescueNow.ring()',
           replace: 'if (wasCalm) this.#rescueNow.ring()',
         },

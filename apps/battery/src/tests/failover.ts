@@ -29,7 +29,7 @@ export const failover: BatteryTest = {
       patches: [
         { file: 'packages/core/src/rescue.ts', find: 'worker.epoch = ${serverEpoch}', replace: 'true' },
         {
-          file: 'packages/worker/src/caretaker.ts',
+          file: 'packages/worker/src/rescuer.ts',
           find: 'if (performance.now() < this.#judgesFrom) {',
           replace: 'if (performance.now() < 0) {',
         },

@@ -22,7 +22,7 @@ export const serverRestart: BatteryTest = {
       name: 'who comes back first judges those that are still on their way',
       patches: [
         {
-          file: 'packages/worker/src/caretaker.ts',
+          file: 'packages/worker/src/rescuer.ts',
           find: 'if (performance.now() < this.#judgesFrom) {',
           replace: 'if (performance.now() < 0) {',
         },
@@ -32,12 +32,12 @@ export const serverRestart: BatteryTest = {
       name: 'who has known one server for long judges on the next as soon',
       patches: [
         {
-          file: 'packages/worker/src/caretaker.ts',
+          file: 'packages/worker/src/rescuer.ts',
           find: 'performance.now() > this.#settledAt ? this.#epoch',
           replace: "performance.now() > this.#settledAt ? 'any'",
         },
         {
-          file: 'packages/worker/src/caretaker.ts',
+          file: 'packages/worker/src/rescuer.ts',
           find: 'if (epoch !== this.#epoch) {',
           replace: 'if (this.#epoch === null) {',
         },
