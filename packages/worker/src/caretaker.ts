@@ -28,8 +28,9 @@ const BUSY_PROMOTE_MS = 250
 const FIRST_POLL_MS = 25
 const MAX_SHARED_POLL_MS = 30_000
 const UNKNOWN_TASKS_MS = 60_000
-/** How often each worker looks for parked jobs that nobody sees to, in ms. */
+/** How often all workers together look for parked jobs that nobody sees to, and each of them at the latest, in ms. */
 const PARKED_MS = 1_000
+const MAX_PARKED_MS = 10_000
 /** How often a busy worker looks through the keys of unique jobs, in ms; and again, while many of them are free. */
 const FORGET_KEYS_MS = 60_000
 const FORGET_AGAIN_MS = 1_000
@@ -150,8 +151,9 @@ export class Caretaker {
     const seen = await findFreePlaces(this.connection, schema, { ...this.#parkedPlace, queues })
     this.charge.claimParked(seen.filter(({ free }) => free))
     this.#parkedPlace = seen.find(({ last }) => last) ?? NO_PLACE
-    this.#parkedFrom = performance.now() + PARKED_MS
-    return PARKED_MS
+    const nextMs = Math.min(PARKED_MS * (this.rescuer.others + 1), MAX_PARKED_MS)
+    this.#parkedFrom = performance.now() + nextMs
+    return nextMs
   }
 
   /** Enqueues what schedules have due, whatever queues this worker serves. Answers when to look again, in ms. */
