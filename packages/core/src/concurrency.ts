@@ -2,7 +2,7 @@ import { sql } from 'kysely'
 import { type ClaimedJob, defineClaim, type LeaseRequest, leaseOf } from './batch.js'
 import { InvalidOptionError } from './errors.js'
 import type { Executor } from './executor.js'
-import type { JobMeta } from './job.js'
+import type { DeliveryModeName, Job, JobMeta } from './job.js'
 import { checkName } from './names.js'
 import { checkOptionNames, optionNames, shown } from './option-names.js'
 import { oneByOne, returnOf } from './settle.js'
@@ -37,6 +37,13 @@ export function checkConcurrency(concurrency: ConcurrencyOptions, where: string)
 /** Why an at-most-once job cannot share a key. */
 export const AT_MOST_ONCE_UNCOUNTED =
   'an at-most-once job leaves nothing in the database while it runs, so nobody could count it: it cannot have concurrency.'
+
+/** Refuses one that does: enqueued by name or from SQL, where nobody knows the mode. Throws InvalidOptionError. */
+export function checkUncounted(task: { readonly mode: DeliveryModeName }, job: Pick<Job, 'meta'>): void {
+  if (task.mode === 'at-most-once' && job.meta.concurrencyKey) {
+    throw new InvalidOptionError(`It was not run: ${AT_MOST_ONCE_UNCOUNTED}`)
+  }
+}
 
 /** What a job carries that shares a key; see concurrency_key and concurrency_max in the migration. */
 export const concurrencyMeta = ({ key, max = 1 }: ConcurrencyOptions): JobMeta => ({

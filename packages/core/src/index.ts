@@ -69,7 +69,6 @@ export {
   SUSPECT_CRASHES,
 } from './claim.js'
 export {
-  AT_MOST_ONCE_UNCOUNTED,
   type ConcurrencyPlace,
   claimParkedIntoLease,
   concurrencyOf,

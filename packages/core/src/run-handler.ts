@@ -1,3 +1,4 @@
+import { checkUncounted } from './concurrency.js'
 import type { Job } from './job.js'
 import { isDecision, type Outcome } from './outcome.js'
 import { readThrown } from './read-thrown.js'
@@ -5,12 +6,13 @@ import type { Handler } from './task.js'
 
 /**
  * Runs a handler once: validates the args, calls it, and turns whatever comes back or is thrown into an outcome. Never
- * throws. Args that the schema refuses end the job for good: they will not get better.
+ * throws. Args that the schema refuses end the job for good: they will not get better. A job that cannot share its concurrency key is not run.
  */
 export async function runHandler(handler: Handler, args: unknown, job: Job): Promise<Outcome> {
   // Until then: what the handler enqueues may be refused as well, and is an error like any other.
   let parsing = true
   try {
+    checkUncounted(handler.task, job)
     const parsed = handler.task.parse(args)
     const ready = parsed instanceof Promise ? await parsed : parsed
     parsing = false

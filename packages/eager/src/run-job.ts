@@ -1,7 +1,5 @@
 import {
-  AT_MOST_ONCE_UNCOUNTED,
   checkExecutor,
-  concurrencyOf,
   type Executor,
   HandledJob,
   type Handler,
@@ -21,7 +19,6 @@ const HEED_MS = 1_000
 /** Runs the handler once, as a worker does: the same validation, decisions, timeout and, with a transaction, savepoint. */
 export async function runJob(handler: Handler, entry: Entry, trx: Transaction<any> | undefined): Promise<Outcome> {
   entry.finished = false
-  if (handler.task.mode === 'at-most-once' && isOfKey(entry)) return uncounted()
   const abort = new AbortController()
   const job = handledJob(handler, entry, trx, abort.signal)
   const run = () =>
@@ -29,14 +26,6 @@ export async function runJob(handler: Handler, entry: Entry, trx: Transaction<an
   const outcome = await (handler.task.mode === 'transactional' && trx ? insideSavepoint(trx, run) : run())
   return afterFinish(entry, outcome)
 }
-
-const isOfKey = ({ job, meta }: Entry) => concurrencyOf({ queue: job.queue, meta: meta ?? null }) !== undefined
-
-/** Enqueued by name, where nobody knows the mode. */
-const uncounted = (): Outcome => ({
-  type: 'error',
-  error: new InvalidOptionError(`It was not run: ${AT_MOST_ONCE_UNCOUNTED}`),
-})
 
 /**
  * Whether the transaction of job.finish() committed is not ours to see. As a rule a throw rolls it back, so the attempt failed; whatever

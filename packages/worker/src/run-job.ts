@@ -1,7 +1,5 @@
 import {
-  AT_MOST_ONCE_UNCOUNTED,
   CancelledError,
-  concurrencyOf,
   decideSettlement,
   HandledJob,
   type Handler,
@@ -194,7 +192,6 @@ export class JobRun {
 
   #callHandler(): Promise<Outcome> {
     const { handler, claim } = this
-    if (!this.host.mode.mayRetry && concurrencyOf(claim.job)) return UNCOUNTED
     const job = new HandledJob(claim.job, this)
     const { around } = this.host
     if (!around) return runHandler(handler, claim.job.args, job)
@@ -237,12 +234,6 @@ async function runAround(around: Around, job: Job, next: () => Promise<Outcome>)
 const successInSpiteOf = (outcome: Outcome): Outcome => ({
   type: 'success',
   ...('error' in outcome && { error: outcome.error }),
-})
-
-/** Enqueued by name or from SQL, where nobody knows the mode. */
-const UNCOUNTED = Promise.resolve<Outcome>({
-  type: 'error',
-  error: new InvalidOptionError(`It was not run: ${AT_MOST_ONCE_UNCOUNTED}`),
 })
 
 const CANCELLED = 'It was cancelled while it ran.'
