@@ -9,6 +9,7 @@ import {
   enqueueMany,
   findFreePlaces,
   finishHeld,
+  forgetHolds,
   parkRefusedJobs,
   pauseQueue,
   retryScheduledJobs,
@@ -43,6 +44,16 @@ const claimParked = async (workerId: number, number: number, request: object = {
   return jobs.map(({ args }) => (args as { n: number }).n)
 }
 const START = { queue: '', key: '' }
+
+/** One of two jobs of the key has run, the other is parked. Answers the worker. */
+const afterTheFirstOfTwo = async () => {
+  await put(2)
+  const workerId = await newWorker(pool)
+  await claim(workerId, 1)
+  await parkRefusedJobs(pool, 'pgq', { workerId, number: 1 })
+  await acknowledge(pool, 'pgq', { workerId, finished: [1], partial: [] })
+  return workerId
+}
 
 describe('options', () => {
   const task = defineTask('work', { args: typed<object>() })
@@ -131,11 +142,7 @@ test('the next ones are taken when one has ended, in order, and by nobody before
 
 // Mutant: without the look at what is parked, a job that comes just then passes them.
 test('a job that comes when one has just ended lines up behind those that are parked', async () => {
-  await put(2)
-  const workerId = await newWorker(pool)
-  await claim(workerId, 1)
-  await parkRefusedJobs(pool, 'pgq', { workerId, number: 1 })
-  await acknowledge(pool, 'pgq', { workerId, finished: [1], partial: [] })
+  const workerId = await afterTheFirstOfTwo()
   await enqueue(pool, 'work', { n: 9 }, { concurrency: { key: 'a' } })
   await claim(workerId, 2)
   expect(await parkRefusedJobs(pool, 'pgq', { workerId, number: 2 })).toEqual(new Set([1]))
@@ -145,11 +152,7 @@ test('a job that comes when one has just ended lines up behind those that are pa
 })
 
 test('a more urgent one that comes then runs before them', async () => {
-  await put(2)
-  const workerId = await newWorker(pool)
-  await claim(workerId, 1)
-  await parkRefusedJobs(pool, 'pgq', { workerId, number: 1 })
-  await acknowledge(pool, 'pgq', { workerId, finished: [1], partial: [] })
+  const workerId = await afterTheFirstOfTwo()
   await enqueue(pool, 'work', { n: 9 }, { concurrency: { key: 'a' }, priority: 1 })
   await claim(workerId, 2)
   expect(await parkRefusedJobs(pool, 'pgq', { workerId, number: 2 })).toEqual(new Set())
@@ -180,11 +183,7 @@ test('of many leases at the same time one has the key: that of the first job', a
 })
 
 test('an urgent job and a parked one do not both take the room of one that has ended', async () => {
-  await put(2)
-  const workerId = await newWorker(pool)
-  await claim(workerId, 1)
-  await parkRefusedJobs(pool, 'pgq', { workerId, number: 1 })
-  await acknowledge(pool, 'pgq', { workerId, finished: [1], partial: [] })
+  const workerId = await afterTheFirstOfTwo()
   let deciding: Promise<Set<number>> | undefined
   await inTransaction(pool, 'commit', async (client) => {
     expect(await claimParked(workerId, 2, {}, client)).toEqual([1])
@@ -276,4 +275,33 @@ test('parked jobs with large args are taken up a few at a time, as others are cl
   expect(await claimParked(workerId, 1, { maxBytes: 1 })).toEqual([0])
   expect(await claimParked(workerId, 2, { maxBytes: 16 })).toEqual([1, 2])
   expect(await claimParked(workerId, 3)).toEqual([3, 4])
+})
+
+// Mutants: without the condition, all of them go; without the lock's look, none does.
+test('what lost workers held is removed, and what runs is not', async () => {
+  await put(1)
+  await put(1, 'b')
+  const workerId = await newWorker(pool)
+  await claim(workerId, 1, 1)
+  await claim(workerId, 2, 1)
+  for (const number of [1, 2]) await parkRefusedJobs(pool, 'pgq', { workerId, number })
+  await pool.query('delete from pgq.leases where number = 1')
+  await forgetHolds(pool, 'pgq', {})
+  expect(await rows('select key from pgq.concurrency_holds')).toEqual([{ key: 'b' }])
+})
+
+// Mutant: each look begins with the first key: those behind 1,000 whose jobs run would never be seen.
+test('a look for free places says where the next one goes on', async () => {
+  await pool.query(`
+    insert into pgq.jobs (task, execute_at, meta)
+    select 'work', 'infinity', pgq.concurrency('key ' || n) from generate_series(1001, 2001) as n`)
+  const first = await findFreePlaces(pool, 'pgq', { ...START, queues: ['default'] })
+  expect([first.length, first.filter(({ last }) => last)]).toEqual([
+    1_000,
+    [{ queue: 'default', key: 'key 2000', free: true, last: true }],
+  ])
+  const { queue, key } = first.at(-1)!
+  expect(await findFreePlaces(pool, 'pgq', { queue, key, queues: ['default'] })).toEqual([
+    { queue: 'default', key: 'key 2001', free: true, last: false },
+  ])
 })
